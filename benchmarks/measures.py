@@ -1,0 +1,178 @@
+"""The measurements. Each returns rows for the table: what was measured, the figure, what was to be reached."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.baselines import bare_loop, plain_celery
+from benchmarks.stand import ROOT, Stand, file_ids, wait_until
+from simulator.control import Control
+
+
+class Row(NamedTuple):
+    """One line of the table."""
+
+    what: str
+    figure: str
+    goal: str = ""
+
+
+def measure_limit(stand: Stand, per_second: int, seconds: int) -> list[Row]:
+    """Fill, and use of a strict sliding-window limit, with 20 producers whose requests have 1 to 30 ids."""
+    files = per_second * seconds * 100
+    with stand.running(files, limits=[f"{per_second}/1s"]) as simulator:
+        _produce(stand, file_ids(files))
+        wait_until(stand.drained, seconds * 3 + 60, every=0.5)
+        stats = simulator.stats()
+        calls = [call for call in simulator.calls() if call.status is not None]
+    good = sorted(call.at for call in calls if call.status == 200)
+    refused = sum(call.status == 429 for call in calls)
+    # The ids that were left for the last call are what they are: fill is measured while ids wait.
+    fill = statistics.mean(call.id_count for call in calls[:-1] if call.status == 200)
+    best = (len(good) - 1) // per_second
+    label = f"limit of {per_second} calls a second, two workers, requests of 1 to 30 ids from 20 producers"
+    return [
+        Row(f"ids per call while ids wait ({label})", f"{fill:.1f} of 100", "99"),
+        Row(f"use of the limit ({label})", f"{100 * best / (good[-1] - good[0]):.1f} %", "97 %"),
+        Row(f"calls answered 429 ({label})", f"{refused} of {len(calls)}", "0.2 %"),
+        *_complete(stats, files),
+    ]
+
+
+def _complete(stats: object, files: int) -> list[Row]:
+    deleted = stats["deleted"] if isinstance(stats, dict) and "deleted" in stats else None
+    return [] if deleted in (None, files) else [Row("FILES LEFT OVER", f"{deleted} of {files} deleted", "none")]
+
+
+def _produce(stand: Stand, ids: list[str]) -> None:
+    dice = random.Random(1)  # noqa: S311 - the same requests at every run
+    requests: list[list[str]] = []
+    start = 0
+    while start < len(ids):
+        size = dice.randint(1, 30)
+        requests.append(ids[start : start + size])
+        start += size
+    shares = [requests[number::20] for number in range(20)]
+
+    def produce(number: int) -> None:
+        stand.client.enqueue_many(shares[number], source=f"producer{number}")
+
+    threads = [threading.Thread(target=produce, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def measure_bulk(stand: Stand, files: int, rounds: int) -> list[Row]:
+    """One request without a limit through the command line, beside a bare loop and plain Celery."""
+    ids = file_ids(files)
+    ours, bare = [], []
+    for _ in range(rounds):
+        with stand.running(files, workers=0) as simulator:
+            bare.append(bare_loop(simulator.url, ids))
+        with stand.running(files) as simulator:
+            seconds, _ = _delete_by_command(ids, simulator)
+            ours.append(len(ids) / seconds)
+    by_hundred = plain_celery(stand, files, 100)
+    by_one = plain_celery(stand, files // 20, 1)
+    mine, loop = statistics.median(ours), statistics.median(bare)
+    ratio = statistics.median(a / b for a, b in zip(ours, bare, strict=True))
+    what = f"ids a second without a limit, one request of {files:,}"
+    return [
+        Row(f"{what}: `kitsweep delete --wait`, two worker processes", f"{mine:,.0f} = {ratio:.2f} of the loop", "0.4"),
+        Row(f"{what}: bare `requests` loop, full batches, no retries, no limit, no record", f"{loop:,.0f}"),
+        Row(f"{what}: plain Celery, a task per 100 ids, two workers", f"{by_hundred:,.0f}"),
+        Row(f"{what}: plain Celery, a task per id, two workers ({files // 20:,} ids)", f"{by_one:,.0f}"),
+    ]
+
+
+def measure_growth(stand: Stand, sizes: list[int]) -> list[Row]:
+    """How time and the command line's memory grow with the number of ids."""
+    rows = []
+    for files in sizes:
+        with stand.running(files) as simulator:
+            seconds, peak_mb = _delete_by_command(file_ids(files), simulator)
+        figure = f"{seconds:.1f} s = {1e6 * seconds / files:.0f} µs an id, {peak_mb:.0f} MB"
+        rows.append(Row(f"{files:,} ids through the command line: time, its peak memory", figure, "linear, flat"))
+    return rows
+
+
+def _delete_by_command(ids: list[str], simulator: Control) -> tuple[float, float]:
+    """Run `kitsweep delete FILE --wait`; return seconds and the peak memory of that process in MB."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write("\n".join(ids) + "\n")
+        file.flush()
+        probe = (
+            "import resource, subprocess, sys\n"
+            "code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
+            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
+            "sys.exit(code)\n"
+        )
+        kitsweep = str(Path(sys.executable).with_name("kitsweep"))
+        command = [sys.executable, "-c", probe, kitsweep, "delete", file.name, "--wait", "--yes"]
+        started = time.monotonic()
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - our own
+        seconds = time.monotonic() - started
+    if done.returncode or simulator.remaining():
+        raise RuntimeError(f"kitsweep delete ended with {done.returncode}")
+    return seconds, int(done.stdout) * (1 if sys.platform == "linux" else 1 / 1024) / 1024
+
+
+def measure_small(stand: Stand, files: int) -> list[Row]:
+    """Requests of one id each: accepted, deleted, result published."""
+    with stand.running(files) as simulator:
+        ids = file_ids(files)
+        started = time.monotonic()
+        stand.client.enqueue_many([file_id] for file_id in ids)
+        wait_until(stand.drained, 120)
+        rate = files / (time.monotonic() - started)
+        calls = len(simulator.calls())
+    figure = f"{rate:,.0f} a second, {files / calls:.0f} ids a call"
+    return [Row(f"requests of one id each ({files:,}): accepted, deleted, result published", figure, "3,000 a second")]
+
+
+def measure_memory(stand: Stand, files: int) -> list[Row]:
+    """Redis memory per waiting id of one large request."""
+    stand.redis.flushall()
+    before = _settled_memory(stand)
+    stand.client.enqueue((f"{number:024x}" for number in range(files)), hold_seconds=3600)
+    per_id = (_settled_memory(stand) - before) / files
+    return [Row(f"Redis memory per waiting id, one request of {files:,}", f"{per_id:.1f} bytes", "40 bytes")]
+
+
+def _settled_memory(stand: Stand) -> int:
+    """Return the server's memory in use, once what it frees in the background is freed."""
+    seen = [0, 0]
+
+    def settled() -> bool:
+        memory = int(stand.redis.info("memory")["used_memory"])  # type: ignore[index]
+        seen[:] = [seen[1], memory]
+        return abs(seen[0] - seen[1]) < 10_000
+
+    wait_until(settled, every=0.5)
+    return seen[1]
+
+
+def measure_quiet_source(stand: Stand, files: int) -> list[Row]:
+    """In which batch after its arrival one id of a quiet source goes out, while another has many waiting."""
+    with stand.running(files, limits=["10/1s"]) as simulator:
+        ids = file_ids(files)
+        stand.client.enqueue(ids[1:], source="loud")
+        wait_until(lambda: len(simulator.calls()) >= 10)
+        stand.client.enqueue([ids[0]], source="quiet")
+        before = len(simulator.calls())
+        wait_until(lambda: ids[0] not in set(simulator.existing([ids[0]])), every=0.02)
+        after = len(simulator.calls())
+    what = f"one id of a quiet source, while another has {files:,} waiting: calls made until it was gone"
+    return [Row(what, f"{after - before} (one or two are in the air when it comes)", "next batch")]
+
+

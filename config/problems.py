@@ -1,0 +1,63 @@
+"""Why settings were refused: one clear line for each problem, none of which shows a secret."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+    from pydantic_core import ErrorDetails
+
+_SHOWN_LENGTH = 60
+
+
+class ConfigError(ValueError):
+    """The settings cannot be used. ``problems`` holds one line for each; ``str`` joins them by newlines."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        """Keep ``problems``, one line each, with nothing secret in them."""
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+def describe(error: ErrorDetails, env_name: str, field: FieldInfo, shown: str | None) -> str:
+    """Write one line on a refused value: its name, the value as ``shown`` (None hides it), rule, default."""
+    named = env_name if shown is None else f"{env_name}={shown}"
+    default = "unset" if field.default is None else written(field.default)
+    return f"{named}: {_rule(error, field)} (default: {default})"
+
+
+def shorten(value: object) -> str:
+    """Show a value in one short line, with control characters escaped."""
+    text = value if isinstance(value, str) else str(value)
+    return ascii(text if len(text) <= _SHOWN_LENGTH else text[: _SHOWN_LENGTH - 3] + "...")
+
+
+def written(value: object) -> str:
+    """Write a setting's value as it stands in the environment or in ``.env``."""
+    if isinstance(value, tuple):
+        return "[" + ", ".join(f'"{item}"' for item in value) + "]"
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _rule(error: ErrorDetails, field: FieldInfo) -> str:
+    context: Mapping[str, Any] = error.get("ctx", {})
+    match error["type"]:
+        case "value_error":
+            return str(context["error"])
+        case "literal_error":
+            return f"must be one of {context['expected']}"
+        case _ if field.annotation in {int, float}:
+            kind = "a whole number" if field.annotation is int else "a number"
+            return f"must be {kind}{_bounds(field)}"
+        case _:
+            return error["msg"]
+
+
+def _bounds(field: FieldInfo) -> str:
+    names = ("gt", "ge", "le")
+    found = {name: getattr(rule, name) for rule in field.metadata for name in names if hasattr(rule, name)}
+    low = f" above {found['gt']:g}" if "gt" in found else f" from {found['ge']:g}" if "ge" in found else ""
+    joint = " and at most" if "gt" in found else " to"
+    return f"{low}{joint} {found['le']:g}" if "le" in found else low

@@ -1,0 +1,48 @@
+"""Windows of a rate limit: how many calls are allowed in any stretch of time of a given length."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_UNITS_MS = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+_FORM = re.compile(r"(\d{1,12})\s*/\s*(\d{1,12})\s*(ms|s|m|h)", re.ASCII)
+MAX_LIMIT = 1_000_000
+MAX_INTERVAL_MS = 31 * 24 * _UNITS_MS["h"]
+"""31 days: the longest quota that ImageKit names is counted by the month (cache purges)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """At most ``limit`` calls in any ``interval_ms`` milliseconds; ``ValueError`` where either is below 1."""
+
+    limit: int
+    interval_ms: int
+
+    def __post_init__(self) -> None:
+        """Refuse a window that would let nothing pass, or that has no length."""
+        if self.limit < 1:
+            raise ValueError(f"a window must allow at least 1 call, not {self.limit}")
+        if self.interval_ms < 1:
+            raise ValueError(f"a window must last at least 1 ms, not {self.interval_ms}")
+
+    @classmethod
+    def parse(cls, text: str) -> Window:
+        """Read ``"5/1s"``: 5 calls a second; units are ms, s, m and h. ``ValueError`` says what is wrong."""
+        match = _FORM.fullmatch(text.strip())
+        if match is None:
+            raise ValueError(
+                f'{text[:40]!r} is not a window; write calls/length such as "5/1s", units ms s m h'
+            )
+        limit, length, unit = match.groups()
+        window = cls(int(limit), int(length) * _UNITS_MS[unit])
+        if window.limit > MAX_LIMIT or window.interval_ms > MAX_INTERVAL_MS:
+            raise ValueError(f"{text.strip()!r} is beyond {MAX_LIMIT} calls or 31 days")
+        return window
+
+    def __str__(self) -> str:
+        """Write the window so that ``parse`` reads it back, in the largest unit that divides its length."""
+        for unit, size in _UNITS_MS.items():
+            if self.interval_ms % size == 0:
+                return f"{self.limit}/{self.interval_ms // size}{unit}"
+        raise AssertionError("every length is a whole number of milliseconds")

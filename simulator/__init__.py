@@ -1,0 +1,13 @@
+"""A local ImageKit to run against: stateful files, exact answers, strict limits, latency and faults.
+
+Written from the vendor's documents, never from the client that is tested with it.
+"""
+
+from simulator.control import Control, ControlError
+from simulator.embedded import Simulator
+from simulator.faults import Fault
+from simulator.ledger import Call
+from simulator.limits import Window
+from simulator.records import generate_ids
+
+__all__ = ["Call", "Control", "ControlError", "Fault", "Simulator", "Window", "generate_ids"]

@@ -1,0 +1,1 @@
+"""The doors: what others call. Imports worker and config."""

@@ -1,0 +1,190 @@
+"""The client for code in this repository: enqueue, follow, cancel, and steer. Other services call the task by name.
+
+Every method raises `worker.errors.RedisUnreachable` when Redis does not answer.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+from config.settings import Settings, load_settings
+from worker.errors import UnknownRequest
+from worker.limiter import Limiter
+from worker.queue import CHUNK_IDS, Queue, read_enqueued
+from worker.redis_client import connect, explained
+from worker.reports import Reports, queued_report
+from worker.requests import Asked, checked_file_ids, checked_request, checked_stream
+from worker.results import Publisher
+from worker.states import FileOutcome, Report, State
+from worker.statistics import Stats, read_stats
+
+POLL_FIRST_SECONDS = 0.05
+POLL_MOST_SECONDS = 0.5
+PIPELINED_REQUESTS = 200
+"""Requests that `enqueue_many` sends in one round trip."""
+
+
+def new_request_id() -> str:
+    """Return a new request id, of the form of a Celery task id."""
+    return str(uuid.uuid4())
+
+
+class Client:
+    """Hands deletions to Kitsweep, and tells what became of them."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        from worker.app import app  # noqa: PLC0415 - the app reads the settings from the environment when imported
+
+        self._settings = settings or load_settings()
+        redis = connect(self._settings)
+        self._queue = Queue(redis, self._settings)
+        self._reports = Reports(redis, self._queue.keys)
+        self._publisher = Publisher(app, redis, self._queue.keys, self._settings.result_ttl_seconds)
+        self._limiter = Limiter(redis, self._settings)
+
+    def enqueue(
+        self,
+        file_ids: Iterable[str],
+        *,
+        source: str = "default",
+        reason: str | None = None,
+        hold_seconds: float = 0,
+        request_id: str | None = None,
+    ) -> str:
+        """Accept any number of file ids, streamed in constant memory, as one request; return its id.
+
+        All or nothing: if this raises, or the process dies in the middle, no file of the request is deleted.
+        Duplicates count once. A request id that was accepted before changes nothing.
+
+        Raises:
+            InvalidRequest: a rule is broken; it names the argument, and the position of a file id.
+            QueueFull: Redis is out of memory.
+        """
+        asked = checked_request(request_id or new_request_id(), source, reason, hold_seconds)
+        stream = checked_stream(file_ids)
+        first = list(islice(stream, CHUNK_IDS + 1))
+        if not first:
+            checked_file_ids(first, CHUNK_IDS)
+        with explained(self._settings):
+            if len(first) <= CHUNK_IDS:
+                self._enqueue_small([(asked, first)])
+            else:
+                self._enqueue_stream(asked, first, stream)
+        return asked["request_id"]
+
+    def enqueue_many(
+        self, requests: Iterable[Sequence[str]], *, source: str = "default", reason: str | None = None
+    ) -> list[str]:
+        """Accept many small requests (up to 5000 ids each), some hundred in a round trip; return their ids in order.
+
+        Each is whole or not there. What precedes a bad one is accepted; see `enqueue` for the errors.
+        """
+        request_ids: list[str] = []
+        stream = iter(requests)
+        while some := list(islice(stream, PIPELINED_REQUESTS)):
+            checked = [
+                (checked_request(new_request_id(), source, reason, 0), checked_file_ids(ids, CHUNK_IDS)) for ids in some
+            ]
+            with explained(self._settings):
+                self._enqueue_small(checked)
+            request_ids += [asked["request_id"] for asked, _ in checked]
+        return request_ids
+
+    def status(self, request_id: str) -> Report:
+        """Return the report so far. Raises `UnknownRequest`: it never was, or its results have expired."""
+        with explained(self._settings):
+            report = self._reports.read([request_id])[0]
+        if report is None:
+            raise UnknownRequest(request_id)
+        return report
+
+    def outcomes(self, request_id: str) -> Iterator[FileOutcome]:
+        """Yield how each file of a request ended, of those that have; any number, in constant memory."""
+        self.status(request_id)
+        with explained(self._settings):
+            yield from self._reports.outcomes(request_id)
+
+    def wait(self, request_id: str, timeout: float | None = None) -> Report:
+        """Return the report once it is final. Raises `TimeoutError` after `timeout` seconds, and `UnknownRequest`."""
+        *_, report = self.follow(request_id, timeout)
+        return report
+
+    def follow(self, request_id: str, timeout: float | None = None) -> Iterator[Report]:
+        """Yield the report (without lists of ids while it is unfinished) again and again until it is final."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = POLL_FIRST_SECONDS
+        while True:
+            with explained(self._settings):
+                report = self._reports.read([request_id], with_ids=False)[0]
+            if report is None:
+                raise UnknownRequest(request_id)
+            if State(report["state"]).is_final:
+                yield self.status(request_id)
+                return
+            yield report
+            if deadline is not None and time.monotonic() + pause > deadline:
+                raise TimeoutError(f"request {request_id} is not done after {timeout:g} s")
+            time.sleep(pause)
+            pause = min(POLL_MOST_SECONDS, pause * 1.5)
+
+    def cancel(self, request_id: str) -> Report:
+        """Cancel what still waits of a request; what is in flight runs to its end. Raises `UnknownRequest`."""
+        with explained(self._settings):
+            if self._queue.cancel(request_id) is None:
+                raise UnknownRequest(request_id)
+            report = self._reports.read([request_id])[0]
+            if report is None:
+                raise UnknownRequest(request_id)
+            self._publisher.publish([request_id])
+        return report
+
+    def stats(self) -> Stats:
+        """Return what waits, what flies, and what limits it."""
+        with explained(self._settings):
+            return read_stats(self._queue, self._limiter)
+
+    def pause(self, reason: str | None = None) -> None:
+        """Stop all calls of the account, on all workers, until `resume`."""
+        with explained(self._settings):
+            self._limiter.pause(reason or "")
+
+    def resume(self) -> None:
+        """Let calls go out again."""
+        with explained(self._settings):
+            self._limiter.resume()
+
+    def _enqueue_small(self, requests: Sequence[tuple[Asked, list[str]]]) -> None:
+        """Accept requests of one chunk each, and publish that they are queued, in one round trip."""
+        now = self._queue.now_ms()
+        with self._queue.redis.pipeline(transaction=False) as pipe:
+            for asked, file_ids in requests:
+                distinct = list(dict.fromkeys(file_ids))
+                first = self._publisher.early_result(queued_report(asked, len(distinct), now))
+                self._queue.add_chunk(**asked, file_ids=distinct, early_result=first, pipe=pipe)
+            replies = pipe.execute()
+        for (asked, _), reply in zip(requests, replies, strict=True):
+            read_enqueued(reply, asked["request_id"], asked["source"])
+
+    def _enqueue_stream(self, asked: Asked, first: list[str], rest: Iterator[str]) -> None:
+        def stream() -> Iterator[str]:
+            yield from first
+            first.clear()
+            yield from rest
+
+        try:
+            self._queue.enqueue(**asked, file_ids=stream())
+        except BaseException:
+            self._drop_unsealed(asked["request_id"])
+            raise
+        self._publisher.publish([asked["request_id"]])
+
+    def _drop_unsealed(self, request_id: str) -> None:
+        try:
+            report = self._reports.read([request_id], with_ids=False)[0]
+            if report and report["state"] == State.OPEN:
+                self._queue.cancel(request_id)
+        except OSError:
+            pass  # It expires by itself.

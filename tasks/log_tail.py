@@ -1,0 +1,61 @@
+"""Follows a log file that another process writes, for the lines that somebody should see at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+_LEVEL = re.compile(r"\b(DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL)\b")
+_LEVEL_WITHIN = 120
+"""Characters at the start of a line in which its level stands."""
+_SEVERE = frozenset({"WARNING", "ERROR", "CRITICAL", "FATAL"})
+_MOST_BYTES = 1 << 20
+_MOST_WIDTH = 500
+
+
+def printable(text: str) -> str:
+    """Return text from outside in a form that cannot steer a terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+class LogTail:
+    """Gives the new lines of a log at WARNING or above, the lines of their tracebacks included."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = path.stat().st_size if path.exists() else 0
+        self._rest = b""
+        self._severe = False
+
+    def severe_lines(self) -> Iterator[str]:
+        """Yield what was written since the last call and is severe, fit for a terminal."""
+        for line in self._new_lines():
+            level = _LEVEL.search(line, 0, _LEVEL_WITHIN)
+            if level:
+                self._severe = level[1] in _SEVERE
+            if self._severe and line.strip():
+                yield printable(line)[:_MOST_WIDTH]
+
+    def _new_lines(self) -> Iterator[str]:
+        try:
+            with self._path.open("rb") as stream:
+                stream.seek(self._offset)
+                new = stream.read(_MOST_BYTES)
+        except OSError:
+            return
+        self._offset += len(new)
+        *lines, self._rest = (self._rest + new).split(b"\n")
+        yield from (line.decode(errors="replace") for line in lines)
+
+
+def last_lines(path: Path, count: int) -> list[str]:
+    """Return the last lines of a log, fit for a terminal."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(0, 2)
+            stream.seek(max(0, stream.tell() - 10_000))
+            text = stream.read().decode(errors="replace")
+    except OSError:
+        return []
+    return [printable(line)[:_MOST_WIDTH] for line in text.splitlines() if line.strip()][-count:]

@@ -1,0 +1,170 @@
+"""Text that comes in pieces: decoded, counted in lines, and held only as long as it is looked at."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO, TextIO
+
+from worker.errors import KitsweepError
+
+CHUNK = 64 * 1024
+"""Bytes or characters that are asked for at once."""
+MAX_PIECE = 1024 * 1024
+"""Characters of the longest line or JSON element; an object of the list API has some 2000."""
+
+_GAP = re.compile(r"[ \t\r\n]*")
+_NEAR_THE_END = 16
+"""Characters: longer than any literal or escape of JSON that a chunk's end may have cut."""
+_NOT_UTF8 = "this is not UTF-8 text: save the file as UTF-8 (spreadsheets and PowerShell may write UTF-16)"
+
+
+class InputError(KitsweepError, ValueError):
+    """A file of ids breaks a rule: in which line (counted from 1), and what is wrong with it."""
+
+    def __init__(self, line: int, problem: str) -> None:
+        super().__init__(line, problem)
+        self.line = line
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.problem}"
+
+
+class TextInput:
+    """What has been read of a stream and not been taken yet."""
+
+    def __init__(self, stream: BinaryIO | TextIO) -> None:
+        self._chunks = _chunks(stream)
+        self.buffer = ""
+        self.line = 1
+        """Number of the line in which the buffer starts."""
+
+    def grow(self) -> bool:
+        """Read more into the buffer; False at the end of the stream."""
+        chunk = next(self._chunks, "")
+        self.buffer += chunk
+        return bool(chunk)
+
+    def drop(self, length: int) -> None:
+        """Take that many characters from the front of the buffer."""
+        self.line += self.buffer.count("\n", 0, length)
+        self.buffer = self.buffer[length:]
+
+    def first_line(self) -> str:
+        """Drop leading blank lines and # comments; show the next one, stripped, or the start of it."""
+        while True:
+            end = self.buffer.find("\n")
+            if end < 0 and len(self.buffer) < CHUNK and self.grow():
+                continue
+            line = (self.buffer if end < 0 else self.buffer[:end]).strip(" \t\r")
+            if end < 0 or (line and not line.startswith("#")):
+                return line
+            self.drop(end + 1)
+
+    def lines(self) -> Iterator[tuple[int, str]]:
+        """Take all lines, without their ends, each with its number."""
+        number = self.line
+        while True:
+            *lines, self.buffer = self.buffer.split("\n")
+            yield from enumerate(lines, number)
+            number += len(lines)
+            if len(self.buffer) > MAX_PIECE:
+                raise InputError(number, f"the line is longer than {MAX_PIECE} characters")
+            if not self.grow():
+                break
+        if self.buffer:
+            yield number, self.buffer
+
+
+class JsonCursor:
+    """Steps through JSON text, one value or mark at a time."""
+
+    def __init__(self, text: TextInput) -> None:
+        self._text = text
+        self._decode = json.JSONDecoder().raw_decode
+        self._at = 0
+        self._counted = 0
+        self._line = text.line
+
+    @property
+    def line(self) -> int:
+        """Number of the line that was reached."""
+        self._line += self._text.buffer.count("\n", self._counted, self._at)
+        self._counted = self._at
+        return self._line
+
+    def peek(self) -> str:
+        """Skip blanks and show the next character; empty at the end of the text."""
+        while True:
+            if gap := _GAP.match(self._text.buffer, self._at):
+                self._at = gap.end()
+            if self._at < len(self._text.buffer):
+                return self._text.buffer[self._at]
+            if not self._grow():
+                return ""
+
+    def take(self) -> str:
+        """Skip blanks and take one character; empty at the end of the text."""
+        mark = self.peek()
+        self._at += len(mark)
+        return mark
+
+    def value(self) -> tuple[int, Any]:
+        """Skip blanks and take one whole value, with the number of the line in which it starts."""
+        self.peek()
+        line = self.line
+        while True:
+            try:
+                value, end = self._decode(self._text.buffer, self._at)
+            except json.JSONDecodeError as error:
+                if not self._is_cut(error) or not self._grow():
+                    place = self._line + self._text.buffer.count("\n", self._at, error.pos)
+                    raise InputError(place, f"this is not JSON ({error.msg})") from None
+            except (ValueError, RecursionError):
+                raise InputError(line, "the JSON is nested too deeply, or holds an absurd number") from None
+            else:
+                self._at = end
+                return line, value
+
+    def _is_cut(self, error: json.JSONDecodeError) -> bool:
+        """Whether the fault may be no more than that the rest of the value has not been read yet."""
+        length = len(self._text.buffer)
+        if length - self._at > MAX_PIECE:
+            raise InputError(self._line, f"an element is longer than {MAX_PIECE} characters")
+        return error.msg.startswith("Unterminated") or error.pos >= length - _NEAR_THE_END
+
+    def _grow(self) -> bool:
+        """Forget what was taken, and read more."""
+        self._line = self.line
+        self._text.buffer = self._text.buffer[self._at :]
+        self._at = self._counted = 0
+        return self._text.grow()
+
+
+def _chunks(stream: BinaryIO | TextIO) -> Iterator[str]:
+    """Yield the stream's text, without a byte order mark; none of the pieces is empty."""
+    line = 1
+    mark = "\ufeff"
+    for text in _decoded(stream):
+        if text is None:
+            raise InputError(line, _NOT_UTF8)
+        line += text.count("\n")
+        if piece := text.removeprefix(mark):
+            yield piece
+        mark = "" if text else mark
+
+
+def _decoded(stream: BinaryIO | TextIO) -> Iterator[str | None]:
+    """Yield the stream's text up to its end, or up to what is not UTF-8, and then None."""
+    read = getattr(stream, "read1", stream.read)  # read1 does not wait for a whole chunk from a slow pipe
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        while data := read(CHUNK):
+            yield data if isinstance(data, str) else decoder.decode(data)
+        yield decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        yield error.object[: error.start].decode("utf-8", "ignore")
+        yield None

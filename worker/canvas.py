@@ -1,0 +1,40 @@
+"""Celery's canvas on a request: what waits for the deletion goes off when it is done, and not when it was accepted.
+
+`delete_files` ends with `Ignore`, after which Celery itself runs nothing; so what hangs on the task is kept with the
+request, and run when its result is published. At least once: after a crash in between it runs again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery, signature
+from celery.app.task import Context
+from celery.canvas import group
+
+from worker.states import State
+
+_PARTS = ("callbacks", "errbacks", "chord", "chain", "group", "group_index", "root_id", "parent_id")
+_HANGING = ("callbacks", "errbacks", "chord", "chain")
+
+
+def canvas_of(request: Context) -> dict[str, Any] | None:
+    """Return what hangs on a task's request, as plain data; None when nothing does."""
+    parts = {part: getattr(request, part, None) for part in _PARTS}
+    if not any(parts[part] for part in _HANGING):
+        return None
+    return {part: value for part, value in parts.items() if value is not None}
+
+
+def run_canvas(app: Celery, canvas: dict[str, Any], request_id: str, result: Any, state: str) -> None:
+    """Send off what hung on a request, now that it is final."""
+    context = Context({**dict.fromkeys(_PARTS), **canvas, "id": request_id, "delivery_info": {}})
+    if state != State.SUCCESS:
+        app.backend.mark_as_failure(request_id, result, request=context, state=state)
+        return
+    options = {"parent_id": request_id, "root_id": canvas.get("root_id") or request_id}
+    if callbacks := canvas.get("callbacks"):
+        group([signature(callback, app=app) for callback in callbacks], app=app).apply_async((result,), **options)
+    if chain := canvas.get("chain"):
+        signature(chain[-1], app=app).apply_async((result,), chain=chain[:-1], **options)
+    app.backend.mark_as_done(request_id, result, request=context, store_result=False)

@@ -1,0 +1,49 @@
+"""The parts of a process: built once from the settings, when first needed."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from config.settings import Settings, load_settings
+from worker.batch import Engine
+from worker.imagekit import ImageKit
+from worker.leases import LeaseKeeper
+from worker.limiter import Limiter
+from worker.queue import Queue
+from worker.redis_client import connect
+from worker.results import Publisher
+
+
+@cache
+def settings() -> Settings:
+    """Return this process' settings. Raises `config.settings.ConfigError`."""
+    return load_settings()
+
+
+@cache
+def queue() -> Queue:
+    """Return this process' queue."""
+    return Queue(connect(settings()), settings())
+
+
+@cache
+def publisher() -> Publisher:
+    """Return what writes results to the Celery backend."""
+    from worker.app import app  # noqa: PLC0415 - the app imports the dispatcher, which needs this module
+
+    return Publisher(app, queue().redis, queue().keys, settings().result_ttl_seconds)
+
+
+@cache
+def engine() -> Engine:
+    """Return what batches work with."""
+    about = settings()
+    return Engine(
+        queue=queue(),
+        limiter=Limiter(queue().redis, about),
+        api=ImageKit(about),
+        leases=LeaseKeeper(queue(), about.lease_seconds),
+        batch_size=about.batch_size,
+        max_attempts=about.max_attempts,
+        publish=publisher().publish,
+    )

@@ -1,0 +1,79 @@
+"""Structured logs: one line an event, as text or JSON, with request ids; secrets and control characters never get in."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from typing import Any
+from urllib.parse import quote
+
+from config.settings import Settings
+
+_STANDARD = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "data", "taskName"})
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class LineFormatter(logging.Formatter):
+    """Formats a record as one event; fields given through `extra=` come along."""
+
+    converter = time.gmtime
+
+    def __init__(self, form: str, secrets: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self._as_json = form == "json"
+        self._secrets = secrets
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line (a traceback adds lines to the text form)."""
+        fields = self._fields(record)
+        line = json.dumps(fields, default=str) if self._as_json else _as_text(fields)
+        for secret in self._secrets:
+            line = line.replace(secret, "***")
+        return line
+
+    def _fields(self, record: logging.LogRecord) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}Z",
+            "level": record.levelname,
+            "logger": record.name,
+            "message": _clean(record.getMessage()),
+        }
+        fields |= {name: value for name, value in record.__dict__.items() if name not in _STANDARD and value is not None}
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        return fields
+
+
+def configure_logging(settings: Settings, level: int | None = None, logfile: str | None = None) -> None:
+    """Log to standard error (or a file) from the settings' level on; a more talkative `level` wins."""
+    handler = logging.FileHandler(logfile) if logfile else logging.StreamHandler()
+    handler.setFormatter(LineFormatter(settings.log_format, secrets_of(settings)))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    configured = logging.getLevelNamesMapping()[settings.log_level]
+    root.setLevel(min(configured, level) if level else configured)
+    # One line for each message that Celery runs would drown what matters.
+    for name in ("celery.app.trace", "celery.worker.strategy"):
+        logging.getLogger(name).setLevel(max(root.level, logging.WARNING) if root.level > logging.DEBUG else root.level)
+
+
+def secrets_of(settings: Settings) -> tuple[str, ...]:
+    """Return what no log may show."""
+    key = settings.private_key.get_secret_value() if settings.private_key else ""
+    where = settings.redis_parts
+    passwords = [where.password or "", *where.sentinel_options.values()]
+    return tuple(secret for text in (key, *passwords) if text for secret in {text, quote(text, safe="")})
+
+
+def _clean(text: str) -> str:
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
+
+
+def _as_text(fields: dict[str, Any]) -> str:
+    head = f"{fields.pop('at')} {fields.pop('level'):<7} {fields.pop('logger')}: {fields.pop('message')}"
+    trace = fields.pop("traceback", None)
+    extra = " ".join(f"{name}={_clean(str(value))}" for name, value in fields.items())
+    line = f"{head}  [{extra}]" if extra else head
+    return f"{line}\n{trace}" if trace else line

@@ -1,0 +1,34 @@
+-- Let a request go that a guard holds for approval. Its undo window, if it has one, runs from its coming.
+--
+-- KEYS  1 prefix
+-- ARGV  1 request id   2 who approves
+-- Returns approved | rejected (somebody was faster) | not_held | unknown
+local request, by = ARGV[1], ARGV[2]
+local key = request_key(request)
+local now = now_ms()
+
+local about = redis.call('HMGET', key, 'state', 'source', 'total', 'sequence', 'hold_until', 'run', 'approved_by', 'rejected_by')
+local source, total, run = about[2], tonumber(about[3]), about[6]
+if not about[1] then return 'unknown' end
+if about[8] then return 'rejected' end
+if about[7] == by then return 'approved' end
+if not redis.call('ZSCORE', KEY.approvals, request) then return 'not_held' end
+
+redis.call('ZREM', KEY.approvals, request)
+redis.call('HSET', key, 'approved_by', by, 'approved_at', now)
+if tonumber(about[5] or 0) > now then
+  redis.call('ZADD', KEY.holds, about[5], request)
+else
+  enter_line(request, source, about[4])
+end
+remember_size(source, total)
+if run then
+  local run_key = KEY['cleanup:'] .. 'run:' .. run
+  local rule = redis.call('HMGET', run_key, 'rule', 'words')
+  if rule[1] then
+    redis.call('HSET', run_key, 'decision', 'approved', 'decided_by', by, 'decided_at', now)
+    redis.call('HSET', KEY['cleanup:'] .. 'rule:' .. rule[1], 'approved', rule[2])
+  end
+end
+write_audit('approved', request, source, by, STATE.QUEUED, total, {})
+return 'approved'

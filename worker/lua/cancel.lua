@@ -1,0 +1,77 @@
+-- Cancel what waits of a request: ids not yet claimed, retries and parked items. What is in flight runs to its end and
+-- does not come back. An unsealed request vanishes.
+--
+-- KEYS  1 prefix
+-- ARGV  1 request id   2 result ttl, ms   3 patience of the outbox, ms   4 who cancels, or ''
+-- Returns {state after the call, number of items cancelled by it}; {} when the request is unknown.
+local request, result_ttl, patience = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local key = request_key(request)
+local now = now_ms()
+local cancelled = 0
+
+local about = redis.call('HMGET', key, 'state', 'source')
+local state, source = about[1], about[2]
+if not state then return {} end
+if FINAL[state] then return {state, 0} end
+if state == STATE.OPEN then
+  redis.call('UNLINK', key, request_key(request, 'waiting'), request_key(request, 'seen'))
+  return {STATE.REVOKED, 0}
+end
+redis.call('HSET', key, 'revoked', now)
+if ARGV[4] ~= '' then
+  write_audit('cancelled', request, source, ARGV[4], STATE.REVOKED, redis.call('HGET', key, 'total'), {})
+end
+
+local function end_one(id, attempts, doubt)
+  local remark = doubt == DOUBT.NONE and '' or REMARK_DOUBTFUL
+  end_items(request, OUTCOME.CANCELLED, attempts, remark, {id}, KEY.waiting, now)
+  cancelled = cancelled + 1
+end
+
+local function cancel_waiting()
+  local n = redis.call('LLEN', request_key(request, 'waiting'))
+  if n == 0 then return end
+  redis.call('RENAME', request_key(request, 'waiting'), request_key(request, 'withdrawn'))
+  redis.call('HINCRBY', key, OUTCOME.CANCELLED, n)
+  redis.call('HINCRBY', KEY.totals, OUTCOME.CANCELLED, n)
+  count(KEY.waiting, source, -n)
+  cancelled = cancelled + n
+end
+
+local function cancel_retries()
+  local tried = redis.call('HGETALL', request_key(request, 'tried'))
+  for i = 1, #tried, 2 do
+    local attempts, doubt = split_field(tried[i + 1])
+    end_one(tried[i], attempts, doubt)
+  end
+  redis.call('DEL', request_key(request, 'tried'), request_key(request, 'retries'))
+end
+
+local function cancel_parked()
+  for _, token in ipairs(redis.call('ZRANGE', KEY.leases, 0, -1)) do
+    local lease = KEY['lease:'] .. token
+    if redis.call('HGET', lease, 'held') == '0' then
+      for _, item in ipairs(items_of(lease)) do
+        local owner, file = split_field(item[1])
+        if owner == request then
+          redis.call('HDEL', lease, item[1])
+          redis.call('HDEL', KEY.leased, file)
+          end_one(file, item[2], item[3])
+        end
+      end
+      drop_if_empty(token)
+    end
+  end
+end
+
+cancel_waiting()
+cancel_retries()
+cancel_parked()
+redis.call('ZREM', KEY.retries, request)
+redis.call('ZREM', KEY.holds, request)
+redis.call('ZREM', KEY.approvals, request)
+redis.call('ZREM', line_key(source), request)
+if redis.call('EXISTS', line_key(source)) == 0 then redis.call('ZREM', KEY.sources, source) end
+redis.call('HSET', key, 'withdrawn_at', now)
+if not finish(request, now, result_ttl, patience) then return {STATE.PROGRESS, cancelled} end
+return {redis.call('HGET', key, 'state'), cancelled}

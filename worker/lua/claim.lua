@@ -1,0 +1,228 @@
+-- Take up to `size` items for one call, under a token and a lease.
+-- First a group that is due as it stands: the items of a lease that ran out, or a parked batch; it is topped up unless
+-- it is under suspicion. Else equal shares of all sources that have work; a parked group never takes two turns in a row
+-- while others wait.
+--
+-- KEYS  1 prefix
+-- ARGV  1 token   2 size, ids   3 lease, ms   4 fewest ids worth a claim (a due group is always worth one)
+--       5 result ttl, ms   6 patience of the outbox, ms
+-- Returns {fails, ms since the group last failed or -1, '1' if suspect, then for each item:
+--          request id, file id, attempts, doubt}; fails is 0 for fresh ids; {} when there is nothing to claim.
+local token, size, lease_ms, fewest = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local result_ttl, patience = tonumber(ARGV[5]), tonumber(ARGV[6])
+local lease = KEY['lease:'] .. token
+local now = now_ms()
+
+-- The request's items are not sent again once it was cancelled: those which no lost call touched are cancelled, and so
+-- are the others, with a remark.
+local function without_revoked(items)
+  local revoked, kept, touched = {}, {}, {}
+  for _, item in ipairs(items) do
+    local request, file = split_field(item[1])
+    if revoked[request] == nil then revoked[request] = redis.call('HGET', request_key(request), 'revoked') or false end
+    if revoked[request] then
+      local remark = item[3] == DOUBT.NONE and '' or REMARK_DOUBTFUL
+      end_items(request, OUTCOME.CANCELLED, item[2], remark, {file}, KEY.in_flight, now)
+      redis.call('HDEL', KEY.leased, file)
+      touched[request] = true
+    else
+      kept[#kept + 1] = item
+    end
+  end
+  for request in pairs(touched) do finish(request, now, result_ttl, patience) end
+  return kept
+end
+
+-- Take over a due group: all its items are then in flight. Returns them, and fails, failed_at, suspect.
+local function take_group(old)
+  local from = KEY['lease:'] .. old
+  local about = redis.call('HMGET', from, 'held', 'fails', 'failed_at', 'suspect')
+  local items, fields = items_of(from), {}
+  for i, item in ipairs(items) do fields[i] = item[1] end
+  if about[1] == '1' then
+    for _, item in ipairs(items) do
+      item[3] = DOUBT.UNANSWERED
+      local _, file = split_field(item[1])
+      redis.call('ZADD', KEY.doubtful, now, file)
+    end
+  else
+    count_flight(fields, 1)
+  end
+  redis.call('DEL', from)
+  redis.call('ZREM', KEY.leases, old)
+  return without_revoked(items), tonumber(about[2] or 0), tonumber(about[3] or 0), about[4] == '1'
+end
+
+-- Up to `room` items of one request: due retries first, then those that wait. The request leaves the line when it has
+-- no more.
+local function take_from_request(request, source, room, items)
+  local taken = 0
+  local retries, tried = request_key(request, 'retries'), request_key(request, 'tried')
+  local due = redis.call('ZRANGEBYSCORE', retries, '-inf', now, 'LIMIT', 0, room)
+  for _, file in ipairs(due) do
+    local attempts, doubt = split_field(redis.call('HGET', tried, file))
+    items[#items + 1] = {request .. ' ' .. file, attempts, doubt}
+    redis.call('ZREM', retries, file)
+    redis.call('HDEL', tried, file)
+    taken = taken + 1
+  end
+  local waiting = request_key(request, 'waiting')
+  if taken < room then
+    for _, file in ipairs(redis.call('LPOP', waiting, room - taken) or {}) do
+      items[#items + 1] = {request .. ' ' .. file, '0', DOUBT.NONE}
+      taken = taken + 1
+    end
+  end
+  if taken < room or redis.call('EXISTS', waiting) == 0 then
+    if redis.call('ZCOUNT', retries, '-inf', now) == 0 then
+      redis.call('ZREM', line_key(source), request)
+      note_next_retry(request)
+    end
+  end
+  return taken
+end
+
+local function take_from_source(source, room, items)
+  local taken = 0
+  while taken < room do
+    local first = redis.call('ZRANGE', line_key(source), 0, 0)[1]
+    if not first then break end
+    taken = taken + take_from_request(first, source, room - taken, items)
+  end
+  return taken
+end
+
+-- Fill `room` in equal shares; what one source leaves over the others share again.
+local function take_shares(room, items)
+  local sources = redis.call('ZRANGE', KEY.sources, 0, room - 1)
+  local served = sources
+  while room > 0 and #sources > 0 do
+    local still = {}
+    for i, source in ipairs(sources) do
+      local share = math.ceil(room / (#sources - i + 1))
+      local taken = take_from_source(source, share, items)
+      room = room - taken
+      if taken == share and share > 0 then still[#still + 1] = source end
+    end
+    sources = still
+  end
+  for _, source in ipairs(served) do
+    if redis.call('EXISTS', line_key(source)) == 0 then
+      redis.call('ZREM', KEY.sources, source)
+    else
+      redis.call('ZADD', KEY.sources, next_number(), source)
+    end
+  end
+end
+
+-- Put back an item whose file id is claimed elsewhere (by another request): it learns what became of that call.
+local function defer(item)
+  local request, file = split_field(item[1])
+  redis.call('ZADD', request_key(request, 'retries'), now + 1000, file)
+  redis.call('HSET', request_key(request, 'tried'), file, item[2] .. ' ' .. item[3])
+  note_next_retry(request)
+end
+
+-- Only those whose file id is claimed nowhere else, each file id once.
+local function take_free(candidates, items)
+  local files = {}
+  for i, item in ipairs(candidates) do
+    local _, file = split_field(item[1])
+    files[i] = file
+  end
+  local holders = #files > 0 and in_slices('HMGET', KEY.leased, files) or {}
+  local mine = {}
+  for _, item in ipairs(items) do
+    local _, file = split_field(item[1])
+    mine[file] = true
+  end
+  for i, item in ipairs(candidates) do
+    if holders[i] or mine[files[i]] then
+      defer(item)
+    else
+      mine[files[i]] = true
+      items[#items + 1] = item
+    end
+  end
+end
+
+local function take_fresh(room, items)
+  local fields = {}
+  for _ = 1, 3 do
+    local before = #items
+    local candidates = {}
+    take_shares(room, candidates)
+    if #candidates == 0 then break end
+    take_free(candidates, items)
+    for i = before + 1, #items do fields[#fields + 1] = items[i][1] end
+    room = room - (#items - before)
+    if room <= 0 then break end
+  end
+  count_flight(fields, 1)
+end
+
+-- What is known of each file id from other requests' calls.
+local function add_knowledge(items)
+  local files = {}
+  for i, item in ipairs(items) do
+    local _, file = split_field(item[1])
+    files[i] = file
+  end
+  local gone = {in_slices('SMISMEMBER', KEY['gone:0'], files), in_slices('SMISMEMBER', KEY['gone:1'], files)}
+  local doubtful = in_slices('ZMSCORE', KEY.doubtful, files)
+  for i, item in ipairs(items) do
+    if gone[1][i] == 1 or gone[2][i] == 1 then
+      item[3] = DOUBT.GONE
+    elseif doubtful[i] then
+      item[3] = DOUBT.UNANSWERED
+    end
+  end
+end
+
+local function write_lease(items, fails, failed_at, suspect)
+  local fields, leased = {'held', '1', 'fails', fails, 'failed_at', failed_at, 'suspect', suspect and '1' or '0'}, {}
+  for _, item in ipairs(items) do
+    local _, file = split_field(item[1])
+    fields[#fields + 1] = item[1]
+    fields[#fields + 1] = item[2] .. ' ' .. item[3]
+    leased[#leased + 1] = file
+    leased[#leased + 1] = token
+  end
+  in_slices('HSET', lease, fields)
+  in_slices('HSET', KEY.leased, leased)
+  redis.call('ZADD', KEY.leases, now + lease_ms, token)
+end
+
+local items, fails, failed_at, suspect = {}, 0, 0, false
+if redis.call('EXISTS', lease) == 1 then
+  local about = redis.call('HMGET', lease, 'fails', 'failed_at', 'suspect')
+  items, fails, failed_at, suspect = items_of(lease), tonumber(about[1]), tonumber(about[2]), about[3] == '1'
+else
+  promote_due(now)
+  local others = count_claimable(now, 1) > 0
+  local group = redis.call('ZRANGEBYSCORE', KEY.leases, '-inf', now, 'LIMIT', 0, 1)[1]
+  local turn = redis.call('HGET', KEY.account, 'group_had_turn')
+  if group and not (turn and others) then
+    items, fails, failed_at, suspect = take_group(group)
+    if #items == 0 then fails, failed_at, suspect = 0, 0, false end
+    redis.call('HSET', KEY.account, 'group_had_turn', '1')
+  else
+    redis.call('HDEL', KEY.account, 'group_had_turn')
+  end
+  if not suspect and #items < size and (#items > 0 or count_claimable(now, fewest) >= fewest) then
+    take_fresh(size - #items, items)
+  end
+  if #items == 0 then return {} end
+  add_knowledge(items)
+  write_lease(items, fails, failed_at, suspect)
+end
+
+local reply = {fails, failed_at > 0 and now - failed_at or -1, suspect and '1' or '0'}
+for _, item in ipairs(items) do
+  local request, file = split_field(item[1])
+  reply[#reply + 1] = request
+  reply[#reply + 1] = file
+  reply[#reply + 1] = item[2]
+  reply[#reply + 1] = item[3]
+end
+return reply

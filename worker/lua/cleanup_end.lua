@@ -1,0 +1,68 @@
+-- End a run. With outcome `release` its request is sealed: it goes into line, waits for its undo window, or, when a guard
+-- says so, is held for approval. With any other outcome what it collected is forgotten, and nothing is deleted.
+--
+-- KEYS  1 prefix
+-- ARGV  1 run id   2 token   3 request id   4 outcome: release | dry_run | failed | stopped | abandoned
+--       5 why, or ''   6 hold, ms   7 max_files, 0: none   8 usual_factor, 0: none
+--       9 '1' when the first run of the rule's present words is to be held   10 why max_share holds it, or ''
+--       11 how long the record of a run is kept, ms
+-- Returns {outcome: released | held | nothing | dry_run | failed | stopped | abandoned | lost, why, number of files}
+local run, token, request, outcome, why = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local key, about_key = KEY['cleanup:'] .. 'run:' .. run, request_key(request)
+local waiting, seen = request_key(request, 'waiting'), request_key(request, 'seen')
+local now = now_ms()
+
+local about = redis.call('HMGET', key, 'token', 'rule', 'words', 'outcome', 'files', 'why', 'by')
+local rule, words = about[2], about[3]
+local total = tonumber(about[5] or 0)
+if about[4] then return {about[4], about[6] or '', total} end
+if about[1] ~= token then return {'lost', '', 0} end
+local source, rule_key = 'cleanup:' .. rule, KEY['cleanup:'] .. 'rule:' .. rule
+
+if outcome == 'release' and redis.call('HGET', KEY.cleanup, 'off') then
+  outcome, why = 'stopped', 'cleanup was switched off'
+end
+if outcome == 'release' and redis.call('LLEN', waiting) ~= total then
+  outcome, why = 'failed', 'the collected ids are gone'
+end
+if outcome == 'release' and total == 0 then
+  outcome = 'nothing'
+  remember_size(source, 0)
+end
+
+local function why_held()
+  local reasons = beyond_guard(source, total, tonumber(ARGV[7]), tonumber(ARGV[8]))
+  if ARGV[10] ~= '' then reasons[#reasons + 1] = ARGV[10] end
+  local approved = redis.call('HGET', rule_key, 'approved')
+  if ARGV[9] == '1' and approved ~= words then
+    reasons[#reasons + 1] = approved and 'the first run since the words of the rule were changed'
+      or 'the first run of this rule'
+  end
+  return table.concat(reasons, '; ')
+end
+
+if outcome == 'release' then
+  why = why_held()
+  redis.call('UNLINK', seen)
+  redis.call('PERSIST', about_key)
+  redis.call('PERSIST', waiting)
+  local known = redis.call('HMGET', about_key, 'reason', 'origin')
+  seal(request, {source = source, reason = known[1] or nil, origin = known[2] or nil}, total, tonumber(ARGV[6]), why, now)
+  redis.call('HSET', rule_key, 'request', request)
+  redis.call('HSET', key, 'request', request)
+  outcome = why == '' and 'released' or 'held'
+  if why == '' then
+    remember_size(source, total)
+    redis.call('HSET', rule_key, 'approved', words)
+  end
+else
+  if redis.call('HGET', about_key, 'state') == STATE.OPEN then redis.call('UNLINK', about_key, waiting, seen) end
+  write_audit('run', run, source, about[7] or '', outcome, total, {why = why ~= '' and why or nil})
+end
+
+redis.call('HSET', key, 'outcome', outcome, 'why', why, 'ended_at', now)
+redis.call('HDEL', key, 'token', 'lease_until', 'place', 'waits_for')
+redis.call('PEXPIRE', key, ARGV[11])
+redis.call('ZREM', KEY['cleanup:runs'], run)
+if redis.call('HGET', rule_key, 'run') == run then redis.call('HDEL', rule_key, 'run') end
+return {outcome, why, total}

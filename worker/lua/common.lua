@@ -1,0 +1,358 @@
+-- What several operations share. Each gets what it uses of this in front of it, and the tables KEY, STATE, OUTCOME,
+-- OUTCOMES, DOUBT and FINAL (see worker/scripts.py). One piece ends with a blank line; it may use those above it.
+-- Times are milliseconds of the Redis server's clock.
+
+local REMARK_DOUBTFUL = 'cancelled after a call whose answer was lost: the file may be deleted'
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function request_key(request, part)
+  return KEY['request:'] .. (part or 'about') .. ':' .. request
+end
+
+local function line_key(source)
+  return KEY['source:'] .. source .. ':line'
+end
+
+local function next_number()
+  return redis.call('INCR', KEY.sequence)
+end
+
+local SLICE = 2000 -- values that go to one command at once: Lua's stack holds some thousands
+
+-- Call `command key … values…` in slices; the answers are joined when the command gives a list.
+local function in_slices(command, key, values)
+  local answers = {}
+  for first = 1, #values, SLICE do
+    local part = redis.call(command, key, unpack(values, first, math.min(first + SLICE - 1, #values)))
+    if type(part) == 'table' then
+      for _, answer in ipairs(part) do answers[#answers + 1] = answer end
+    end
+  end
+  return answers
+end
+
+-- Add n to a hash's counter; a counter of 0 leaves no field behind.
+local function count(key, field, n)
+  if n == 0 then return end
+  if redis.call('HINCRBY', key, field, n) == 0 then redis.call('HDEL', key, field) end
+end
+
+-- Put a request at its place in its source's line, and the source among those that have work.
+local function enter_line(request, source, sequence)
+  redis.call('ZADD', line_key(source), sequence, request)
+  if not redis.call('ZSCORE', KEY.sources, source) then
+    redis.call('ZADD', KEY.sources, next_number(), source)
+  end
+end
+
+-- Let requests back into line whose retries are due or whose hold has ended; 200 of each at a time.
+local function promote_due(now)
+  for _, waiting_room in ipairs({KEY.retries, KEY.holds}) do
+    for _, request in ipairs(redis.call('ZRANGEBYSCORE', waiting_room, '-inf', now, 'LIMIT', 0, 200)) do
+      redis.call('ZREM', waiting_room, request)
+      local about = redis.call('HMGET', request_key(request), 'source', 'sequence')
+      if about[1] then enter_line(request, about[1], about[2]) end
+    end
+  end
+end
+
+-- Where this request's first retry is due, for the account-wide set of such times.
+local function note_next_retry(request)
+  local first = redis.call('ZRANGE', request_key(request, 'retries'), 0, 0, 'WITHSCORES')
+  if first[2] then
+    redis.call('ZADD', KEY.retries, first[2], request)
+  else
+    redis.call('ZREM', KEY.retries, request)
+  end
+end
+
+-- Ids that a claim could take now, counted up to `enough`; never more than there are.
+local function count_claimable(now, enough)
+  local found = 0
+  for _, source in ipairs(redis.call('ZRANGE', KEY.sources, 0, 99)) do
+    local line = line_key(source)
+    found = found + redis.call('ZCARD', line)
+    if found >= enough then return enough end
+    for _, request in ipairs(redis.call('ZRANGE', line, 0, 9)) do
+      local ids = redis.call('LLEN', request_key(request, 'waiting'))
+        + redis.call('ZCOUNT', request_key(request, 'retries'), '-inf', now)
+      found = found + math.max(0, ids - 1)
+      if found >= enough then return enough end
+    end
+  end
+  return found
+end
+
+local function split_field(field)
+  local gap = string.find(field, ' ', 1, true)
+  return string.sub(field, 1, gap - 1), string.sub(field, gap + 1)
+end
+
+-- The items of a lease: a list of {field, attempts, doubt}, without its own fields, which have no space.
+local function items_of(lease)
+  local items = {}
+  local all = redis.call('HGETALL', lease)
+  for i = 1, #all, 2 do
+    if string.find(all[i], ' ', 1, true) then
+      local attempts, doubt = split_field(all[i + 1])
+      items[#items + 1] = {all[i], attempts, doubt}
+    end
+  end
+  return items
+end
+
+-- How many items of each request, and of each source, a list of "request file" fields names.
+local function tally(fields)
+  local by_request = {}
+  for _, field in ipairs(fields) do
+    local request = split_field(field)
+    by_request[request] = (by_request[request] or 0) + 1
+  end
+  return by_request
+end
+
+-- Move items between waiting and in flight (n > 0: they take off) in all counters.
+local function count_flight(fields, sign)
+  local by_source = {}
+  for request, n in pairs(tally(fields)) do
+    local source = redis.call('HGET', request_key(request), 'source')
+    if source then
+      redis.call('HINCRBY', request_key(request), 'in_flight', sign * n)
+      by_source[source] = (by_source[source] or 0) + n
+    end
+  end
+  for source, n in pairs(by_source) do
+    count(KEY.in_flight, source, sign * n)
+    count(KEY.waiting, source, -sign * n)
+  end
+end
+
+-- Write down that items ended; `room` is the counter they leave, KEY.waiting or KEY.in_flight.
+local function end_items(request, outcome, attempts, error, ids, room, now)
+  if #ids == 0 then return end
+  local key = request_key(request)
+  redis.call('RPUSH', request_key(request, outcome), cjson.encode({now, tonumber(attempts), error, unpack(ids)}))
+  redis.call('HINCRBY', key, outcome, #ids)
+  redis.call('HINCRBY', KEY.totals, outcome, #ids)
+  if room == KEY.in_flight then redis.call('HINCRBY', key, 'in_flight', -#ids) end
+  count(room, redis.call('HGET', key, 'source'), -#ids)
+end
+
+-- One line of the audit trail (see worker/audit.py for what each field holds). Nothing of ours rewrites it.
+local function write_audit(event, request, source, by, state, total, detail)
+  redis.call('XADD', KEY.audit, '*', 'event', event, 'request', request, 'source', source, 'by', by,
+    'state', state, 'total', total, 'detail', next(detail) and cjson.encode(detail) or '{}')
+end
+
+-- What became of a request, for the audit trail and for the cleanup run that it came from.
+local function record_end(request, about, state, by_outcome)
+  local detail = {reason = about.reason or nil}
+  for outcome, n in pairs(by_outcome) do
+    if n > 0 then detail[outcome] = n end
+  end
+  write_audit('ended', request, about.source, '', state, about.total, detail)
+  local run = about.run and KEY['cleanup:'] .. 'run:' .. about.run
+  if run and redis.call('EXISTS', run) == 1 then
+    redis.call('HSET', run, 'result', state, 'counts', cjson.encode(by_outcome))
+  end
+end
+
+-- The median of the source's last requests that went through, and how many these are; nil when there is none.
+local function usual_size(source)
+  local sizes = redis.call('LRANGE', KEY['source:'] .. source .. ':sizes', 0, -1)
+  if #sizes == 0 then return nil, 0 end
+  for i, size in ipairs(sizes) do sizes[i] = tonumber(size) end
+  table.sort(sizes)
+  local low, high = math.floor((#sizes + 1) / 2), math.ceil((#sizes + 1) / 2)
+  return (sizes[low] + sizes[high]) / 2, #sizes
+end
+
+local function remember_size(source, total)
+  redis.call('LPUSH', KEY['source:'] .. source .. ':sizes', total)
+  redis.call('LTRIM', KEY['source:'] .. source .. ':sizes', 0, 9)
+end
+
+-- Why so many files are more than a source may send unasked: a list of reasons in words, empty when they are not.
+-- A bound of 0 is none. Below one file nothing is usual: a median of 0 counts as 1.
+local function beyond_guard(source, total, max_files, usual_factor)
+  local reasons = {}
+  if max_files > 0 and total > max_files then
+    reasons[#reasons + 1] = string.format('%d files are more than max_files = %d', total, max_files)
+  end
+  local usual, known = usual_size(source)
+  if usual_factor > 0 and usual and total > usual_factor * math.max(1, usual) then
+    reasons[#reasons + 1] = string.format(
+      '%d files are more than %g times the usual %g (median of the last %d)', total, usual_factor, usual, known)
+  end
+  return reasons
+end
+
+-- Seal a request: it goes into line, waits for its hold to end, or, for `approval` (a reason in words; '' for none),
+-- waits until somebody approves it. `about` has its source, reason and origin, where there are any.
+local function seal(request, about, total, hold, approval, now)
+  local key, sequence = request_key(request), next_number()
+  local detail = {reason = about.reason}
+  redis.call('HSET', key, 'state', STATE.QUEUED, 'total', total, 'sequence', sequence)
+  count(KEY.waiting, about.source, total)
+  if hold > 0 then
+    redis.call('HSET', key, 'hold_until', now + hold)
+    detail.hold_ms = hold
+  end
+  if approval ~= '' then
+    redis.call('HSET', key, 'approval', approval)
+    redis.call('ZADD', KEY.approvals, now, request)
+    detail.why = approval
+  elseif hold > 0 then
+    redis.call('ZADD', KEY.holds, now + hold, request)
+  else
+    enter_line(request, about.source, sequence)
+  end
+  local event = approval == '' and 'accepted' or 'held'
+  write_audit(event, request, about.source, about.origin or '', STATE.QUEUED, total, detail)
+end
+
+-- When all items of a request have ended: make it final and put it in the outbox. Returns whether it has.
+local function finish(request, now, result_ttl, patience)
+  local key = request_key(request)
+  local about = redis.call('HMGET', key, 'state', 'total', 'revoked', 'source', 'reason', 'run', unpack(OUTCOMES))
+  if not about[1] or FINAL[about[1]] or about[1] == STATE.OPEN then return false end
+  local ended, by_outcome = 0, {}
+  for i, outcome in ipairs(OUTCOMES) do
+    by_outcome[outcome] = tonumber(about[6 + i] or 0)
+    ended = ended + by_outcome[outcome]
+  end
+  if ended < tonumber(about[2]) then
+    redis.call('SADD', KEY.changed, request)
+    return false
+  end
+  local state = STATE.SUCCESS
+  if about[3] and by_outcome[OUTCOME.CANCELLED] > 0 then
+    state = STATE.REVOKED
+  elseif by_outcome[OUTCOME.FAILED] > 0 then
+    state = STATE.FAILURE
+  end
+  redis.call('HSET', key, 'state', state, 'finished_at', now)
+  redis.call('PEXPIRE', key, result_ttl)
+  if about[3] then redis.call('PEXPIRE', request_key(request, 'withdrawn'), result_ttl) end
+  for outcome, n in pairs(by_outcome) do
+    if n > 0 then redis.call('PEXPIRE', request_key(request, outcome), result_ttl) end
+  end
+  redis.call('SREM', KEY.changed, request)
+  local known = {source = about[4] or '', reason = about[5], run = about[6], total = about[2]}
+  record_end(request, known, state, by_outcome)
+  redis.call('ZADD', KEY.outbox, now + patience, request)
+  return true
+end
+
+-- A lease without items is over.
+local function drop_if_empty(token)
+  local lease = KEY['lease:'] .. token
+  for _, field in ipairs(redis.call('HKEYS', lease)) do
+    if string.find(field, ' ', 1, true) then return end
+  end
+  redis.call('DEL', lease)
+  redis.call('ZREM', KEY.leases, token)
+end
+
+-- The limiter's part -----------------------------------------------------------------------------------------------
+
+local LEARNED_MS = 24 * 3600 * 1000 -- a learned window is believed for a day
+local MARGIN_LEAST = 8 -- ms by which a window is taken to be longer than it is: at least …
+local MARGIN_MOST = 250 -- … and at most
+local SPREAD = 0.8 -- of a window's even spacing, by which calls keep apart even when there is room …
+local SPREAD_MOST_MS = 20 -- … but no further than this
+local PATIENCE = 3 -- failed calls in a row, with no success between them, that make an outage
+local OUTAGE_FIRST_MS = 2000
+local OUTAGE_MOST_MS = 10000
+local KEY_FIRST_MS = 5000
+local KEY_MOST_MS = 60000
+
+local function margin_of(limits, first)
+  return tonumber(redis.call('HGET', limits, 'margin') or first)
+end
+
+-- How long to wait at this level of trouble: doubling, capped, up to a fifth shorter or longer at random.
+local function trouble_delay(level, now)
+  local first, most = OUTAGE_FIRST_MS, OUTAGE_MOST_MS
+  if redis.call('HGET', KEY.account, 'trouble_kind') == 'key_refused' then first, most = KEY_FIRST_MS, KEY_MOST_MS end
+  local delay = math.min(most, first * 2 ^ math.min(level - 1, 20))
+  return math.floor(delay * (1 + (now % 41) / 200))
+end
+
+-- A call failed for no fault of its ids. Some in a row make an outage; from then on only failed probes deepen it, since
+-- what was already in the air when it began says nothing new.
+local function note_trouble(kind, reason, probe, now)
+  local account = KEY.account
+  local streak = redis.call('HINCRBY', account, 'trouble_streak', 1)
+  local level = tonumber(redis.call('HGET', account, 'trouble_level') or 0)
+  redis.call('HSETNX', account, 'trouble_since', now)
+  redis.call('HSET', account, 'trouble', reason)
+  if level == 0 and kind == 'trouble' and streak < PATIENCE then return end
+  if level > 0 and not probe then return end
+  level = math.min(level + 1, 20)
+  redis.call('HSET', account, 'trouble_kind', kind, 'trouble_level', level)
+  redis.call('HSET', account, 'trouble_until', now + trouble_delay(level, now))
+end
+
+-- ms for which no call may be made to the endpoint (0: none), why, and the level of trouble. Trouble is that of the
+-- deletions: a listing that works says nothing of them, and a key may be allowed the one and not the other.
+local function pause_left(endpoint, now)
+  local about = redis.call('HMGET', KEY.account, 'paused', 'trouble_until', 'trouble_level', 'trouble_kind')
+  local throttled = tonumber(redis.call('HGET', KEY['limits:'] .. endpoint, 'throttled_until') or 0)
+  local level = endpoint == 'delete' and tonumber(about[3] or 0) or 0
+  local trouble = tonumber(about[2] or 0)
+  if about[1] then return 1000, level, 'operator' end
+  if level > 0 and trouble > now then return trouble - now, level, about[4] end
+  if throttled > now then return throttled - now, level, 'throttled' end
+  return 0, level
+end
+
+-- Every window that holds: those in `args` from `first` on, and the learned ones. A list of {limit, interval}.
+local function windows_of(endpoint, now, args, first)
+  local windows = {}
+  for i = first, #args, 2 do windows[#windows + 1] = {tonumber(args[i]), tonumber(args[i + 1])} end
+  local known = redis.call('HGETALL', KEY['limits:'] .. endpoint)
+  for i = 1, #known, 2 do
+    if string.sub(known[i], 1, 7) == 'window:' then
+      local limit, at = split_field(known[i + 1])
+      if tonumber(at) > now - LEARNED_MS then
+        windows[#windows + 1] = {tonumber(limit), tonumber(string.sub(known[i], 8))}
+      end
+    end
+  end
+  return windows
+end
+
+-- How far calls under this window keep apart, ms. A burst would come back at every turn of the window, with all workers
+-- waking at once; spread out, there is always a next slot in sight.
+local function spacing_of(allowed, interval)
+  return math.min(SPREAD_MOST_MS, SPREAD * interval / allowed)
+end
+
+-- ms until all windows have room for one more call, and the longest window, ms. A window with a share of n calls has
+-- room once the n-th last call is older than the window and the margin.
+local function wait_for_windows(endpoint, now, share, first_margin, args, first)
+  local log, wait, longest, spacing = KEY['calls:'] .. endpoint, 0, 0, 0
+  local margin = margin_of(KEY['limits:'] .. endpoint, first_margin)
+  for _, window in ipairs(windows_of(endpoint, now, args, first)) do
+    local allowed = math.max(1, math.floor(window[1] * share))
+    local before = redis.call('ZREVRANGE', log, allowed - 1, allowed - 1, 'WITHSCORES')[2]
+    if before then wait = math.max(wait, math.ceil(tonumber(before) + window[2] + margin - now)) end
+    longest = math.max(longest, window[2])
+    spacing = math.max(spacing, spacing_of(allowed, window[2]))
+  end
+  local last = redis.call('ZREVRANGE', log, 0, 0, 'WITHSCORES')[2]
+  if last then wait = math.max(wait, math.ceil(tonumber(last) + spacing - now)) end
+  return wait, longest
+end
+
+-- {ms for which the endpoint is paused, ms since the last success of the account or -1}
+local function pause_and_success(endpoint, now)
+  local left = pause_left(endpoint, now)
+  local success = redis.call('HGET', KEY.account, 'last_success')
+  return {left, success and now - tonumber(success) or -1}
+end

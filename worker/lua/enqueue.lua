@@ -1,0 +1,68 @@
+-- Accept ids of a request: all at once, or chunk by chunk until the last chunk seals it.
+-- An unsealed request deletes nothing and expires; a sealed one is never changed by a second call.
+--
+-- KEYS  1 prefix   2 where the first result goes, or none
+-- ARGV  1 request id   2 source   3 reason, or ''   4 hold, ms (0: none)   5 '1' when this chunk is the last
+--       6 '1' when it is also the first: then its ids are known to be distinct
+--       7 how long an unsealed request lives, ms   8 canvas, JSON or ''   9 the first result, or ''
+--       10 who asks: user or program @ host, or ''
+--       11 guard of the source: '', or "max_files usual_factor" with 0 for none   12… file ids
+-- Returns {state after the call, '1' if this call sealed it, number of ids, why it is held for approval or ''}
+local request, source, hold, last, whole = ARGV[1], ARGV[2], tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6] == '1'
+local key, waiting, seen = request_key(request), request_key(request, 'waiting'), request_key(request, 'seen')
+local now = now_ms()
+
+local about = redis.call('HMGET', key, 'state', 'total')
+if about[1] and about[1] ~= STATE.OPEN then return {about[1], '0', tonumber(about[2]), ''} end
+
+local function describe()
+  local fields = {'state', STATE.OPEN, 'source', source, 'enqueued_at', now}
+  if ARGV[3] ~= '' then fields[#fields + 1], fields[#fields + 2] = 'reason', ARGV[3] end
+  if ARGV[8] ~= '' then fields[#fields + 1], fields[#fields + 2] = 'canvas', ARGV[8] end
+  if ARGV[10] ~= '' then fields[#fields + 1], fields[#fields + 2] = 'origin', ARGV[10] end
+  redis.call('HSET', key, unpack(fields))
+end
+
+local function add_new_ids()
+  local ids = {}
+  for i = 12, #ARGV do
+    if redis.call('SADD', seen, ARGV[i]) == 1 then ids[#ids + 1] = ARGV[i] end
+  end
+  in_slices('RPUSH', waiting, ids)
+end
+
+local total
+if whole and not about[1] then
+  if #ARGV < 12 then return {STATE.OPEN, '0', 0, ''} end
+  describe()
+  in_slices('RPUSH', waiting, {unpack(ARGV, 12)})
+  total = #ARGV - 11
+else
+  if not about[1] then
+    redis.call('DEL', waiting, seen)
+    describe()
+  end
+  add_new_ids()
+  total = redis.call('LLEN', waiting)
+  if not last then
+    for _, part in ipairs({key, waiting, seen}) do redis.call('PEXPIRE', part, ARGV[7]) end
+    return {STATE.OPEN, '0', total, ''}
+  end
+  redis.call('UNLINK', seen)
+  redis.call('PERSIST', key)
+  redis.call('PERSIST', waiting)
+end
+
+local approval = ''
+if ARGV[11] ~= '' then
+  local max_files, usual_factor = split_field(ARGV[11])
+  approval = table.concat(beyond_guard(source, total, tonumber(max_files), tonumber(usual_factor)), '; ')
+  if approval == '' then remember_size(source, total) end
+end
+local function given(text) return text ~= '' and text or nil end
+seal(request, {source = source, reason = given(ARGV[3]), origin = given(ARGV[10])}, total, hold, approval, now)
+if KEYS[2] then
+  redis.call('SET', KEYS[2], ARGV[9])
+  redis.call('PUBLISH', KEYS[2], ARGV[9])
+end
+return {STATE.QUEUED, '1', total, approval}

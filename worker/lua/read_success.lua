@@ -1,0 +1,6 @@
+-- When a call of the account last succeeded. Changes nothing.
+--
+-- KEYS  1 prefix
+-- ARGV  1 endpoint
+-- Returns {ms for which the endpoint is paused, ms since the last success or -1}
+return pause_and_success(ARGV[1], now_ms())
