@@ -53,7 +53,7 @@ def _complete(stats: object, files: int) -> list[Row]:
 
 
 def _produce(stand: Stand, ids: list[str]) -> None:
-    dice = random.Random(1)  # noqa: S311 - the same requests at every run
+    dice = random.Random(1)
     requests: list[list[str]] = []
     start = 0
     while start < len(ids):
@@ -88,7 +88,11 @@ def measure_bulk(stand: Stand, files: int, rounds: int) -> list[Row]:
     ratio = statistics.median(a / b for a, b in zip(ours, bare, strict=True))
     what = f"ids a second without a limit, one request of {files:,}"
     return [
-        Row(f"{what}: `kitsweep delete --wait`, two worker processes", f"{mine:,.0f} = {ratio:.2f} of the loop", "0.4"),
+        Row(
+            f"{what}: `kitsweep delete --wait`, two worker processes",
+            f"{mine:,.0f} = {ratio:.2f} of the loop",
+            "0.4",
+        ),
         Row(f"{what}: bare `requests` loop, full batches, no retries, no limit, no record", f"{loop:,.0f}"),
         Row(f"{what}: plain Celery, a task per 100 ids, two workers", f"{by_hundred:,.0f}"),
         Row(f"{what}: plain Celery, a task per id, two workers ({files // 20:,} ids)", f"{by_one:,.0f}"),
@@ -120,7 +124,7 @@ def _delete_by_command(ids: list[str], simulator: Control) -> tuple[float, float
         kitsweep = str(Path(sys.executable).with_name("kitsweep"))
         command = [sys.executable, "-c", probe, kitsweep, "delete", file.name, "--wait", "--yes"]
         started = time.monotonic()
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 - our own
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         seconds = time.monotonic() - started
     if done.returncode or simulator.remaining():
         raise RuntimeError(f"kitsweep delete ended with {done.returncode}")
@@ -128,7 +132,7 @@ def _delete_by_command(ids: list[str], simulator: Control) -> tuple[float, float
 
 
 def measure_small(stand: Stand, files: int) -> list[Row]:
-    """Requests of one id each: accepted, deleted, result published."""
+    """Count requests of one id each that are accepted, deleted and published."""
     with stand.running(files) as simulator:
         ids = file_ids(files)
         started = time.monotonic()
@@ -137,7 +141,13 @@ def measure_small(stand: Stand, files: int) -> list[Row]:
         rate = files / (time.monotonic() - started)
         calls = len(simulator.calls())
     figure = f"{rate:,.0f} a second, {files / calls:.0f} ids a call"
-    return [Row(f"requests of one id each ({files:,}): accepted, deleted, result published", figure, "3,000 a second")]
+    return [
+        Row(
+            f"requests of one id each ({files:,}): accepted, deleted, result published",
+            figure,
+            "3,000 a second",
+        )
+    ]
 
 
 def measure_memory(stand: Stand, files: int) -> list[Row]:
@@ -154,7 +164,7 @@ def _settled_memory(stand: Stand) -> int:
     seen = [0, 0]
 
     def settled() -> bool:
-        memory = int(stand.redis.info("memory")["used_memory"])  # type: ignore[index]
+        memory = int(stand.redis.info("memory")["used_memory"])
         seen[:] = [seen[1], memory]
         return abs(seen[0] - seen[1]) < 10_000
 
@@ -174,5 +184,3 @@ def measure_quiet_source(stand: Stand, files: int) -> list[Row]:
         after = len(simulator.calls())
     what = f"one id of a quiet source, while another has {files:,} waiting: calls made until it was gone"
     return [Row(what, f"{after - before} (one or two are in the air when it comes)", "next batch")]
-
-

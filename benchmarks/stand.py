@@ -1,4 +1,4 @@
-"""What a measurement stands on: a server, a simulator and workers of its own, all on 127.0.0.1, ended with the block."""
+"""What a measurement stands on: a server, a simulator and workers of its own, all on 127.0.0.1, ended with it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,10 @@ class Stand:
 @contextmanager
 def stand() -> Iterator[Stand]:
     """Start the server that all measurements share."""
-    with tempfile.TemporaryDirectory(prefix="kitsweep-bench-") as folder, EmbeddedServer(Path(folder)) as server:
+    with (
+        tempfile.TemporaryDirectory(prefix="kitsweep-bench-") as folder,
+        EmbeddedServer(Path(folder)) as server,
+    ):
         os.environ["KITSWEEP_REDIS_URL"] = server.url
         os.environ["KITSWEEP_RATE_LIMITS"] = "[]"
         yield Stand(server)
@@ -101,7 +104,18 @@ def _workers(count: int, app: str, environment: dict[str, str]) -> Iterator[None
     processes: list[subprocess.Popen[str]] = []
     try:
         for number in range(count):
-            command = ["-m", "celery", "-A", app, "worker", "-n", f"bench{number}@%h", "-l", "ERROR", "--without-mingle"]
+            command = [
+                "-m",
+                "celery",
+                "-A",
+                app,
+                "worker",
+                "-n",
+                f"bench{number}@%h",
+                "-l",
+                "ERROR",
+                "--without-mingle",
+            ]
             processes.append(_start(*command, environment=environment))
         yield
     finally:
@@ -119,7 +133,7 @@ def _process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def _start(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    return subprocess.Popen(  # noqa: S603 - our own commands
+    return subprocess.Popen(
         [sys.executable, *arguments],
         cwd=ROOT,
         env={**os.environ, **(environment or {})},

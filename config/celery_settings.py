@@ -28,6 +28,8 @@ class QueueNames(NamedTuple):
     """``kitsweep.delete_files``: accepting has its own queue, so that batches never keep a source waiting."""
     batches: str
     """``kitsweep.delete_batch``."""
+    cleanup: str
+    """``kitsweep.cleanup_run``: wake-ups for the runs of cleanup rules."""
 
 
 def queue_names(account: str) -> QueueNames:
@@ -38,7 +40,9 @@ def queue_names(account: str) -> QueueNames:
     """
     suffix = "" if account == "default" else f".{account}"
     requests = f"kitsweep.requests{suffix}"
-    return QueueNames(requests if suffix else "celery", requests, f"kitsweep.batches{suffix}")
+    return QueueNames(
+        requests if suffix else "celery", requests, f"kitsweep.batches{suffix}", f"kitsweep.cleanup{suffix}"
+    )
 
 
 def celery_settings(settings: Settings, arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -115,6 +119,7 @@ def _messages(account: str) -> dict[str, Any]:
         "task_routes": {
             "kitsweep.delete_files": {"queue": names.requests},
             "kitsweep.delete_batch": {"queue": names.batches},
+            "kitsweep.cleanup_run": {"queue": names.cleanup},
         },
         # Pickle runs whatever the sender wrote.
         "task_serializer": "json",
@@ -130,7 +135,7 @@ def _messages(account: str) -> dict[str, Any]:
 
 def _worker(arguments: Sequence[str]) -> dict[str, Any]:
     return {
-        "imports": ("tasks.deletions",),
+        "imports": ("tasks.deletions", "tasks.cleaning"),
         # Batches wait for the API, not for the processor; threads share connections and stop cleanly.
         "worker_pool": _pool(arguments),
         "worker_concurrency": 8,
@@ -142,6 +147,8 @@ def _worker(arguments: Sequence[str]) -> dict[str, Any]:
         "worker_hijack_root_logger": False,
         # Events cost a publish for each step of each task. Flower turns them on when it runs.
         "worker_send_task_events": False,
+        # The rules of the cleanup are the schedule, with Redis as its memory: several beats do no harm.
+        "beat_scheduler": "worker.cleanup.beat:CleanupScheduler",
         "enable_utc": True,
         "timezone": "UTC",
     }

@@ -84,10 +84,7 @@ class RedisUrl:
         """The same address as Celery and kombu write it, the password included: never log it."""
         if self.scheme == "unix":
             return f"redis+socket://{self._credentials}{quote(self.path)}?virtual_host={self.db}"
-        urls = (
-            f"{self.scheme}://{self._credentials}{_bracketed(host)}:{port}/{self.db}"
-            for host, port in self.hosts
-        )
+        urls = (f"{self.scheme}://{self._credentials}{_bracketed(host)}:{port}/{self.db}" for host, port in self.hosts)
         return ";".join(urls)
 
     @property

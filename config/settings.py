@@ -6,7 +6,6 @@ SDKs read; everything else is under ``KITSWEEP_``, where an unknown name is an e
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from typing import Annotated, Any, Literal
@@ -20,7 +19,7 @@ from config.environment import ENV_FILE, read_env_file, secret_values, unknown_n
 from config.guards import Guards
 from config.problems import ConfigError, describe, shorten
 from config.redis_url import RedisUrl
-from config.windows import Window
+from config.windows import Window, read_windows
 
 __all__ = ["ConfigError", "RedisUrl", "Settings", "Window", "environment_name", "load_settings"]
 
@@ -47,7 +46,7 @@ class Settings(BaseSettings):
     private_key: SecretStr | None = Field(
         default=None,
         validation_alias="IMAGEKIT_PRIVATE_KEY",
-        description="Private key of the ImageKit account; without one, only the local simulator is called.",
+        description="Private key of the ImageKit account; without one, `kitsweep up` and `make run` use the simulator.",
     )
     base_url: str = Field(
         default="https://api.imagekit.io",
@@ -81,9 +80,7 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="Seconds after which the items of a worker that died are claimed by another.",
     )
-    batch_size: int = Field(
-        default=100, ge=1, le=100, description="File ids in one call; the API takes 100 at most."
-    )
+    batch_size: int = Field(default=100, ge=1, le=100, description="File ids in one call; the API takes 100 at most.")
     batch_window_seconds: float = Field(
         default=0.2,
         ge=0,
@@ -167,17 +164,6 @@ class Settings(BaseSettings):
         """Where Redis is, as ``host:port/db``, without user and password: fit for logs and messages."""
         return self.redis_parts.address
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _trimmed(cls, value: object, info: ValidationInfo) -> object:
-        """Take an empty text as the default: compose files hand on unset variables as empty ones."""
-        if isinstance(value, SecretStr):
-            value = value.get_secret_value()
-        if not isinstance(value, str):
-            return value
-        field = cls.model_fields[str(info.field_name)]
-        return value.strip() or field.get_default()
-
     @field_validator("log_level", "log_format", mode="before")
     @classmethod
     def _any_case(cls, value: object, info: ValidationInfo) -> object:
@@ -188,12 +174,24 @@ class Settings(BaseSettings):
     @field_validator("rate_limits", mode="before")
     @classmethod
     def _windows(cls, value: object) -> tuple[Window, ...]:
-        return tuple(_window(item) for item in _listed(value))
+        return read_windows(value)
 
     @field_validator("guards", mode="before")
     @classmethod
     def _readable_guards(cls, value: object) -> Guards:
         return Guards.read(value)
+
+    # Stands behind the others: of these validators the last is run first.
+    @field_validator("*", mode="before")
+    @classmethod
+    def _trimmed(cls, value: object, info: ValidationInfo) -> object:
+        """Take an empty text as the default: compose files hand on unset variables as empty ones."""
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        if not isinstance(value, str):
+            return value
+        field = cls.model_fields[str(info.field_name)]
+        return value.strip() or field.get_default()
 
     @field_validator("private_key")
     @classmethod
@@ -278,24 +276,6 @@ def _without(secrets: set[str], lines: list[str]) -> list[str]:
     for secret in secrets:
         lines = [line.replace(secret, "***") for line in lines]
     return lines
-
-
-def _listed(value: object) -> list[object]:
-    try:
-        decoded = json.loads(value) if isinstance(value, str) else value
-    except ValueError:
-        decoded = None
-    if not isinstance(decoded, list | tuple):
-        raise ValueError('must be a JSON list such as ["5/1s", "1000/15m"]')
-    return list(decoded)
-
-
-def _window(item: object) -> Window:
-    if isinstance(item, Window):
-        return item
-    if not isinstance(item, str):
-        raise ValueError('must be a JSON list of texts such as ["5/1s", "1000/15m"]')
-    return Window.parse(item)
 
 
 def _is_plain_url(value: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 
@@ -31,9 +32,7 @@ class Window:
         """Read ``"5/1s"``: 5 calls a second; units are ms, s, m and h. ``ValueError`` says what is wrong."""
         match = _FORM.fullmatch(text.strip())
         if match is None:
-            raise ValueError(
-                f'{text[:40]!r} is not a window; write calls/length such as "5/1s", units ms s m h'
-            )
+            raise ValueError(f'{text[:40]!r} is not a window; write calls/length such as "5/1s", units ms s m h')
         limit, length, unit = match.groups()
         window = cls(int(limit), int(length) * _UNITS_MS[unit])
         if window.limit > MAX_LIMIT or window.interval_ms > MAX_INTERVAL_MS:
@@ -46,3 +45,14 @@ class Window:
             if self.interval_ms % size == 0:
                 return f"{self.limit}/{self.interval_ms // size}{unit}"
         raise AssertionError("every length is a whole number of milliseconds")
+
+
+def read_windows(value: object) -> tuple[Window, ...]:
+    """Read a JSON list of windows, or what such a list holds. ``ValueError`` says what is wrong."""
+    try:
+        decoded = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        decoded = None
+    if not isinstance(decoded, list | tuple) or not all(isinstance(item, str | Window) for item in decoded):
+        raise ValueError('must be a JSON list such as ["5/1s", "1000/15m"]')
+    return tuple(item if isinstance(item, Window) else Window.parse(item) for item in decoded)

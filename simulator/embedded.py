@@ -41,9 +41,7 @@ class Simulator(Steering):
         keep_calls: int = 10_000,
         keep_ids: bool = True,
     ) -> None:
-        self._state = state = State(
-            seed=seed, private_key=private_key, keep_calls=keep_calls, keep_ids=keep_ids
-        )
+        self._state = state = State(seed=seed, private_key=private_key, keep_calls=keep_calls, keep_ids=keep_ids)
         state.library.add_generated(files)
         for endpoint, windows in read_windows(limits).items():
             state.limits[endpoint].windows = tuple(windows)

@@ -75,9 +75,7 @@ class Fault:
         if self.kind not in KINDS:
             raise ValueError(f"unknown fault {self.kind!r}; there are {', '.join(KINDS)}")
         if self.endpoint not in {None, *ENDPOINT_CLASSES}:
-            raise ValueError(
-                f"unknown endpoint class {self.endpoint!r}; there are {', '.join(ENDPOINT_CLASSES)}"
-            )
+            raise ValueError(f"unknown endpoint class {self.endpoint!r}; there are {', '.join(ENDPOINT_CLASSES)}")
         if self.shape is not None and self.shape not in SHAPES:
             raise ValueError(f"unknown shape {self.shape!r}; there are {', '.join(SHAPES)}")
         if not (0 <= self.probability <= 1 and 0 <= self.share <= 1):

@@ -100,7 +100,7 @@ class Ledger:
         most = 0
         for at in sorted(call.at for call in self.of_endpoint(endpoint) if call.status != 429):
             recent.append(at)
-            while recent[0] <= at - interval_ms / 1000:
+            while at - recent[0] >= interval_ms / 1000:
                 recent.popleft()
             most = max(most, len(recent))
         return most

@@ -113,9 +113,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_server_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument(
-        "--port", type=int, default=DEFAULT_PORT, help="port to listen on, 0 for any (%(default)s)"
-    )
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port to listen on, 0 for any (%(default)s)")
     parser.add_argument("--private-key", metavar="KEY", help="the only key to accept (any)")
     parser.add_argument(
         "--keep-calls", type=int, default=10_000, metavar="N", help="calls kept in the ledger (%(default)s)"
@@ -125,15 +123,9 @@ def _add_server_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_library_options(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group()
-    source.add_argument(
-        "--files", type=int, default=1000, metavar="N", help="files to begin with (%(default)s)"
-    )
-    source.add_argument(
-        "--ids-file", type=Path, metavar="PATH", help="begin with files of these ids, one a line"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="makes file ids and faults reproducible (%(default)s)"
-    )
+    source.add_argument("--files", type=int, default=1000, metavar="N", help="files to begin with (%(default)s)")
+    source.add_argument("--ids-file", type=Path, metavar="PATH", help="begin with files of these ids, one a line")
+    parser.add_argument("--seed", type=int, default=0, help="makes file ids and faults reproducible (%(default)s)")
 
 
 def _add_behaviour_options(parser: argparse.ArgumentParser) -> None:
@@ -155,9 +147,7 @@ def _add_behaviour_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--latency-ms", type=float, default=0.0, metavar="MS", help="time that every call takes (%(default)s)"
     )
-    parser.add_argument(
-        "--jitter-ms", type=float, default=0.0, metavar="MS", help="give or take so much (%(default)s)"
-    )
+    parser.add_argument("--jitter-ms", type=float, default=0.0, metavar="MS", help="give or take so much (%(default)s)")
     parser.add_argument(
         "--faults",
         type=_argument(_read_faults),

@@ -21,9 +21,7 @@ from simulator.state import HEADER_POLICIES, State, now_ms
 class Operations:
     """Each public method is an operation. All raise ValueError or TypeError for arguments without sense."""
 
-    def __init__(
-        self, state: State, switch_outage: Callable[[str | None, float | None], Awaitable[None]]
-    ) -> None:
+    def __init__(self, state: State, switch_outage: Callable[[str | None, float | None], Awaitable[None]]) -> None:
         self._state = state
         self._switch_outage = switch_outage
 
@@ -63,9 +61,7 @@ class Operations:
 
     # Behaviour
 
-    def set_limits(
-        self, windows: list[Json], endpoint: str = "delete", *, count_rejected: bool | None = None
-    ) -> None:
+    def set_limits(self, windows: list[Json], endpoint: str = "delete", *, count_rejected: bool | None = None) -> None:
         limit = self._state.limits[_one_of(endpoint, self._state.limits)]
         limit.windows = tuple(Window.read(window) for window in windows)
         if count_rejected is not None:
@@ -139,9 +135,7 @@ class Operations:
     def violations(self) -> list[str]:
         library, ledger = self._state.library, self._state.ledger
         left = library.added - ledger.deletions - library.vanished
-        lost = (
-            [] if left == len(library.files) else [f"{left} files should be left, not {len(library.files)}"]
-        )
+        lost = [] if left == len(library.files) else [f"{left} files should be left, not {len(library.files)}"]
         return ledger.violations() + lost
 
     def _stray(self, item: str | dict[str, Json]) -> dict[str, Json]:

@@ -89,9 +89,7 @@ class Record:
             "updatedAt": iso(self.updated),
             "fileId": self.id,
             "tags": None if self.tags is None else list(self.tags),
-            "AITags": [
-                {"name": tag, "confidence": 90.1, "source": "google-auto-tagging"} for tag in self.ai_tags
-            ]
+            "AITags": [{"name": tag, "confidence": 90.1, "source": "google-auto-tagging"} for tag in self.ai_tags]
             or None,
             "versionInfo": self._version_info(),
             "embeddedMetadata": {},
@@ -112,9 +110,7 @@ class Record:
 
     def _version_info(self) -> dict[str, str]:
         number = self.version or self.versions
-        version_id = (
-            f"{int(self.id, 16) + number:024x}"[-24:] if self.version and _HEX.fullmatch(self.id) else self.id
-        )
+        version_id = f"{int(self.id, 16) + number:024x}"[-24:] if self.version and _HEX.fullmatch(self.id) else self.id
         return {"id": version_id, "name": f"Version {number}"}
 
     def _stamped(self) -> bool:
@@ -164,9 +160,7 @@ def generated_file(file_id: str, index: int, now_ms: int) -> Record:
 def folder_parts(path: str) -> tuple[tuple[str, str], ...]:
     """(parent, name) of each folder on a path: `/a/b/` gives (`/`, `a`) and (`/a/`, `b`)."""
     names = [name for name in path.split("/") if name]
-    return tuple(
-        ("/" + "".join(f"{parent}/" for parent in names[:depth]), name) for depth, name in enumerate(names)
-    )
+    return tuple(("/" + "".join(f"{parent}/" for parent in names[:depth]), name) for depth, name in enumerate(names))
 
 
 def folder_path(path: str) -> str:

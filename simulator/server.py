@@ -97,9 +97,7 @@ class Server:
         finally:
             state.in_flight -= 1
 
-    async def _answer(
-        self, request: web.BaseRequest, path: str, query: str, body: bytes
-    ) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, path: str, query: str, body: bytes) -> web.StreamResponse:
         visit = self._visit(request.method, path, query, body)
         state = self.state
         answer = gate(state, visit, request.headers.get("Authorization"))
@@ -158,9 +156,7 @@ def _json(status: int, content: Json) -> web.Response:
     return web.Response(status=status, body=json.dumps(content).encode(), content_type="application/json")
 
 
-def _request(
-    message: Json, payload: Json, protocol: Json, writer: Json, task: "asyncio.Task[None]"
-) -> web.BaseRequest:
+def _request(message: Json, payload: Json, protocol: Json, writer: Json, task: "asyncio.Task[None]") -> web.BaseRequest:
     """Make a request that may carry a list of millions of ids to the control endpoint."""
     return web.BaseRequest(
         message, payload, protocol, writer, task, asyncio.get_running_loop(), client_max_size=_MAX_BODY_BYTES

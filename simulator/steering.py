@@ -92,9 +92,7 @@ class Steering(ABC):
 
     # Behaviour
 
-    def set_limits(
-        self, *windows: WindowForm, endpoint: str = "delete", count_rejected: bool | None = None
-    ) -> None:
+    def set_limits(self, *windows: WindowForm, endpoint: str = "delete", count_rejected: bool | None = None) -> None:
         """Set the windows that hold from now on, none for no limit.
 
         `endpoint` is a class of calls: delete, list or purge. With `count_rejected` a 429 takes room as well.
@@ -122,9 +120,7 @@ class Steering(ABC):
         """`private_key` (None: any will do) and `state`: good, wrong, expired or disabled."""
         self._do("set_key", **changes)
 
-    def refuse_ids(
-        self, ids: Iterable[str], message: str = "Your request contains invalid fileId parameter."
-    ) -> None:
+    def refuse_ids(self, ids: Iterable[str], message: str = "Your request contains invalid fileId parameter.") -> None:
         """From now on each call with one of these ids, and no others, is answered 400."""
         self._do("set_behaviour", refused=dict.fromkeys(ids, message))
 

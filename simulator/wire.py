@@ -12,9 +12,7 @@ _WATCH_SECONDS = 0.05
 _ENDLESS_START = b'{"successfullyDeletedFileIds": [ '
 
 
-async def deliver(
-    request: web.BaseRequest, answer: Answer, fault: Fault | None, request_id: str
-) -> web.StreamResponse:
+async def deliver(request: web.BaseRequest, answer: Answer, fault: Fault | None, request_id: str) -> web.StreamResponse:
     """Send the answer, as whole and as soon as the fault allows."""
     headers = {"x-ik-requestId": request_id, **answer.headers}
     if fault is not None:

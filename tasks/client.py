@@ -5,10 +5,13 @@ Every method raises `worker.errors.RedisUnreachable` when Redis does not answer.
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+
+from redis.exceptions import RedisError
 
 from config.settings import Settings, load_settings
 from worker.errors import UnknownRequest
@@ -20,6 +23,8 @@ from worker.requests import Asked, checked_file_ids, checked_request, checked_st
 from worker.results import Publisher
 from worker.states import FileOutcome, Report, State
 from worker.statistics import Stats, read_stats
+
+logger = logging.getLogger(__name__)
 
 POLL_FIRST_SECONDS = 0.05
 POLL_MOST_SECONDS = 0.5
@@ -186,5 +191,5 @@ class Client:
             report = self._reports.read([request_id], with_ids=False)[0]
             if report and report["state"] == State.OPEN:
                 self._queue.cancel(request_id)
-        except OSError:
-            pass  # It expires by itself.
+        except RedisError:
+            logger.debug("request %s was left unsealed; it expires by itself", request_id)

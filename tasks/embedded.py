@@ -95,9 +95,7 @@ class EmbeddedServer:
         self.data_dir = data_dir.resolve()
         self.port = port or free_port()
         self.program = find_server()
-        self.process = Process(
-            "redis", self._command(), notes=self.data_dir, log=log or self.data_dir / "redis.log"
-        )
+        self.process = Process("redis", self._command(), notes=self.data_dir, log=log or self.data_dir / "redis.log")
 
     @property
     def url(self) -> str:

@@ -42,6 +42,11 @@ class Places:
         """The file that is locked while somebody uses the folder."""
         return self.folder / "lock"
 
+    @property
+    def sample_ids(self) -> Path:
+        """The ids of the simulator's files, one a line."""
+        return self.folder / "sample-ids.txt"
+
     def redis(self, *, simulated: bool) -> Path:
         """Return the folder of the embedded server's data. What was enqueued for the simulator stays apart.
 
@@ -72,9 +77,7 @@ def environment_with(overrides: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **wanted}
 
 
-def workers(
-    count: int, places: Places, environment: Mapping[str, str], options: Sequence[str] = ()
-) -> list[Process]:
+def workers(count: int, places: Places, environment: Mapping[str, str], options: Sequence[str] = ()) -> list[Process]:
     """Return worker processes; `options` go to each `celery worker`. Their names tell them from earlier ones."""
     names = [f"worker{number}" for number in range(1, count + 1)]
     return [
@@ -90,16 +93,10 @@ def beat(places: Places, environment: Mapping[str, str]) -> Process:
 
 
 def simulator(
-    places: Places,
-    port: int,
-    limits: Iterable[Window],
-    *,
-    files: int = 0,
-    ids_file: Path | None = None,
-    keep_ids: bool = False,
+    places: Places, port: int, limits: Iterable[Window], ids_file: Path, *, keep_ids: bool = False
 ) -> Process:
-    """Return the simulator process: so many generated files, or files with the ids in `ids_file`."""
-    library = ["--ids-file", str(ids_file.resolve())] if ids_file else ["--files", str(files)]
+    """Return the simulator process, with a file for each id in `ids_file`; its ledger may keep all ids."""
+    library = ["--ids-file", str(ids_file.resolve())]
     limit = [part for window in limits for part in ("--limit", str(window))]
     ledger = ["--keep-calls", "100000", "--keep-ids"] if keep_ids else []
     command = [sys.executable, "-m", "simulator", "--port", str(port), *library, *limit, *ledger]

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-_LEVEL = re.compile(r"\b(DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL)\b")
-_LEVEL_WITHIN = 120
-"""Characters at the start of a line in which its level stands."""
-_SEVERE = frozenset({"WARNING", "ERROR", "CRITICAL", "FATAL"})
+_LEVEL = re.compile(
+    r"""(?:\S+\ |\{"at":\ "[^"]*",\ "level":\ "|\[[^]]*:\ )(DEBUG|INFO|WARNING|ERROR|CRITICAL)\b""", re.VERBOSE
+)
+"""How a line starts in our logs (as text and as JSON), and in Celery's own before ours are set up."""
+_SEVERE = frozenset({"WARNING", "ERROR", "CRITICAL"})
 _MOST_BYTES = 1 << 20
 _MOST_WIDTH = 500
 
@@ -31,7 +32,7 @@ class LogTail:
     def severe_lines(self) -> Iterator[str]:
         """Yield what was written since the last call and is severe, fit for a terminal."""
         for line in self._new_lines():
-            level = _LEVEL.search(line, 0, _LEVEL_WITHIN)
+            level = _LEVEL.match(line)
             if level:
                 self._severe = level[1] in _SEVERE
             if self._severe and line.strip():

@@ -29,7 +29,8 @@ def overview(about: Overview) -> Iterator[str]:
     yield ""
     yield f"  Redis     {_redis(about)}"
     yield f"  ImageKit  {_imagekit(about)}"
-    yield f"  Running   {about.workers} worker{'s' if about.workers > 1 else ''} and beat; logs in {about.places.logs}/"
+    workers = f"{about.workers} worker{'s' if about.workers > 1 else ''}"
+    yield f"  Running   {workers} and beat; logs in {about.places.logs}/"
     yield ""
     yield from _how_to_enqueue(about)
     yield ""
@@ -58,8 +59,8 @@ def _how_to_enqueue(about: Overview) -> Iterator[str]:
     if about.simulator_url is None:
         yield f"  {about.command} delete ids.txt --wait"
     else:
-        sample = about.places.folder / "sample-ids.txt"
-        yield f"  head -500 {sample} | {about.command} delete - --wait     # some of the simulator's files"
+        sample = f"head -500 {about.places.sample_ids}"
+        yield f"  {sample} | {about.command} delete - --wait     # some of the simulator's files"
     yield "or from any service that has celery:"
     address = f'"{about.redis.url}"' if about.redis.port else 'os.environ["KITSWEEP_REDIS_URL"]'
     yield f"  app = celery.Celery(broker={address}, backend={address})"

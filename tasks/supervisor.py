@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -123,14 +123,10 @@ class Supervisor:
             self._signals.wait(TICK_SECONDS)
         return False
 
-    def stop(self, groups: Iterable[tuple[Sequence[Process], float]]) -> None:
-        """Stop groups of processes one after another, each with its patience in seconds.
-
-        A second signal ends the patience.
-        """
+    def stop(self, processes: Sequence[Process], seconds: float) -> None:
+        """Keep nothing running any more, and stop these; a second signal ends the patience of so many seconds."""
         self._kept, kept = [], self._kept
-        for processes, seconds in groups:
-            stop_together(processes, seconds, self._signals.asked_to_hurry)
+        stop_together(processes, seconds, self._signals.asked_to_hurry)
         for each in kept:
             for line in each.tail.severe_lines():
                 self._say(f"{each.process.name} | {line}")
@@ -140,9 +136,7 @@ class Supervisor:
             kept.look(self._say)
 
 
-def stop_together(
-    processes: Sequence[Process], seconds: float, hurry: Callable[[], bool] = lambda: False
-) -> None:
+def stop_together(processes: Sequence[Process], seconds: float, hurry: Callable[[], bool] = lambda: False) -> None:
     """Ask processes to stop, wait for all of them up to `seconds` or until `hurry`, and end what is left."""
     for process in processes:
         process.ask_to_stop()

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from config.windows import MAX_INTERVAL_MS, MAX_LIMIT, Window
-from worker.answers import Answer, KeyRefused, Listed, Meta, Missing, Refused, Throttled, Unanswered
+from worker.answers import Answer, KeyRefused, ListAnswer, Listed, Meta, Missing, Page, Refused, Throttled, Unanswered
 from worker.rules import HIDDEN
 from worker.transport import RawAnswer
 
@@ -54,6 +54,22 @@ class AnswerReader:
             return KeyRefused(self._message(_json_object(raw), status), meta)
         if status is not None and 400 <= status < 500:
             return self._refusal(raw, status, frozenset(sent), meta)
+        return self._unanswered(raw, meta)
+
+    def read_list(self, raw: RawAnswer) -> ListAnswer:
+        """Tell what the answer to a list call means. Nothing was changed by it, whatever it is."""
+        meta = self.meta(raw)
+        status = raw.status
+        if status == 200 and not raw.failure:
+            found = _json_value(raw)
+            return Page(tuple(found), meta) if isinstance(found, list) else self._unanswered(raw, meta)
+        if status == 429:
+            return Throttled(meta)
+        body = _json_object(raw)
+        if status in (401, 403):
+            return KeyRefused(self._message(body, status), meta)
+        if status is not None and 400 <= status < 500 and self._is_refusal(status, body):
+            return Refused(self._message(body, status), meta)
         return self._unanswered(raw, meta)
 
     def meta(self, raw: RawAnswer) -> Meta:
@@ -143,12 +159,17 @@ def _remark(raw: RawAnswer) -> str:
 
 
 def _json_object(raw: RawAnswer) -> dict[str, Any] | None:
-    """Read the body as one JSON object; None if it is not UTF-8, not JSON, no object, or nested too deep."""
+    """Read the body as one JSON object; None if it is none."""
+    value = _json_value(raw)
+    return value if isinstance(value, dict) else None
+
+
+def _json_value(raw: RawAnswer) -> Any:
+    """Read the body as JSON; None if it is not UTF-8, not JSON, or nested too deep."""
     try:
-        value = json.loads(raw.body.decode("utf-8-sig"), parse_constant=_no_constant)
+        return json.loads(raw.body.decode("utf-8-sig"), parse_constant=_no_constant)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
 
 
 def _no_constant(name: str) -> None:

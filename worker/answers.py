@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from config.windows import Window
 
@@ -108,4 +109,13 @@ class Unanswered:
     meta: Meta = NO_META
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """200 to a list call: what stands at these places of the listing, as the API wrote it, unchecked."""
+
+    objects: tuple[Any, ...]
+    meta: Meta = NO_META
+
+
+ListAnswer = Page | Refused | KeyRefused | Throttled | Unanswered
 Answer = Listed | Missing | Refused | KeyRefused | Throttled | Unanswered

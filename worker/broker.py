@@ -1,8 +1,8 @@
 """kombu's Redis transport, mended: a worker that holds a message outlives a restart of Redis.
 
 When the connection breaks, kombu 5.7.0 takes the client away from the transport while a channel may still be about to
-give messages back; it then fails with an `AttributeError` that ends the worker. A connection error at that place is what
-it knows how to recover from.
+give messages back; it then fails with an `AttributeError` that ends the worker. A connection error at that place is
+what it knows how to recover from.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def run_canvas(app: Celery, canvas: dict[str, Any], request_id: str, result: Any
     if state != State.SUCCESS:
         app.backend.mark_as_failure(request_id, result, request=context, state=state)
         return
-    options = {"parent_id": request_id, "root_id": canvas.get("root_id") or request_id}
+    options: dict[str, Any] = {"parent_id": request_id, "root_id": canvas.get("root_id") or request_id}
     if callbacks := canvas.get("callbacks"):
         group([signature(callback, app=app) for callback in callbacks], app=app).apply_async((result,), **options)
     if chain := canvas.get("chain"):

@@ -1,8 +1,8 @@
 """The dispatcher: one thread in each worker that starts batches, beats the heart, and publishes what was left over.
 
-It looks at the queue some times a second, so nothing hangs on a message: a wake-up that is lost or doubled does no harm,
-and without beat nothing stands still. It starts a batch when there is due work, a free place in the pool, no pause, and
-a slot in sight; the batch itself takes the slot.
+It looks at the queue some times a second, so nothing hangs on a message: a wake-up that is lost or doubled does no
+harm, and without beat nothing stands still. It starts a batch when there is due work, a free place in the pool, no
+pause, and a slot in sight; the batch itself takes the slot.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from celery import Celery, bootsteps
 from celery.worker import state as worker_state
@@ -22,6 +22,7 @@ from redis.exceptions import RedisError
 from config.celery_settings import queue_names
 from worker import engine
 from worker.batch import HORIZON_MS
+from worker.cleanup.waking import wake_runs
 from worker.limiter import Limits
 from worker.queue import Queue, Work
 
@@ -105,8 +106,8 @@ class Dispatcher(bootsteps.StartStopStep):
             try:
                 if time.monotonic() - last_chores >= CHORES_SECONDS:
                     last_chores = time.monotonic()
-                    _do_chores(parts.queue, worker.hostname)
-                if not worker_state.should_stop and not worker_state.should_terminate:
+                    _do_chores(app, parts.queue, worker.hostname)
+                if not _is_stopping():
                     _start_batches(app, worker, window)
             except (RedisError, OperationalError, OSError) as error:
                 logger.warning("the dispatcher waits for Redis: %s", error)
@@ -116,11 +117,19 @@ class Dispatcher(bootsteps.StartStopStep):
                 self._stop.wait(1.0)
 
 
-def _do_chores(queue: Queue, name: str) -> None:
+def _is_stopping() -> bool:
+    """Return whether Celery has been told to stop; its flags hold an exit status, or None or False."""
+    flags: tuple[Any, Any] = (worker_state.should_stop, worker_state.should_terminate)
+    return any(flag is not None and flag is not False for flag in flags)
+
+
+def _do_chores(app: Celery, queue: Queue, name: str) -> None:
     beat_heart(queue, name)
     publisher = engine.publisher()
     publisher.publish_progress()
     publisher.publish_left_over()
+    wake_runs(app, engine.cleaner().runs)
+    engine.audit().trim_now_and_then()
 
 
 def _start_batches(app: Celery, worker: Any, window: Window) -> None:
@@ -133,7 +142,7 @@ def _start_batches(app: Celery, worker: Any, window: Window) -> None:
     if worth == 0:
         return
     messages = queue_names(engine.settings().account).batches
-    under_way = cast("int", parts.queue.redis.llen(messages))
+    under_way = parts.queue.redis.llen(messages)
     for _ in range(batches_to_start(worth, places, parts.limiter.look(SIGHT_MS), under_way)):
         app.send_task(BATCH_TASK, queue=messages, ignore_result=True, retry=False)
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from functools import cache
 
 from config.settings import Settings, load_settings
+from worker.audit import Audit
 from worker.batch import Engine
+from worker.cleanup.rules_file import RulesFile
+from worker.cleanup.running import Cleaner
+from worker.cleanup.runs import Runs
 from worker.imagekit import ImageKit
 from worker.leases import LeaseKeeper
-from worker.limiter import Limiter
+from worker.limiter import Endpoint, Limiter
 from worker.queue import Queue
 from worker.redis_client import connect
 from worker.results import Publisher
@@ -32,6 +36,25 @@ def publisher() -> Publisher:
     from worker.app import app  # noqa: PLC0415 - the app imports the dispatcher, which needs this module
 
     return Publisher(app, queue().redis, queue().keys, settings().result_ttl_seconds)
+
+
+@cache
+def audit() -> Audit:
+    """Return this process' view of the audit trail."""
+    return Audit(queue().redis, settings())
+
+
+@cache
+def cleaner() -> Cleaner:
+    """Return what runs of cleanup rules work with."""
+    about = settings()
+    return Cleaner(
+        runs=Runs(queue(), about),
+        rules=RulesFile(about.cleanup_file),
+        limiter=Limiter(queue().redis, about, Endpoint.LIST),
+        api=ImageKit(about),
+        publish=publisher().publish,
+    )
 
 
 @cache

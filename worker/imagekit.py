@@ -9,15 +9,16 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
+from urllib.parse import quote, urlencode
 
 import requests
 from requests.structures import CaseInsensitiveDict
 
 from worker.answer_reading import AnswerReader
-from worker.answers import Answer, KeyRefused, Listed, Missing
+from worker.answers import Answer, KeyRefused, ListAnswer, Listed, Missing, Page
 from worker.transport import RawAnswer, Transport
 
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ MAX_FILE_IDS = 100
 """The most ids that the vendor takes in one call."""
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """The longest answer that is read; one about 100 ids has some 3 KB."""
+LIST_PATH = "/v1/files"
+MAX_PAGE = 1000
+"""The most objects that the vendor lists in one call."""
+MAX_PAGE_BYTES = 64 * 1024 * 1024
+"""A page has some 2 MB; embedded metadata can make an object much longer."""
 
 
 class ImageKit:
@@ -71,13 +77,23 @@ class ImageKit:
         _log(answer, len(ids))
         return answer
 
+    def list_files(self, search: Mapping[str, str], skip: int, limit: int = MAX_PAGE) -> ListAnswer:
+        """List up to 1000 objects of a search (parameters of `GET /v1/files`), from place `skip` on.
+
+        Nothing that the network or the server does raises, and nothing is changed by it.
+        """
+        if not self._has_key:
+            return KeyRefused("no private key is set (IMAGEKIT_PRIVATE_KEY)")
+        query = urlencode({**search, "skip": str(skip), "limit": str(limit)}, quote_via=quote)
+        answer = self._reader.read_list(self._call("GET", f"{LIST_PATH}?{query}", max_bytes=MAX_PAGE_BYTES))
+        _log_list(answer, skip)
+        return answer
+
     def close(self) -> None:
         """Close the calling thread's connection; a later call opens a new one."""
         self._transport.close()
 
-    def _call(
-        self, method: str, path: str, body: bytes | None = None, max_bytes: int = MAX_BODY_BYTES
-    ) -> RawAnswer:
+    def _call(self, method: str, path: str, body: bytes | None = None, max_bytes: int = MAX_BODY_BYTES) -> RawAnswer:
         """Make one call to a path (with its query, if any) and return what came back, unread."""
         # Prepared by hand: Session.request merges and checks at every call what never changes here.
         request = requests.PreparedRequest()
@@ -117,7 +133,21 @@ def _log(answer: Answer, ids: int) -> None:
     )
 
 
-def _detail(answer: Answer) -> str:
+def _log_list(answer: ListAnswer, skip: int) -> None:
+    meta = answer.meta
+    logger.log(
+        logging.DEBUG if isinstance(answer, Page) else logging.WARNING,
+        "list from %d on: %s, status %s, %.1f ms, x-ik-requestId %s%s",
+        skip,
+        f"{len(answer.objects)} objects" if isinstance(answer, Page) else type(answer).__name__,
+        meta.status,
+        meta.elapsed_ms,
+        meta.request_id,
+        _detail(answer),
+    )
+
+
+def _detail(answer: Answer | ListAnswer) -> str:
     text = getattr(answer, "message", None) or getattr(answer, "reason", None)
     return f": {text}" if text else ""
 

@@ -1,10 +1,10 @@
 """From an answer of the API to what becomes of each item: one branch for each ending of a call. Pure functions.
 
-    deleted              the API said so
-    not_found            the API said it does not exist, and no earlier call of ours can have removed it
-    presumed_deleted     the API said it does not exist, after a call of ours whose answer was lost
-    failed               refused for a reason of its own, or out of attempts
-    back to waiting      *retry*: it failed by itself, an attempt is spent; *park*: nothing is its fault, none is
+deleted              the API said so
+not_found            the API said it does not exist, and no earlier call of ours can have removed it
+presumed_deleted     the API said it does not exist, after a call of ours whose answer was lost
+failed               refused for a reason of its own, or out of attempts
+back to waiting      *retry*: it failed by itself, an attempt is spent; *park*: nothing is its fault, none is
 """
 
 from __future__ import annotations
@@ -76,9 +76,7 @@ def _judge_listed(verdict: Verdict, sent: Sequence[Item], answer: Listed, max_at
             verdict.retry([item], backoff_ms(item.attempts + 1), Doubt.UNANSWERED)
 
 
-def _judge_missing(
-    verdict: Verdict, claim: Claim, sent: Sequence[Item], answer: Missing, new_token: NewToken
-) -> None:
+def _judge_missing(verdict: Verdict, claim: Claim, sent: Sequence[Item], answer: Missing, new_token: NewToken) -> None:
     missing = [item for item in sent if item.file_id in answer.file_ids]
     verdict.end((item for item in missing if item.doubt is Doubt.NONE), Outcome.NOT_FOUND)
     verdict.end((item for item in missing if item.doubt is not Doubt.NONE), Outcome.PRESUMED_DELETED)
@@ -107,9 +105,7 @@ def _judge_unanswered(
     ):
         _split(verdict, sent, fails=0, delay_ms=delay_ms, doubt=Doubt.UNANSWERED, new_token=new_token)
     else:
-        verdict.park(
-            new_token(), sent, delay_ms=delay_ms, fails=fails, suspect=claim.suspect, doubt=Doubt.UNANSWERED
-        )
+        verdict.park(new_token(), sent, delay_ms=delay_ms, fails=fails, suspect=claim.suspect, doubt=Doubt.UNANSWERED)
 
 
 def _judge_lone_suspect(
@@ -120,7 +116,7 @@ def _judge_lone_suspect(
     about: Circumstances,
     new_token: NewToken,
 ) -> None:
-    """An id that fails by itself: each failure while others succeed is an attempt of its own."""
+    """Judge an id that fails by itself: each failure while others succeed is an attempt of its own."""
     attempts = claim.fails + 1 if about.others_succeeded or claim.fails == 0 else claim.fails
     if attempts >= about.max_attempts:
         verdict.end(sent, Outcome.FAILED, f"every call with this id failed: {answer.reason}", spent=attempts)

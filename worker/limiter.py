@@ -6,7 +6,7 @@ It never sleeps and never spends an attempt: it answers *go*, *go in a moment* (
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from redis import Redis
 
@@ -153,9 +153,12 @@ class Limiter:
 
     def pause(self, reason: str = "") -> None:
         """Stop all calls of the account until `resume`; it survives restarts."""
-        seconds, _ = cast("tuple[int, int]", self._redis.time())
-        about = {"paused": reason or "paused by an operator", "paused_since": seconds * 1000}
-        self._redis.hset(self._keys("account"), mapping=about)
+        seconds, _ = self._redis.time()
+        about: dict[str | bytes, str | int] = {
+            "paused": reason or "paused by an operator",
+            "paused_since": seconds * 1000,
+        }
+        self._redis.hset(self._keys("account"), mapping=about)  # type: ignore[arg-type]
 
     def resume(self) -> None:
         """Let calls go out again: ends the operator's pause, and tries at once where an outage or a key is waited for.

@@ -1,4 +1,4 @@
-"""Structured logs: one line an event, as text or JSON, with request ids; secrets and control characters never get in."""
+"""Structured logs: one line an event, as text or JSON, with request ids; no secrets, no control characters."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 class LineFormatter(logging.Formatter):
     """Formats a record as one event; fields given through `extra=` come along."""
 
-    converter = time.gmtime
-
     def __init__(self, form: str, secrets: tuple[str, ...] = ()) -> None:
         super().__init__()
+        self.converter = time.gmtime
         self._as_json = form == "json"
         self._secrets = secrets
 
@@ -40,7 +39,9 @@ class LineFormatter(logging.Formatter):
             "logger": record.name,
             "message": _clean(record.getMessage()),
         }
-        fields |= {name: value for name, value in record.__dict__.items() if name not in _STANDARD and value is not None}
+        fields |= {
+            name: value for name, value in record.__dict__.items() if name not in _STANDARD and value is not None
+        }
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
         return fields

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from redis import Redis
 from redis.client import Pipeline
@@ -134,7 +134,8 @@ class Work(NamedTuple):
 class Settled(NamedTuple):
     """What `Queue.settle` did."""
 
-    count: int
+    items: int
+    """Items that were recorded or put back."""
     finished: list[str]
     """Ids of the requests that are final now, to be published."""
 
@@ -167,7 +168,7 @@ class Queue:
     ) -> Enqueued:
         """Accept a request whole, or change nothing when its id was accepted before.
 
-        `file_ids` may be a stream of any length; it is sent in chunks, and nothing is deleted before the last one is in.
+        `file_ids` may be a stream of any length. It is sent in chunks, and nothing is deleted before the last is in.
         Duplicates count once. The same ids may be sent again at any time, also by two callers at once.
         """
         stream = iter(file_ids)
@@ -190,7 +191,7 @@ class Queue:
                 return reply
             chunk, first = following, False
 
-    def add_chunk(
+    def add_chunk(  # noqa: PLR0913 - what a request has
         self,
         request_id: str,
         file_ids: Sequence[str],
@@ -229,7 +230,9 @@ class Queue:
             pipe=pipe,
             keys=[early_result[0]] if early_result else [],
         )
-        return Enqueued(State.OPEN, False, 0) if pipe is not None else read_enqueued(reply, request_id, source)
+        if pipe is not None:
+            return Enqueued(State.OPEN, is_new=False, total=0)
+        return read_enqueued(reply, request_id, source)
 
     def claim(self, token: str, fewest: int = 1) -> Claim | None:
         """Take up to a batch of items in equal shares of all sources, or a group that is due; None: nothing to do.
@@ -250,10 +253,10 @@ class Queue:
 
     def settle(self, token: str, verdict: Verdict) -> Settled:
         """Record how the items that the token still holds ended, and put back the others, in one step."""
-        count, *finished = self.scripts.run(
+        items, *finished = self.scripts.run(
             "settle", token, verdict.as_json(), self._result_ttl_ms, OUTBOX_PATIENCE_MS, self._remember_ms
         )
-        return Settled(int(count), finished)
+        return Settled(int(items), finished)
 
     def renew(self, tokens: Sequence[str]) -> int:
         """Prolong leases; returns how many are still held."""
@@ -270,7 +273,7 @@ class Queue:
 
     def now_ms(self) -> int:
         """Return the time of the Redis server, milliseconds since 1970: the clock of everything in the queue."""
-        seconds, micros = cast("tuple[int, int]", self.redis.time())
+        seconds, micros = self.redis.time()
         return seconds * 1000 + micros // 1000
 
     def any_gone_id(self) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from redis import Redis, Sentinel
 from redis.backoff import ExponentialBackoff
@@ -31,14 +31,15 @@ def connect(settings: Settings) -> Redis:
         "socket_timeout": SOCKET_TIMEOUT_SECONDS,
         "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "health_check_interval": 30,
-        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 2),
+        # A time-out is not tried again: a frozen server would cost each call three of them.
+        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 2, supported_errors=(RedisConnectionError,)),
     }
     where = settings.redis_parts
     if where.scheme != "sentinel":
         return Redis.from_url(settings.redis_url, **options)
     login = {"username": where.username, "password": where.password}
-    sentinel = Sentinel(where.hosts, sentinel_kwargs=where.sentinel_options, **options, **login)
-    return sentinel.master_for(where.master, db=where.db)
+    sentinel = Sentinel(where.hosts, sentinel_kwargs=where.sentinel_options, **options, **login)  # type: ignore[no-untyped-call]
+    return cast("Redis", sentinel.master_for(where.master, db=where.db))  # type: ignore[no-untyped-call]
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from redis import Redis
 
@@ -114,7 +114,7 @@ class Reports:
 
     def _pages(self, key: str, size: int) -> Iterator[str]:
         start = 0
-        while page := self._redis.lrange(key, start, start + size - 1):
+        while page := cast("list[str]", self._redis.lrange(key, start, start + size - 1)):
             yield from page
             start += size
 
@@ -151,9 +151,7 @@ class Reports:
                 break
         return pairs
 
-    def _report(
-        self, request_id: str, about: dict[str, str], first: dict[tuple[str, Outcome], list[str]]
-    ) -> Report:
+    def _report(self, request_id: str, about: dict[str, str], first: dict[tuple[str, Outcome], list[str]]) -> Report:
         counts = {outcome: int(about.get(outcome, 0)) for outcome in Outcome}
         lists = {outcome: self._listed(request_id, outcome, counts[outcome], first) for outcome in _LISTED}
         total, in_flight = int(about.get("total", 0)), int(about.get("in_flight", 0))

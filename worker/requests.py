@@ -37,7 +37,9 @@ def checked_file_ids(file_ids: object, most: int) -> list[str]:
     if not file_ids:
         raise InvalidRequest("file_ids", None, "must name at least one file")
     if len(file_ids) > most:
-        rule = f"must be at most {most} ids in one message (KITSWEEP_MAX_REQUEST_IDS), not {len(file_ids)}; send several"
+        rule = (
+            f"must be at most {most} ids in one message (KITSWEEP_MAX_REQUEST_IDS), not {len(file_ids)}; send several"
+        )
         raise InvalidRequest("file_ids", None, rule)
     return list(checked_stream(file_ids))
 

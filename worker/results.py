@@ -46,6 +46,10 @@ class Publisher:
         self._reports = Reports(redis, keys)
         self._ttl_ms = int(result_ttl_seconds * 1000)
 
+    @property
+    def _backend(self) -> Any:
+        return self._app.backend
+
     def publish(self, request_ids: Sequence[str]) -> None:
         """Publish the reports of requests, final or not; final ones leave the outbox."""
         for start in range(0, len(request_ids), _AT_ONCE):
@@ -94,11 +98,11 @@ class Publisher:
         )
 
     def _key(self, request_id: str) -> str:
-        key: str | bytes = self._app.backend.get_key_for_task(request_id)
+        key: str | bytes = self._backend.get_key_for_task(request_id)
         return key.decode() if isinstance(key, bytes) else key
 
     def _encode(self, report: Report) -> str:
-        backend, state = self._app.backend, report["state"]
+        backend, state = self._backend, report["state"]
         result = backend.encode_result(result_of(report), state)
         meta = backend._get_result_meta(result, state, None, None)  # noqa: SLF001 - the one way to its own format
         meta["task_id"] = report["request_id"]

@@ -16,7 +16,7 @@ from worker import engine
 
 logger = logging.getLogger(__name__)
 
-_revoke_messages = control.revoke
+_revoke_messages = control.Panel.data["revoke"]
 
 
 def cancel_on_revoke() -> None:

@@ -1,11 +1,11 @@
 """Loads the Lua operations: one file per operation under `worker/lua`, the same stem in Python.
 
-Every operation starts with `common.lua`, and gets the map of keys and the names of states and outcomes from Python, so
-that neither is spelled twice. KEYS[1] is always the account's key prefix.
+Every operation gets what it uses of `common.lua` in front of it, and the map of keys and the names of states and
+outcomes from Python, so that neither is spelled twice. KEYS[1] is always the account's key prefix.
 
 All operations are idempotent (by claim token, request id or call id): redis-py may send one again after a lost answer.
-Those that finish or look after accepted work carry Redis' `allow-oom` flag, so that a server that is out of memory still
-drains (Redis documentation, "EVAL script flags").
+Those that finish or look after accepted work carry Redis' `allow-oom` flag, so that a server that is out of memory
+still drains (Redis documentation, "EVAL script flags").
 """
 
 from __future__ import annotations

@@ -103,9 +103,7 @@ def test_duplicates_are_accepted_and_noticed(simulator: Simulator, delete: Delet
 
 
 @pytest.mark.parametrize("setting", ["duplicates", "malformed_ids"])
-def test_what_the_vendor_leaves_open_can_be_refused(
-    simulator: Simulator, delete: Delete, setting: str
-) -> None:
+def test_what_the_vendor_leaves_open_can_be_refused(simulator: Simulator, delete: Delete, setting: str) -> None:
     """Duplicates and malformed ids are refused with 400 where that is set."""
     simulator.set_behaviour(**{setting: "refuse"})
     first = simulator.remaining()[0]

@@ -19,9 +19,7 @@ UNKNOWN = "0123456789abcdef01234567"
 
 
 def delete(url: str, ids: list[str]) -> requests.Response:
-    return requests.post(
-        f"{url}/v1/files/batch/deleteByFileIds", json={"fileIds": ids}, auth=("k", ""), timeout=5
-    )
+    return requests.post(f"{url}/v1/files/batch/deleteByFileIds", json={"fileIds": ids}, auth=("k", ""), timeout=5)
 
 
 @contextmanager
@@ -38,7 +36,7 @@ def program(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 @pytest.fixture(params=["embedded", "remote"])
 def steered(request: pytest.FixtureRequest) -> Iterator[tuple[str, Steering]]:
-    """A simulator's URL, and the two ways to steer it."""
+    """Give a simulator's URL, and the two ways to steer it."""
     with Simulator(files=10) as simulator:
         if request.param == "embedded":
             yield simulator.url, simulator
@@ -138,7 +136,7 @@ def test_everything_can_be_steered_both_ways(steered: tuple[str, Steering]) -> N
 def test_steering_without_sense_is_refused_both_ways(steered: tuple[str, Steering], wrong: object) -> None:
     """The same ValueError comes in this process and from another."""
     assert callable(wrong)
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"is none of|unknown fault|no file|isoformat"):
         wrong(steered[1])
 
 
@@ -246,7 +244,7 @@ def test_the_program_takes_ids_limits_and_faults(tmp_path: Path) -> None:
     with program(*options, "--faults", "error_before*1@delete,slow=0", "--headers", "always") as (_, url):
         answers = [delete(url, ["one", "two"]) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [500, 200, 429]
-        assert [answer.headers["X-RateLimit-Limit"] for answer in answers] == ["9", "2", "2"]
+        assert [answer.headers["X-RateLimit-Limit"] for answer in answers] == ["2", "2", "2"]
 
 
 def run(*options: str) -> subprocess.CompletedProcess[str]:

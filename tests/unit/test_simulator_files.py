@@ -279,9 +279,7 @@ def test_wildcards_need_a_long_enough_path(call: Get, path: str, status: int) ->
     assert call("/v1/files/purge", "POST", {"url": url}).status_code == status
 
 
-@pytest.mark.parametrize(
-    "body", [{}, [], None, {"url": 5}, {"url": "a.jpg"}, {"url": "ftp://h/a"}, {"url": ""}]
-)
+@pytest.mark.parametrize("body", [{}, [], None, {"url": 5}, {"url": "a.jpg"}, {"url": "ftp://h/a"}, {"url": ""}])
 def test_a_purge_of_no_url_is_a_400(call: Get, body: Any) -> None:
     """The documented message says so."""
     answer = call("/v1/files/purge", "POST", body)

