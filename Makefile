@@ -5,8 +5,9 @@ STAMP := $(VENV)/.set-up
 IN := $(VENV)/bin/python
 
 # The first Python here that is new enough; name another one with `make PYTHON=/path/to/python3.12`.
-PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
-	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$name && break; done)
+# Looked for once, and only when something is to be set up.
+PYTHON ?= $(eval PYTHON := $(shell for name in python3 python3.13 python3.12 python3.11; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$name && break; done))$(PYTHON)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint types bench chaos clean

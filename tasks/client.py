@@ -21,6 +21,7 @@ from worker.redis_client import connect, explained
 from worker.reports import Reports, queued_report
 from worker.requests import Asked, checked_file_ids, checked_request, checked_stream
 from worker.results import Publisher
+from worker.server_check import await_disk, require_append_only
 from worker.states import FileOutcome, Report, State
 from worker.statistics import Stats, read_stats
 
@@ -58,15 +59,19 @@ class Client:
         reason: str | None = None,
         hold_seconds: float = 0,
         request_id: str | None = None,
+        durable: bool = False,
     ) -> str:
         """Accept any number of file ids, streamed in constant memory, as one request; return its id.
 
         All or nothing: if this raises, or the process dies in the middle, no file of the request is deleted.
-        Duplicates count once. A request id that was accepted before changes nothing.
+        Duplicates count once. A request id that was accepted before changes nothing. With `durable` it returns once
+        the request is in the append-only file on the server's disk.
 
         Raises:
             InvalidRequest: a rule is broken; it names the argument, and the position of a file id.
             QueueFull: Redis is out of memory.
+            RequestVanished: it was cancelled, or expired, while it was sent.
+            NotDurable: `durable` was asked for, and cannot be had; its `accepted` tells what became of the request.
         """
         asked = checked_request(request_id or new_request_id(), source, reason, hold_seconds)
         stream = checked_stream(file_ids)
@@ -74,10 +79,14 @@ class Client:
         if not first:
             checked_file_ids(first, CHUNK_IDS)
         with explained(self._settings):
+            if durable:
+                require_append_only(self._queue.redis, self._settings.redis_address)
             if len(first) <= CHUNK_IDS:
                 self._enqueue_small([(asked, first)])
             else:
                 self._enqueue_stream(asked, first, stream)
+            if durable:
+                await_disk(self._queue.redis, self._queue.keys, self._settings.redis_address)
         return asked["request_id"]
 
     def enqueue_many(
@@ -143,7 +152,7 @@ class Client:
             report = self._reports.read([request_id])[0]
             if report is None:
                 raise UnknownRequest(request_id)
-            self._publisher.publish([request_id])
+            self._publisher.publish_reports([request_id])
         return report
 
     def stats(self) -> Stats:
@@ -184,7 +193,7 @@ class Client:
         except BaseException:
             self._drop_unsealed(asked["request_id"])
             raise
-        self._publisher.publish([asked["request_id"]])
+        self._publisher.publish_reports([asked["request_id"]])
 
     def _drop_unsealed(self, request_id: str) -> None:
         try:

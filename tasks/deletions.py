@@ -11,7 +11,7 @@ from celery import Task
 from celery.exceptions import Ignore, Reject
 from redis.exceptions import RedisError
 
-from worker import engine
+from worker import engine, stopping
 from worker.app import app
 from worker.batch import Ran, run_batch
 from worker.canvas import canvas_of
@@ -57,7 +57,7 @@ def delete_files(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
         with explained(about):
             origin = str(self.request.origin or "")
             engine.queue().enqueue(**request, file_ids=file_ids, canvas=canvas_of(self.request), origin=origin)
-            engine.publisher().publish([request["request_id"]])
+            engine.publisher().publish_reports([request["request_id"]])
     except RedisUnreachable:
         # The message goes back; all of this may be done twice without harm.
         time.sleep(1)
@@ -68,11 +68,13 @@ def delete_files(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
 @app.task(name=BATCH_TASK, ignore_result=True, acks_late=True)
 def delete_batch() -> None:
     """Run batches back to back while they are full, for a second at most; what is left starts another."""
+    if stopping.has_begun():
+        return  # Only a wake-up is dropped: other workers look for work by themselves.
     parts = engine.engine()
     until = time.monotonic() + RUN_SECONDS
     try:
         ran = run_batch(parts)
-        while ran is Ran.FULL and time.monotonic() < until:
+        while ran is Ran.FULL and time.monotonic() < until and not stopping.has_begun():
             ran = run_batch(parts, fewest=parts.batch_size)
     except RedisError as error:
         # What was claimed comes back when its lease runs out; the dispatcher starts anew.

@@ -1,6 +1,6 @@
-"""Two accounts of the same run, ours and the simulator's, side by side: do they agree?
+"""Two accounts of the same run, ours and the simulator's, side by side.
 
-Ours come from the report, the outcomes of all files, and what the workers logged of each call. The simulator's come from
+Ours comes from the outcomes of all files, and from what the workers logged of each call. The simulator's comes from
 its own ledger, which knows nothing of ours.
 """
 

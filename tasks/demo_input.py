@@ -25,9 +25,9 @@ class DemoInput:
     duplicates: int
 
     @property
-    def unique(self) -> int:
-        """Ids in the list, each counted once."""
-        return len(self.existing) + len(self.missing)
+    def lines(self) -> int:
+        """Ids in the list, those that stand there twice counted twice."""
+        return len(self.existing) + len(self.missing) + self.duplicates
 
 
 def make_input(files: int) -> DemoInput:
@@ -35,7 +35,8 @@ def make_input(files: int) -> DemoInput:
     ids = generate_ids(seed=20_000)
     existing = list(islice(ids, max(1, files)))
     missing = list(islice(ids, max(1, files // _MISSING_IN)))
-    return DemoInput(existing, missing, refused=existing[len(existing) // 2], duplicates=max(1, files // _TWICE_IN))
+    refused = existing[len(existing) // 2]
+    return DemoInput(existing, missing, refused, duplicates=max(1, files // _TWICE_IN))
 
 
 def write_list(made: DemoInput, path: Path) -> None:

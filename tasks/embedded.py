@@ -18,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from tasks.log_tail import last_lines
 from tasks.ports import LOOPBACK, free_port, is_free
 from tasks.processes import Process, end_left_overs, find_left_over, wait_until
 from worker.errors import KitsweepError
@@ -169,5 +170,4 @@ class EmbeddedServer:
 
     def _failed(self, what: str) -> ServerFailed:
         self.process.end()
-        lines = self.process.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return ServerFailed(what, self.process.log, "\n".join(lines[-_LOG_LINES:]))
+        return ServerFailed(what, self.process.log, "\n".join(last_lines(self.process.log, _LOG_LINES)))

@@ -87,9 +87,8 @@ def workers(count: int, places: Places, environment: Mapping[str, str], options:
 
 
 def beat(places: Places, environment: Mapping[str, str]) -> Process:
-    """Return the beat process. Its schedule file need not survive."""
-    schedule = str(places.notes.resolve() / "beat-schedule")
-    return _process("beat", _celery("beat", "-s", schedule), places, environment)
+    """Return the beat process; Redis is its memory."""
+    return _process("beat", _celery("beat"), places, environment)
 
 
 def simulator(

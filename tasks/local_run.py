@@ -34,6 +34,8 @@ class LocalRun:
     places: Places
     signals: StopSignals
     say: Say
+    shows_warnings: bool = True
+    """Whether what workers log at WARNING or above is said, too."""
     supervisor: Supervisor = field(init=False)
     server: EmbeddedServer | None = None
     simulator: Process | None = None
@@ -43,7 +45,7 @@ class LocalRun:
     """Where Redis is; set it if there is no embedded server."""
 
     def __post_init__(self) -> None:
-        self.supervisor = Supervisor(self.signals, self.say)
+        self.supervisor = Supervisor(self.signals, self.say, shows_warnings=self.shows_warnings)
 
     @property
     def processes(self) -> list[Process]:
@@ -59,9 +61,7 @@ class LocalRun:
         self.server.start(self.signals.asked_to_stop)
         self.supervisor.adopt(self.server.process)
 
-    def start_simulator(
-        self, port: int, limits: Iterable[Window], ids_file: Path, *, keep_ids: bool = False
-    ) -> str:
+    def start_simulator(self, port: int, limits: Iterable[Window], ids_file: Path, *, keep_ids: bool = False) -> str:
         """Start the simulator with a file for each id in `ids_file`, wait until it answers; return its URL."""
         self.simulator = local_processes.simulator(self.places, port, limits, ids_file, keep_ids=keep_ids)
         self.supervisor.start(self.simulator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +37,7 @@ class LogTail:
             if level:
                 self._severe = level[1] in _SEVERE
             if self._severe and line.strip():
-                yield printable(line)[:_MOST_WIDTH]
+                yield printable(_plain(line))[:_MOST_WIDTH]
 
     def _new_lines(self) -> Iterator[str]:
         try:
@@ -48,6 +49,15 @@ class LogTail:
         self._offset += len(new)
         *lines, self._rest = (self._rest + new).split(b"\n")
         yield from (line.decode(errors="replace") for line in lines)
+
+
+def _plain(line: str) -> str:
+    """Return the message of a line that is a JSON object, with its level; any other line as it is."""
+    try:
+        event = json.loads(line)
+        return f"{event['level']} {event['message']}"
+    except (ValueError, KeyError, TypeError):
+        return line
 
 
 def last_lines(path: Path, count: int) -> list[str]:

@@ -1,7 +1,8 @@
-"""Child processes that leave nothing behind: started on a leash, stopped with patience, found again after a crash.
+"""Child processes that leave nothing behind: started on a leash, stopped with patience, found after a crash.
 
-Each child leads a process group of its own, so that Ctrl-C reaches only us, and we decide who stops when. A note of its
-pid and command stands in a file while it runs: by it a successor finds, and ends, what a killed predecessor left.
+Each child leads a process group of its own, so that Ctrl-C reaches only us, and we decide who stops when. A note
+of its pid and command stands in a file while it runs: by it a successor finds, and ends, what a killed
+predecessor left.
 """
 
 from __future__ import annotations
@@ -33,19 +34,27 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 class Process:
-    """One child process, which writes all its output to a log file.
+    """One child process, which writes all its output to a log file, or to where ours goes if it is `shown`.
 
     `name` names it to people and is the stem of its files: NAME.pid in `notes`, and the log.
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], *, notes: Path, log: Path, environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        notes: Path,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        shown: bool = False,
     ) -> None:
         self.name = name
         self.command = list(command)
         self.log = log
         self.note = notes / f"{name}.pid"
         self._environment = environment
+        self._shown = shown
         self._popen: subprocess.Popen[bytes] | None = None
 
     @property
@@ -67,15 +76,15 @@ class Process:
         """Start it, or start it again; its output is appended to the log."""
         self.note.parent.mkdir(parents=True, exist_ok=True)
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        # The kernel's leash hangs on the thread that starts the child: only the main thread lives as long as we do.
+        # The kernel's leash hangs on the thread that starts the child; only the main one lives as long as we do.
         parent = os.getpid() if threading.current_thread() is threading.main_thread() else 0
         leash = [sys.executable, "-I", "-S", str(_LEASH), str(self.note.resolve()), str(parent)]
         with self.log.open("ab") as output:
             self._popen = subprocess.Popen(  # noqa: S603 - our own programs
                 [*leash, *self.command],
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
+                stdout=None if self._shown else output,
+                stderr=None if self._shown else subprocess.STDOUT,
                 env=None if self._environment is None else dict(self._environment),
                 start_new_session=True,
             )
@@ -104,7 +113,7 @@ class Process:
 
 
 def find_left_over(note: Path) -> int | None:
-    """Return the pid of the process that a note tells of, if it is still that process, and not another's by now."""
+    """Return the pid of the process that a note tells of, if it still runs and is not another one by now."""
     try:
         noted = json.loads(note.read_text(encoding="utf-8"))
         pid, command = int(noted["pid"]), [str(part) for part in noted["command"]]
@@ -114,7 +123,7 @@ def find_left_over(note: Path) -> int | None:
 
 
 def end_left_overs(notes: Iterable[Path], seconds: float = 10.0) -> int:
-    """End the processes that notes tell of, those that are ours, all at once, and drop the notes; return how many.
+    """End the processes that notes tell of, those that are ours, all at once; return how many.
 
     Each is asked first, and killed with its process group after so many seconds.
     """
@@ -132,7 +141,7 @@ def end_left_overs(notes: Iterable[Path], seconds: float = 10.0) -> int:
 
 
 def runs(pid: int, command: Sequence[str]) -> bool:
-    """Return whether the process `pid` exists and runs `command`, whatever path its program was found under."""
+    """Return whether the process `pid` exists and runs `command`, wherever its program was found."""
     arguments = " ".join(command[1:])
     return command_line(pid).endswith(f" {arguments}") if arguments else command_line(pid) == command[0]
 
@@ -140,9 +149,10 @@ def runs(pid: int, command: Sequence[str]) -> bool:
 def command_line(pid: int) -> str:
     """Return the command line of a process; empty if there is no such process, or only a zombie."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return _asked_of_ps(pid) if sys.platform != "linux" else ""
+    return arguments.rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
 
 
 def _asked_of_ps(pid: int) -> str:

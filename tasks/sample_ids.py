@@ -16,7 +16,7 @@ from worker.queue import Queue
 
 
 def write_sample_ids(path: Path, count: int, queue: Queue) -> None:
-    """Write `count` ids (or more) into the file, one a line: those that it holds and that are not deleted, then new ones."""
+    """Write `count` ids into the file, one a line: all that it holds and that are not deleted, then new ones."""
     kept = _not_gone(_read(path), queue)
     new = islice(generate_ids(secrets.randbits(64)), max(0, count - len(kept)))
     path.write_text("".join(f"{file_id}\n" for file_id in [*kept, *new]), encoding="utf-8")

@@ -63,7 +63,7 @@ class Kept:
 
     def __init__(self, process: Process) -> None:
         self.process = process
-        self.tail = LogTail(process.log)
+        self._tail = LogTail(process.log)
         self._ends = 0
         self._started = time.monotonic()
         self._start_at: float | None = None
@@ -73,10 +73,13 @@ class Kept:
         self._started, self._start_at = time.monotonic(), None
         self.process.start()
 
+    def show_warnings(self, say: Say) -> None:
+        """Say what it logged since the last time that is severe."""
+        for line in self._tail.severe_lines():
+            say(f"{self.process.name} | {line}")
+
     def look(self, say: Say) -> None:
         """Start it again when it has ended and paused, and say so."""
-        for line in self.tail.severe_lines():
-            say(f"{self.process.name} | {line}")
         now = time.monotonic()
         if self._start_at is not None:
             if now >= self._start_at:
@@ -96,11 +99,12 @@ class Kept:
 
 
 class Supervisor:
-    """Keeps processes running between `start` and `stop`."""
+    """Keeps processes running between `start` and `stop`; what they log at WARNING or above it says, or not."""
 
-    def __init__(self, signals: StopSignals, say: Say) -> None:
+    def __init__(self, signals: StopSignals, say: Say, *, shows_warnings: bool = True) -> None:
         self._signals = signals
         self._say = say
+        self._say_warning = say if shows_warnings else _keep_silent
         self._kept: list[Kept] = []
 
     def start(self, process: Process) -> None:
@@ -128,12 +132,16 @@ class Supervisor:
         self._kept, kept = [], self._kept
         stop_together(processes, seconds, self._signals.asked_to_hurry)
         for each in kept:
-            for line in each.tail.severe_lines():
-                self._say(f"{each.process.name} | {line}")
+            each.show_warnings(self._say_warning)
 
     def _look(self) -> None:
         for kept in self._kept:
+            kept.show_warnings(self._say_warning)
             kept.look(self._say)
+
+
+def _keep_silent(_line: str) -> None:
+    return
 
 
 def stop_together(processes: Sequence[Process], seconds: float, hurry: Callable[[], bool] = lambda: False) -> None:

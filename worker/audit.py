@@ -1,7 +1,7 @@
 """The audit trail: who asked for which deletion, what was decided, and what came of it.
 
-A Redis stream to which our operations add, in the same step as what they record; no command of ours changes or removes an
-entry. Entries go when they are older than the results of requests and `KITSWEEP_AUDIT_DAYS` together.
+A Redis stream to which our operations add, in the same step as what they record; no command of ours changes or
+removes an entry. Entries go when they are older than the results of requests and `KITSWEEP_AUDIT_DAYS` together.
 
 =========  ==========================================================================================================
 event      accepted (in line, or in its undo window), held (for approval), approved, rejected, cancelled, ended;

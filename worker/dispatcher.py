@@ -20,11 +20,12 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from config.celery_settings import queue_names
-from worker import engine
+from worker import engine, stopping
 from worker.batch import HORIZON_MS
 from worker.cleanup.waking import wake_runs
 from worker.limiter import Limits
 from worker.queue import Queue, Work
+from worker.server_check import eviction_policy, eviction_problem
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,9 @@ class Dispatcher(bootsteps.StartStopStep):
         self._thread: threading.Thread | None = None
 
     def start(self, parent: Any) -> None:
-        """Start the thread."""
+        """Start the thread, unless the server would lose what is entrusted to it."""
+        stopping.enforce()
+        _refuse_unsafe_server()
         self._thread = threading.Thread(target=self._run, args=(parent,), name="kitsweep-dispatcher", daemon=True)
         self._thread.start()
 
@@ -107,7 +110,7 @@ class Dispatcher(bootsteps.StartStopStep):
                 if time.monotonic() - last_chores >= CHORES_SECONDS:
                     last_chores = time.monotonic()
                     _do_chores(app, parts.queue, worker.hostname)
-                if not _is_stopping():
+                if not stopping.has_begun():
                     _start_batches(app, worker, window)
             except (RedisError, OperationalError, OSError) as error:
                 logger.warning("the dispatcher waits for Redis: %s", error)
@@ -117,10 +120,15 @@ class Dispatcher(bootsteps.StartStopStep):
                 self._stop.wait(1.0)
 
 
-def _is_stopping() -> bool:
-    """Return whether Celery has been told to stop; its flags hold an exit status, or None or False."""
-    flags: tuple[Any, Any] = (worker_state.should_stop, worker_state.should_terminate)
-    return any(flag is not None and flag is not False for flag in flags)
+def _refuse_unsafe_server() -> None:
+    """End the worker, in words, when its server could drop our keys; one that is away is waited for elsewhere."""
+    try:
+        problem = eviction_problem(eviction_policy(engine.queue().redis))
+    except RedisError:
+        return
+    if problem:
+        logger.critical("Redis at %s cannot be trusted: %s", engine.settings().redis_address, problem)
+        raise SystemExit(1)
 
 
 def _do_chores(app: Celery, queue: Queue, name: str) -> None:

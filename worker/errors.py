@@ -5,9 +5,11 @@
     KitsweepError
     ├── InvalidRequest        what was asked breaks a rule; nothing was enqueued
     ├── UnknownRequest        no such request id, or its results have expired
+    ├── RequestVanished       what was sent of a request was gone before all of it was; nothing was enqueued
     ├── QueueUnavailable      Redis cannot be used
     │   ├── RedisUnreachable      no answer from its address
-    │   └── QueueFull             out of memory: it takes no new ids
+    │   ├── QueueFull             out of memory: it takes no new ids
+    │   └── NotDurable            what was asked to be on disk is not known to be
     ├── DeletionIncomplete    how a request ends of which some files could not be deleted (state FAILURE)
     └── RequestCancelled      how a cancelled request ends (state REVOKED)
 """
@@ -49,6 +51,20 @@ class UnknownRequest(KitsweepError):
         return f"request {self.request_id}: unknown or expired"
 
 
+class RequestVanished(KitsweepError):
+    """What had been sent of a request was gone before all of it was: cancelled, expired, or lost by Redis."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(request_id)
+        self.request_id = request_id
+
+    def __str__(self) -> str:
+        return (
+            f"request {self.request_id} vanished before all of it was sent: it was cancelled, or waited longer than "
+            "KITSWEEP_UNSEALED_TTL_SECONDS for its next ids. Nothing was enqueued."
+        )
+
+
 class QueueUnavailable(KitsweepError):
     """Redis cannot take or give what was asked of it."""
 
@@ -78,6 +94,20 @@ class QueueFull(QueueUnavailable):
             f"Redis at {self.address} is out of memory and takes no new ids. Nothing was enqueued: "
             "raise its maxmemory, or wait until results expire (KITSWEEP_RESULT_TTL_SECONDS)."
         )
+
+
+class NotDurable(QueueUnavailable):
+    """Redis cannot say that a request is on its disk; `accepted` tells whether it was accepted all the same."""
+
+    def __init__(self, address: str, why: str, *, accepted: bool) -> None:
+        super().__init__(address, why, accepted)
+        self.address = address
+        self.why = why
+        self.accepted = accepted
+
+    def __str__(self) -> str:
+        state = "The request was accepted, but is not known to be on disk" if self.accepted else "Nothing was enqueued"
+        return f"Redis at {self.address} {self.why}. {state}."
 
 
 class _Ended(KitsweepError):

@@ -16,6 +16,7 @@ from redis import Redis
 from redis.client import Pipeline
 
 from config.settings import Settings
+from worker.errors import RequestVanished
 from worker.identity import whoami
 from worker.keys import Keys
 from worker.scripts import Scripts
@@ -28,6 +29,8 @@ CHUNK_IDS = 5000
 
 OUTBOX_PATIENCE_MS = 10_000
 """How long a finished request waits for whoever settled its last item before anybody may publish it."""
+LEFT_TO_ALL_MS = 0
+"""The same where whoever finishes it does not publish it: the next worker that looks does."""
 
 
 class Item(NamedTuple):
@@ -210,6 +213,8 @@ class Queue:
 
         `early_result`, a key and a value, is written in the same step if the call seals the request. `origin`
         says who asks, user or program and host; by default whoever runs this process.
+
+        Raises `RequestVanished` where what came before is gone.
         """
         whole = is_first and is_last
         ids = dict.fromkeys(file_ids) if whole else file_ids
@@ -220,7 +225,7 @@ class Queue:
             reason or "",
             int(hold_seconds * 1000),
             int(is_last),
-            int(whole),
+            "whole" if whole else "first" if is_first else "later",
             self._unsealed_ttl_ms,
             json.dumps(canvas) if canvas else "",
             early_result[1] if early_result else "",
@@ -240,7 +245,7 @@ class Queue:
         `fewest` is the number of claimable ids below which it is not worth a call yet.
         """
         reply = self.scripts.run(
-            "claim", token, self._batch_size, self._lease_ms, fewest, self._result_ttl_ms, OUTBOX_PATIENCE_MS
+            "claim", token, self._batch_size, self._lease_ms, fewest, self._result_ttl_ms, LEFT_TO_ALL_MS
         )
         if not reply:
             return None
@@ -268,7 +273,7 @@ class Queue:
         `by` goes to the audit trail; by default whoever runs this process, and nobody when empty.
         """
         who = whoami() if by is None else by
-        reply = self.scripts.run("cancel", request_id, self._result_ttl_ms, OUTBOX_PATIENCE_MS, who)
+        reply = self.scripts.run("cancel", request_id, self._result_ttl_ms, LEFT_TO_ALL_MS, who)
         return (State(reply[0]), int(reply[1])) if reply else None
 
     def now_ms(self) -> int:
@@ -293,6 +298,8 @@ class Queue:
 def read_enqueued(reply: Any, request_id: str, source: str) -> Enqueued:
     """Read what the operation `enqueue` answers, and warn of a request that a guard holds."""
     state, is_new, total, held = reply
+    if not state:
+        raise RequestVanished(request_id)
     if held:
         logger.warning("request %s of source %s is held for approval: %s", request_id, source, held)
     return Enqueued(State(state), is_new == "1", int(total), held)

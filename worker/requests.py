@@ -10,6 +10,9 @@ from worker.rules import check_file_id, check_hold_seconds, check_reason, check_
 
 T = TypeVar("T")
 
+CLEANUP = "cleanup:"
+"""Start of the sources and request ids of cleanup rules; nobody else may use it."""
+
 
 class Asked(TypedDict):
     """The checked parts of a request, apart from its file ids."""
@@ -22,6 +25,8 @@ class Asked(TypedDict):
 
 def checked_request(request_id: object, source: object, reason: object, hold_seconds: object) -> Asked:
     """Return the parts, or raise `InvalidRequest` that names the one that breaks its rule."""
+    if isinstance(request_id, str) and request_id.startswith(CLEANUP):
+        raise InvalidRequest("task id", None, f"ids that begin with {CLEANUP} are those of cleanup rules")
     return Asked(
         request_id=_checked("task id", check_request_id, request_id),
         source=_checked("source", check_source, source),

@@ -16,7 +16,7 @@ from redis.client import Pipeline
 from worker.canvas import run_canvas
 from worker.errors import DeletionIncomplete, RequestCancelled
 from worker.keys import Keys
-from worker.reports import Reports
+from worker.reports import Known, Reports
 from worker.scripts import Scripts
 from worker.states import Report, State
 
@@ -51,7 +51,15 @@ class Publisher:
         return self._app.backend
 
     def publish(self, request_ids: Sequence[str]) -> None:
-        """Publish the reports of requests, final or not; final ones leave the outbox."""
+        """Publish the reports of final requests, and send off what hangs on them; they leave the outbox.
+
+        Only for whoever made them final, or took them from the outbox: what hangs on them is to go off once.
+        """
+        for start in range(0, len(request_ids), _AT_ONCE):
+            self._send_off(self._publish_some(request_ids[start : start + _AT_ONCE]))
+
+    def publish_reports(self, request_ids: Sequence[str]) -> None:
+        """Publish the reports of requests, final or not. What hangs on final ones is left in the outbox to a worker."""
         for start in range(0, len(request_ids), _AT_ONCE):
             self._publish_some(request_ids[start : start + _AT_ONCE])
 
@@ -64,19 +72,22 @@ class Publisher:
     def publish_progress(self) -> int:
         """Publish the reports of unfinished requests that changed; returns how many."""
         changed: list[str] = self._redis.spop(self._keys("changed"), _AT_ONCE)  # type: ignore[assignment]
-        self.publish(changed)
+        self.publish_reports(changed)
         return len(changed)
 
     def early_result(self, report: Report) -> tuple[str, str]:
         """Return the backend's key and value of a new request's first report, for `Queue.add_chunk`."""
         return self._key(report["request_id"]), self._encode(report)
 
-    def _publish_some(self, request_ids: Sequence[str]) -> None:
+    def _publish_some(self, request_ids: Sequence[str]) -> list[Known]:
         found = [known for known in self._reports.read_all(request_ids) if known]
         with self._redis.pipeline(transaction=False) as pipe:
             for report, canvas in found:
                 self._add(pipe, report, is_last=not canvas)
             pipe.execute()
+        return found
+
+    def _send_off(self, found: Sequence[Known]) -> None:
         for report, canvas in found:
             if canvas and _is_final(report):
                 # The report is out by now; the request leaves the outbox only when its followers are on their way.

@@ -28,7 +28,7 @@ def _revoke(state: Any, task_id: Any, *args: Any, **options: Any) -> Any:
     request_ids = [task_id] if isinstance(task_id, str) else list(task_id or ())
     try:
         known = [request_id for request_id in request_ids if engine.queue().cancel(request_id) is not None]
-        engine.publisher().publish(known)
+        engine.publisher().publish_reports(known)
     except RedisError as error:
         logger.warning("revoke did not cancel %d requests: %s", len(request_ids), error)
     return _revoke_messages(state, task_id, *args, **options)

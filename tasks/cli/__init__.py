@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import typer
 
-from tasks.cli import checking, deleting, following, reporting, starting, steering
+from tasks.cli import auditing, checking, cleanup, deleting, following, reporting, starting, steering
 from tasks.cli.common import WRONG_USE, explain
 from tasks.cli.output import clean, words
 
@@ -39,8 +39,9 @@ def _assembled() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for module in (deleting, following, reporting, steering, checking, starting):
+    for module in (deleting, following, reporting, steering, auditing, checking, starting):
         module.add_to(app)
+    app.add_typer(cleanup.app, name="cleanup")
     return app
 
 
@@ -73,6 +74,8 @@ def run(arguments: Sequence[str]) -> int:
 def _wrong_use(error: Exception) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "kitsweep"
-    message = getattr(error, "format_message", error.__str__)()
-    words(f"kitsweep: {clean(message)} See `{command} --help`.")
+    # A group of commands without a command has shown its help, and says nothing more.
+    message = clean(getattr(error, "format_message", error.__str__)()).replace("Value error, ", "").strip(" .")
+    if message:
+        words(f"kitsweep: {message}; see `{command} --help`")
     return WRONG_USE

@@ -26,8 +26,8 @@ def add_to(app: typer.Typer) -> None:
 def check(as_json: AsJson = False) -> int:
     """Check the settings, Redis and ImageKit.
 
-    Deletes and changes nothing. Shows every setting, secrets hidden. Makes one call to ImageKit, which lists one file. Exit status: 1 if something
-    must be mended.
+    Deletes and changes nothing. Shows every setting, secrets hidden. Makes one call to ImageKit, which lists
+    one file. Exit status: 1 if something must be mended.
 
     Examples:
       kitsweep check

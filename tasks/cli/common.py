@@ -118,6 +118,8 @@ def _told(error: Exception) -> tuple[list[str], int] | None:
         return [str(error)], INCOMPLETE if isinstance(error, UnknownRequest) else WRONG_USE
     if _is_from_redis(error):
         return [_redis_refusal(error)], WRONG_USE
+    if isinstance(error, OSError) and error.strerror:
+        return [f"{error.filename}: {error.strerror}" if error.filename else error.strerror], WRONG_USE
     return None
 
 

@@ -36,6 +36,7 @@ ASK_ABOVE = 1000
 """File ids above which a person at a terminal is asked."""
 _HOLD = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", re.ASCII)
 _UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_OPTIONS = {"task id": "--request-id", "source": "--source", "reason": "--reason", "hold_seconds": "--hold"}
 _NOTHING = "Nothing was enqueued."
 
 
@@ -48,9 +49,8 @@ def hold_seconds(text: str) -> float:
     """Read a time such as 24h, 90s, 2d, or a number of seconds. Raises `CommandError`."""
     found = _HOLD.fullmatch(text.strip())
     if not found:
-        raise CommandError(
-            f"--hold: write a time such as 90s, 15m, 24h or 2d, or a number of seconds, not {quote(text)}"
-        )
+        rule = "write a time such as 90s, 15m, 24h or 2d, or a number of seconds"
+        raise CommandError(f"--hold: {rule}, not {quote(text)}")
     return float(found[1]) * _UNIT_SECONDS[found[2]]
 
 
@@ -100,11 +100,15 @@ def delete(
 
 
 def _asked(request_id: str | None, source: str, reason: str | None, hold: float) -> Asked:
-    """Check everything but the file ids, before the first of them is read. Raises `InvalidRequest`."""
+    """Check everything but the file ids, before the first of them is read. Raises `CommandError`."""
     from tasks.client import new_request_id  # noqa: PLC0415
+    from worker.errors import InvalidRequest  # noqa: PLC0415
     from worker.requests import checked_request  # noqa: PLC0415
 
-    return checked_request(new_request_id() if request_id is None else request_id, source, reason, hold)
+    try:
+        return checked_request(new_request_id() if request_id is None else request_id, source, reason, hold)
+    except InvalidRequest as error:
+        raise CommandError(f"{_OPTIONS[error.argument]}: {error.rule}. {_NOTHING}") from None
 
 
 def _is_known(client: Client, request_id: str) -> bool:
@@ -132,10 +136,11 @@ def _agreed(ids: Source, settings: Settings, asked: Asked, *, yes: bool) -> Iter
 
 def _ask(first: list[str], settings: Settings, asked: Asked, *, is_all: bool) -> None:
     count = counted(len(first), "file") if is_all else f"More than {number(ASK_ABOVE)} files"
-    words(f"{count}, beginning with {', '.join(map(clean, first[:3]))}")
-    words(f"at {settings.base_url}, account {settings.account}. What is deleted cannot be brought back.")
+    words(f"{count} are to be deleted, for good:")
+    words(f"  {clean(first[0])}, {clean(first[1])}, …")
+    words(f"  at {settings.base_url}, account {settings.account}")
     if asked["hold_seconds"]:
-        words(f"They are held for {duration(asked['hold_seconds'])}, in which the request can be cancelled.")
+        words(f"  held for {duration(asked['hold_seconds'])}, in which the request can be cancelled")
     sys.stderr.write("Delete them? [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:

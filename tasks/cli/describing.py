@@ -118,7 +118,8 @@ def _own_wait(report: Report, stats: Stats) -> str:
     if source is None or waiting == 0:
         return ""
     if waiting == report["total"] and source["held"] >= waiting:
-        return f"held, as was asked for; until then `kitsweep cancel {report['request_id']}` takes it back"
+        until = "until its time comes, or somebody approves it" if stats["unapproved"] else "until its time comes"
+        return f"held {until}; `kitsweep cancel {report['request_id']}` takes it back"
     if source["due_retries"] >= waiting:
         return f"{counted(waiting, 'file id')} to be tried again after a while"
     return ""

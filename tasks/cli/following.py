@@ -47,8 +47,8 @@ def status(request_id: RequestId, as_json: AsJson = False) -> int:
 def watch(request_id: RequestId, as_json: AsJson = False) -> int:
     """Follow a request until it is done, and show its report.
 
-    Shows a progress bar on a terminal and a line now and then in a pipe: rate, time left, outcomes so far, and why
-    it waits. Ctrl-C ends the watching and not the request.
+    Shows a progress bar on a terminal and a line now and then in a pipe: rate, time left, outcomes so far, and
+    why it waits. Ctrl-C ends the watching and not the request.
 
     Examples:
       kitsweep watch $ID
@@ -70,7 +70,8 @@ def watch(request_id: RequestId, as_json: AsJson = False) -> int:
 def cancel(request_id: RequestId, as_json: AsJson = False) -> int:
     """Cancel what still waits of a request.
 
-    Files that are gone stay gone, and what is in a call at this moment runs to its end. Exit status: 1 if the request was done already.
+    Files that are gone stay gone, and what is in a call at this moment runs to its end. Exit status: 1 if the
+    request was done already.
 
     Examples:
       kitsweep cancel $ID

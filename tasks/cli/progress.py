@@ -144,7 +144,7 @@ def _drawn(view: View) -> RenderableType:
     under = Text(describing.outcomes(view.report), no_wrap=True, overflow="ellipsis")
     lines: list[RenderableType] = [line, under]
     if view.why:
-        lines.append(Text(view.why, style="yellow", no_wrap=True, overflow="ellipsis"))
+        lines.append(Text(view.why, style="yellow"))
     return Group(*lines)
 
 
@@ -166,8 +166,9 @@ def follow(client: Client, request_id: str) -> Report:
     shown = screen()
     try:
         for view in _views(client, report, reports):
-            shown.show(view)
             report = view.report
+            if not State(report["state"]).is_final:
+                shown.show(view)
     finally:
         shown.close()
     return report

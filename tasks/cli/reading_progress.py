@@ -47,15 +47,19 @@ class Source:
                     shown.show(self._progress)
                 yield file_id
         except InputError as error:
-            raise CommandError(f"{self.name}, {error}. Nothing was enqueued.") from None
+            raise CommandError(_refusal(f"{self.name}, {error}")) from None
         except OSError as error:
-            raise CommandError(f"{self.name}: {error.strerror or error}. Nothing was enqueued.") from None
+            raise CommandError(_refusal(f"{self.name}: {error.strerror or error}")) from None
         finally:
             shown.end()
 
     def _progress(self) -> str:
         share = f", {100 * self._stream.tell() // self._size}%" if self._size else ""
         return f"reading {clean(self.name)}: {number(self.count)} ids{share}"
+
+
+def _refusal(problem: str) -> str:
+    return f"{problem}{'' if problem.endswith(('?', '.')) else '.'} Nothing was enqueued."
 
 
 class _Shown:
@@ -104,6 +108,6 @@ def opened(path: str, form: Form | None) -> Iterator[Source]:
     try:
         stream = open(path, "rb")  # noqa: PTH123, SIM115 - a path as it was typed; closed below
     except OSError as error:
-        raise CommandError(f"{path}: {error.strerror}. Nothing was enqueued.") from None
+        raise CommandError(_refusal(f"{path}: {error.strerror}")) from None
     with stream:
         yield Source(stream, path, form)

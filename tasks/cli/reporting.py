@@ -30,6 +30,7 @@ from worker.states import Outcome
 if TYPE_CHECKING:
     from worker.states import FileOutcome
 
+_OUTCOME_HELP = f"Only files that ended so: {', '.join(Outcome)}; may be repeated."
 FIELDS = ("file_id", "outcome", "error", "attempts", "at")
 
 
@@ -55,14 +56,13 @@ def report(
         Path | None,
         typer.Option("--output", "-o", help="Write to this file, whole or not at all; default: standard output."),
     ] = None,
-    outcome: Annotated[
-        list[Outcome] | None, typer.Option("--outcome", help="Only files that ended so; may be repeated.")
-    ] = None,
+    outcome: Annotated[list[Outcome] | None, typer.Option("--outcome", metavar="OUTCOME", help=_OUTCOME_HELP)] = None,
 ) -> int:
     """Write how each file of a request ended.
 
-    One line a file: file_id, outcome, error, attempts, at. Any number of files, in constant memory. `delete` reads what this writes, so failed files can be tried again.
-    Exit status: 1 while some files have no outcome yet.
+    One line a file: file_id, outcome, error, attempts, at. Any number of files, in constant memory. `delete`
+    reads what this writes, so failed files can be tried again. Exit status: 1 while some files have no outcome
+    yet.
 
     Examples:
       kitsweep report $ID --output report.csv
@@ -79,9 +79,8 @@ def report(
         words(f"{counted(written, 'line')} written to {clean(output)}.")
     unended = before["total"] - ended(before)
     if before["state"] == "OPEN" or unended:
-        words(
-            f"kitsweep: the request is not done: {counted(unended, 'file')} of {number(before['total'])} had no outcome."
-        )
+        of_all = f"{counted(unended, 'file')} of {number(before['total'])}"
+        words(f"kitsweep: the request is not done: {of_all} had no outcome.")
         return INCOMPLETE
     return DONE
 

@@ -36,8 +36,9 @@ def up(
 ) -> int:
     """Run everything on this machine until Ctrl-C.
 
-    Redis, workers, beat and a simulator. A Redis of its own, unless KITSWEEP_REDIS_URL names one that runs. The simulator stands in for ImageKit, and nothing
-    real is deleted, unless IMAGEKIT_PRIVATE_KEY is set. What waits is kept for the next start.
+    Redis, workers, beat and a simulator. A Redis of its own, unless KITSWEEP_REDIS_URL names one that runs. The
+    simulator stands in for ImageKit, and nothing real is deleted, unless IMAGEKIT_PRIVATE_KEY is set. What
+    waits is kept for the next start.
 
     Examples:
       kitsweep up

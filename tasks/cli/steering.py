@@ -90,6 +90,8 @@ def stats_lines(figures: Stats) -> list[str]:
         ("limit", "; ".join(limits) or "none known"),
         ("ended", ", ".join(done) or "nothing yet"),
     ]
+    if figures["unapproved"]:
+        rows.append(("approval", f"{counted(figures['unapproved'], 'request')} held for it: kitsweep cleanup held"))
     if figures["unpublished"]:
         rows.append(("unpublished", f"{counted(figures['unpublished'], 'result')}, written within seconds"))
     return [*columns(rows), "", *columns(_source_rows(figures), numbers=frozenset({1, 2, 3, 4}))]

@@ -1,7 +1,7 @@
 """Beat: `celery -A worker.app beat` with the rules as its schedule, and Redis as its only memory.
 
-Several may run: starting a run is one atomic step per rule and due time, so it does not matter who takes it. There is no
-leader, no lock and no schedule file; a beat that dies is missed by nobody.
+Several may run: starting a run is one atomic step per rule and due time, so it does not matter who takes it. There is
+no leader, no lock and no schedule file; a beat that dies is missed by nobody.
 """
 
 from __future__ import annotations

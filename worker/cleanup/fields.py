@@ -225,6 +225,5 @@ def _parts(dotted: str) -> tuple[str, ...]:
 
 
 def _shared(reached: tuple[str, ...], path: tuple[str, ...]) -> int:
-    if len(reached) > len(path) or reached != path[: len(reached)]:
-        return 0
-    return len(reached)
+    short = min(len(reached), len(path))
+    return short if reached[:short] == path[:short] else 0

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass, field
 
 from worker.cleanup.durations import write_duration
 from worker.cleanup.schedule import Schedule
+from worker.requests import CLEANUP
 
-SOURCE = "cleanup:"
-"""Start of the source of cleanup requests. A producer's source cannot hold a colon, so none can pose as a rule."""
+SOURCE = CLEANUP
+"""Start of the sources of cleanup requests, and of their ids."""
 
 
 @dataclass(frozen=True, slots=True)

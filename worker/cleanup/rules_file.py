@@ -120,7 +120,8 @@ def _rule(name: str, tables: Mapping[str, Any], text: str, top: FieldReader, com
     schedule, what = reader.schedule(), reader.what()
     keep, guards = _keep(reader.section("keep")), _bounds(reader.section("guards"))
     first, missed = reader.choice("first_run", ("hold", "release")), reader.choice("missed", ("once", "skip"))
-    hold, enabled, dry_run = reader.duration("hold"), reader.flag("enabled", default=True), reader.flag("dry_run", default=False)
+    hold = reader.duration("hold")
+    enabled, dry_run = reader.flag("enabled", default=True), reader.flag("dry_run", default=False)
     reader.check_names(f"rule {name}")
     if schedule is None or what is None or len(top.problems) > before:
         return None

@@ -89,8 +89,8 @@ def run_slice(cleaner: Cleaner, run_id: str, seconds: float = SLICE_SECONDS) -> 
         rule = _present_rule(cleaner, run)
         until = time.monotonic() + seconds
         while run.place is not None:
-            _rest_after(until)
             run = _turn_page(cleaner, run, rule)
+            _rest_after(until)
         ended = _finish(cleaner, run, rule)
     except _RestError as rest:
         cleaner.runs.give_back(run, rest.wait_ms, rest.why, rest.failures)

@@ -21,7 +21,7 @@ local paths = about[6] and cjson.decode(about[6]) or {}
 local excluded = about[7] and cjson.decode(about[7]) or {}
 
 local state = redis.call('HGET', about_key, 'state')
-if state and state ~= STATE.OPEN then return {'lost', 0} end
+if state and state ~= STATE.OPEN then return {'gone', 0} end
 if not state then
   if files > 0 then return {'gone', 0} end
   redis.call('DEL', waiting, seen)

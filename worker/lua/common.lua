@@ -122,6 +122,7 @@ local function count_flight(fields, sign)
     local source = redis.call('HGET', request_key(request), 'source')
     if source then
       redis.call('HINCRBY', request_key(request), 'in_flight', sign * n)
+      if sign > 0 then redis.call('SADD', KEY.changed, request) end
       by_source[source] = (by_source[source] or 0) + n
     end
   end

@@ -3,17 +3,19 @@
 --
 -- KEYS  1 prefix   2 where the first result goes, or none
 -- ARGV  1 request id   2 source   3 reason, or ''   4 hold, ms (0: none)   5 '1' when this chunk is the last
---       6 '1' when it is also the first: then its ids are known to be distinct
+--       6 its place: 'whole' (the first and the last; its ids are known to be distinct), 'first', or 'later'
 --       7 how long an unsealed request lives, ms   8 canvas, JSON or ''   9 the first result, or ''
 --       10 who asks: user or program @ host, or ''
 --       11 guard of the source: '', or "max_files usual_factor" with 0 for none   12… file ids
--- Returns {state after the call, '1' if this call sealed it, number of ids, why it is held for approval or ''}
-local request, source, hold, last, whole = ARGV[1], ARGV[2], tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6] == '1'
+-- Returns {state after the call, '1' if this call sealed it, number of ids, why it is held for approval or ''}; state is
+--         '' when what a later chunk was to be added to is gone: expired, cancelled, or lost
+local request, source, hold, last, place = ARGV[1], ARGV[2], tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6]
 local key, waiting, seen = request_key(request), request_key(request, 'waiting'), request_key(request, 'seen')
 local now = now_ms()
 
 local about = redis.call('HMGET', key, 'state', 'total')
 if about[1] and about[1] ~= STATE.OPEN then return {about[1], '0', tonumber(about[2]), ''} end
+if not about[1] and place == 'later' then return {'', '0', 0, ''} end
 
 local function describe()
   local fields = {'state', STATE.OPEN, 'source', source, 'enqueued_at', now}
@@ -32,7 +34,7 @@ local function add_new_ids()
 end
 
 local total
-if whole and not about[1] then
+if place == 'whole' and not about[1] then
   if #ARGV < 12 then return {STATE.OPEN, '0', 0, ''} end
   describe()
   in_slices('RPUSH', waiting, {unpack(ARGV, 12)})

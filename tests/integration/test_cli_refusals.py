@@ -1,0 +1,197 @@
+"""What the command line refuses, and how: one line on standard error, and the exit status that the contract names."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from tests.integration.support_cli import Ran, command, environment_of, kitsweep
+
+LONG = "x" * 257
+
+
+@pytest.fixture
+def environment(new_redis_url: Callable[[], str]) -> dict[str, str]:
+    return environment_of(new_redis_url())
+
+
+def refused(ran: Ran, status: int = 2) -> str:
+    """Check that a run was refused in one line and wrote no data; return the line."""
+    assert (ran.status, ran.out) == (status, ""), ran
+    assert ran.err.startswith("kitsweep: ")
+    assert ran.err.count("\n") == 1
+    return ran.err.strip()
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ("good\nwith space\n", 2),
+        ("good\n\n# note\nbell\x07\n", 4),
+        (f"good\n{LONG}\n", 2),
+        ("good\nzero\u200bwidth\n", 2),
+        (b"good\n\xff\xfe\n", 2),
+        ("fileId,name\n,x\n", 2),
+        ('fileId\n"open\n', 2),
+        ("name;id\na;b\n", 1),
+        ('["good",\n 7]', 2),
+        ('["good",\n "x"', 2),
+        ('[""]', 1),
+        ('{"fileId": "good"}\n{"name": "x"}\n', 2),
+        ('{"fileId": "good"}\n{"type": "folder", "folderId": "x"}\n', 2),
+        ('{"fileId": null}\n', 1),
+    ],
+)
+def test_bad_input(environment: dict[str, str], given: str | bytes, line: int) -> None:
+    """Whatever is wrong with the input, the line is named, and nothing is enqueued."""
+    told = refused(kitsweep(environment, "delete", "-", given=given))
+    assert f"standard input, line {line}: " in told
+    assert told.endswith("Nothing was enqueued.")
+    assert told.isprintable()
+    with Redis.from_url(environment["KITSWEEP_REDIS_URL"]) as redis:
+        assert redis.keys("*request*") == []
+
+
+def test_bad_input_far_behind(environment: dict[str, str], tmp_path: Path) -> None:
+    """A fault behind ids that were streamed already still leaves nothing enqueued."""
+    path = tmp_path / "ids.txt"
+    path.write_text("".join(f"id{number}\n" for number in range(12_000)) + "not good\n")
+    assert f"{path}, line 12001: " in refused(kitsweep(environment, "delete", str(path)))
+    with Redis.from_url(environment["KITSWEEP_REDIS_URL"]) as redis:
+        assert redis.keys("*request*") == []
+
+
+@pytest.mark.parametrize("given", ["", "\n\n", "# nothing\n", "[]", "fileId\n"])
+def test_no_ids(environment: dict[str, str], given: str) -> None:
+    """An input without ids is a mistake."""
+    assert "standard input holds no file ids" in refused(kitsweep(environment, "delete", "-", given=given))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["delete", "/no/such/file"], "/no/such/file: No such file or directory"),
+        (["delete", "/"], "/: Is a directory"),
+        (["delete", "-", "--source", "a b"], "--source: a source is"),
+        (["delete", "-", "--reason", "a\nb"], "--reason: a reason is"),
+        (["delete", "-", "--hold", "-1"], "--hold: write a time"),
+        (["delete", "-", "--hold", "99999d"], "--hold: a hold is"),
+        (["delete", "-", "--request-id", ""], "--request-id: a request id is"),
+        (["delete", "-", "--form", "xml"], "'xml' is not one of 'lines', 'csv', 'json', 'jsonl'"),
+        (["delete"], "Missing argument 'FILE'"),
+        (["delete", "-", "--wiat"], "No such option: --wiat"),
+        (["status", "a b"], "ID: a request id is"),
+        (["pause", "--reason", "a\x1b[31mb"], "--reason: a reason is"),
+        (["report", "x", "--format", "xml"], "'xml' is not one of 'jsonl', 'csv'"),
+        (["no\x1b[31msuch"], "No such command"),
+    ],
+)
+def test_wrong_use(environment: dict[str, str], arguments: list[str], told: str) -> None:
+    """Wrong use ends with 2 and one line that says what is wrong, fit for a terminal."""
+    line = refused(kitsweep(environment, *arguments, given="good\n"))
+    assert told in line
+    assert line.isprintable()
+
+
+def test_no_command(environment: dict[str, str]) -> None:
+    """Without a command, the help is shown, with status 2."""
+    ran = kitsweep(environment)
+    assert (ran.status, "kitsweep up" in ran.out) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["status", "watch", "report", "cancel"])
+def test_unknown_request(environment: dict[str, str], name: str) -> None:
+    """An id that is unknown is told apart from one that waits: status 1, and nothing on standard output."""
+    assert "request nobody-knows-it: unknown or expired" in refused(kitsweep(environment, name, "nobody-knows-it"), 1)
+
+
+@pytest.mark.parametrize("arguments", [["delete", "-"], ["status", "x"], ["stats"], ["resume"], ["report", "x"]])
+def test_redis_unreachable(arguments: list[str]) -> None:
+    """Without Redis there is one line with its address, and never the password."""
+    environment = environment_of("redis://someone:secret-word@127.0.0.1:1/3")
+    line = refused(kitsweep(environment, *arguments, given="good\n"))
+    assert "Redis at 127.0.0.1:1/3 cannot be reached" in line
+    assert "secret-word" not in line
+    assert "someone" not in line
+
+
+def test_bad_settings(environment: dict[str, str]) -> None:
+    """Bad settings end every command with 2, and a line for each problem."""
+    environment |= {"KITSWEEP_BATCH_SIZ": "5", "KITSWEEP_RATE_SHARE": "7"}
+    ran = kitsweep(environment, "stats")
+    assert (ran.status, ran.out) == (2, "")
+    assert "KITSWEEP_BATCH_SIZ: unknown setting; did you mean KITSWEEP_BATCH_SIZE?" in ran.err
+    assert all(line.startswith("kitsweep: KITSWEEP_") for line in ran.err.splitlines())
+    assert len(ran.err.splitlines()) == 2
+
+
+def test_check_of_bad_settings(environment: dict[str, str]) -> None:
+    """For `check`, bad settings are a finding: status 1."""
+    ran = kitsweep(environment | {"KITSWEEP_BATCH_SIZE": "101"}, "check")
+    assert ran.status == 1
+    assert "failed   settings  KITSWEEP_BATCH_SIZE='101'" in ran.out
+
+
+def test_check_without_redis_and_api() -> None:
+    """`check` goes on after a failure, and names all that cannot be reached."""
+    ran = kitsweep(environment_of("redis://u:secret-word@127.0.0.1:1/0", IMAGEKIT_PRIVATE_KEY="private_x"), "check")
+    assert ran.status == 1
+    assert "failed   redis     Redis at 127.0.0.1:1/0 cannot be reached" in ran.out
+    assert "failed   imagekit  http://127.0.0.1:9 cannot be reached" in ran.out
+    assert "user and password hidden" in ran.out
+    assert "secret-word" not in ran.out + ran.err
+
+
+@pytest.fixture
+def policy(environment: dict[str, str]) -> Iterator[Callable[[str], object]]:
+    """Sets the server's eviction policy, and puts it back."""
+    with Redis.from_url(environment["KITSWEEP_REDIS_URL"]) as redis:
+        yield lambda name: redis.config_set("maxmemory-policy", name)
+        redis.config_set("maxmemory-policy", "noeviction")
+
+
+@pytest.mark.parametrize("name", ["allkeys-lru", "volatile-ttl"])
+def test_check_refuses_eviction(environment: dict[str, str], policy: Callable[[str], object], name: str) -> None:
+    """A server that may drop our keys fails the check, in words that say how to mend it."""
+    policy(name)
+    ran = kitsweep(environment, "check", "--json")
+    found = {each["name"]: each for each in json.loads(ran.out)["findings"]}
+    assert (ran.status, found["eviction"]["result"]) == (1, "failed")
+    assert f"maxmemory-policy is {name}" in found["eviction"]["detail"]
+    assert "CONFIG SET maxmemory-policy noeviction" in found["eviction"]["detail"]
+
+
+def test_check_where_the_server_does_not_tell(environment: dict[str, str]) -> None:
+    """Where INFO and CONFIG are forbidden, what cannot be looked up is a warning, and no failure."""
+    with Redis.from_url(environment["KITSWEEP_REDIS_URL"]) as redis:
+        user = f"mute{redis.connection_pool.connection_kwargs['db']}"
+        forbidden = ["-info", "-config"]
+        redis.acl_setuser(user, enabled=True, passwords=["+pass"], keys=["*"], commands=["+@all", *forbidden])
+        url = environment["KITSWEEP_REDIS_URL"].replace("redis://", f"redis://{user}:pass@")
+        try:
+            ran = kitsweep(environment | {"KITSWEEP_REDIS_URL": url}, "check", "--json")
+        finally:
+            redis.acl_deluser(user)
+    found = {each["name"]: each["result"] for each in json.loads(ran.out)["findings"]}
+    assert (found["redis"], found["eviction"], found["durability"]) == ("ok", "warning", "remark")
+
+
+def test_a_reader_that_goes_away(environment: dict[str, str]) -> None:
+    """`kitsweep report … | head -1` ends without a traceback."""
+    given = "".join(f"id{number}\n" for number in range(20_000))
+    request_id = kitsweep(environment, "delete", "-", given=given).out.strip()
+    assert kitsweep(environment, "cancel", request_id).status == 0
+    with subprocess.Popen(
+        command("report", request_id), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as report:
+        assert report.stdout is not None
+        assert report.stderr is not None
+        assert json.loads(report.stdout.readline())["outcome"] == "cancelled"
+        report.stdout.close()
+        assert report.stderr.read() == ""
+    assert report.returncode == 1

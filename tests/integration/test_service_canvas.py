@@ -1,0 +1,99 @@
+"""Celery's canvas on a request: what hangs on it goes off when the files are gone, and once."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from typing import Any
+
+import pytest
+
+from tests.integration.support_house import House
+from tests.integration.support_waiting import wait_until
+
+WORKERS = 2
+QUEUE = "catalog"
+
+
+@pytest.fixture(autouse=True)
+def _empty_queue(house: House) -> None:
+    house.redis.delete(QUEUE)
+
+
+def messages(house: House) -> list[tuple[str, Any]]:
+    """Task names and positional arguments of what was sent to the service's own queue, oldest first."""
+    found: Any = house.redis.lrange(QUEUE, 0, -1)
+    envelopes = [json.loads(text) for text in reversed(found)]
+    return [(each["headers"]["task"], json.loads(base64.b64decode(each["body"]))[0]) for each in envelopes]
+
+
+def wait_for_messages(house: House, number: int = 1) -> list[tuple[str, Any]]:
+    """Wait for so many messages, give any others time to come, and return all."""
+    wait_until(lambda: len(messages(house)) >= number, f"{number} messages for the service")
+    house.wait_for_beats(time.time() + 0.1)
+    return messages(house)
+
+
+def test_link(house: House) -> None:
+    """`link` goes off with the report when the deletion is done, not when it is accepted."""
+    house.client.pause("so that nothing is deleted yet")
+    request_id = house.service.do("link", house.files(2), QUEUE)
+    house.wait_for_state(request_id, "QUEUED")
+    assert messages(house) == []
+    house.client.resume()
+    [(task, args)] = wait_for_messages(house)
+    assert task == "catalog.done"
+    assert args == [house.final(request_id).report]
+
+
+def test_link_error(house: House) -> None:
+    """`link_error` goes off when files could not be deleted, and `link` does not."""
+    ids = house.files(2)
+    house.simulator.refuse_ids(ids[:1])
+    request_id = house.service.do("link", ids, QUEUE)
+    assert house.final(request_id).state == "FAILURE"
+    [(task, args)] = wait_for_messages(house)
+    assert (task, args) == ("catalog.sorry", [request_id])
+
+
+def test_link_error_of_a_cancelled_request(house: House) -> None:
+    """A request that is revoked, which every worker hears, calls back once."""
+    house.client.pause()
+    request_id = house.service.do("link", house.files(2), QUEUE)
+    house.wait_for_state(request_id, "QUEUED")
+    house.service.do("revoke", request_id)
+    assert house.final(request_id).state == "REVOKED"
+    assert wait_for_messages(house) == [("catalog.sorry", [request_id])]
+
+
+def test_nothing_goes_off_twice(house: House) -> None:
+    """What is over stays over: cancelling, revoking or sending it again calls nobody back once more."""
+    ids = house.files(2)
+    request_id = house.service.do("link", ids, QUEUE)
+    wait_for_messages(house)
+    house.client.cancel(request_id)
+    house.service.do("revoke", request_id)
+    house.ask(ids, {"task_id": request_id})
+    house.deleted(house.files(1))
+    assert len(wait_for_messages(house)) == 1
+
+
+def test_chain(house: House) -> None:
+    """The next task of a chain gets the report."""
+    request_id = house.service.do("chain", house.files(2), QUEUE)
+    [(task, args)] = wait_for_messages(house)
+    assert (task, args) == ("catalog.next", [house.final(request_id).report])
+
+
+def test_chord(house: House) -> None:
+    """The body of a chord gets all reports, when the last of its requests is done."""
+    house.client.pause("so that nothing is deleted yet")
+    request_ids = house.service.do("chord", [house.files(2), house.files(3)], QUEUE)
+    for request_id in request_ids:
+        house.wait_for_state(request_id, "QUEUED")
+    assert messages(house) == []
+    house.client.resume()
+    [(task, [reports])] = wait_for_messages(house)
+    assert task == "catalog.all"
+    assert [report["deleted"] for report in reports] == [2, 3]

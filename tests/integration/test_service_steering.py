@@ -1,0 +1,92 @@
+"""Pause and resume act on all workers within a second, and outlive them; any pool serves."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.integration.support_house import House
+
+WORKERS = 2
+ENVIRONMENT = {"KITSWEEP_RATE_LIMITS": '["20/1s"]'}
+WITHIN_SECONDS = 1.0
+
+
+def called_after(house: House, moment: float) -> list[float]:
+    """When calls arrived after a moment, seconds since then."""
+    return [call.at - moment for call in house.calls() if call.at > moment]
+
+
+def pause_in_the_middle(house: House, reason: str) -> tuple[str, float]:
+    """Ask for more than is soon done, and pause while calls go out; return the request id and the moment."""
+    request_id = house.ask(house.files(3000))
+    before = len(house.calls())
+    house.simulator.wait_for(lambda stats: stats["calls"] >= before + 4)
+    house.client.pause(reason)
+    return request_id, time.time()
+
+
+def test_pause_and_resume_act_within_a_second(house: House) -> None:
+    """A second after `pause` nobody calls any more, and a second after `resume` calls go out again."""
+    request_id, paused = pause_in_the_middle(house, "maintenance until noon")
+    house.wait_for_beats(paused + 2 * WITHIN_SECONDS)
+    assert all(after <= WITHIN_SECONDS for after in called_after(house, paused))
+    stats = house.client.stats()
+    assert stats["pause"] is not None
+    assert (stats["pause"]["by"], stats["pause"]["reason"]) == ("operator", "maintenance until noon")
+    assert stats["waiting"] > 0
+    resumed = time.time()
+    before = len(house.calls())
+    house.client.resume()
+    house.simulator.wait_for(lambda stats: stats["calls"] > before)
+    assert called_after(house, resumed)[0] <= WITHIN_SECONDS
+    assert house.final(request_id).report["deleted"] == 3000
+    assert house.client.stats()["pause"] is None
+
+
+def test_a_pause_outlives_the_workers(house: House) -> None:
+    """Workers that start during a pause do not call; requests are accepted all the same. `resume` lets them go."""
+    request_id, _ = pause_in_the_middle(house, "for the night")
+    house.stop_workers()
+    stopped = time.time()
+    for name in ("w2", "w3"):
+        house.start_worker(name)
+    house.wait_for_workers()
+    later = house.ask(house.files(5), source="later")
+    house.wait_for_state(later, "QUEUED")
+    house.wait_for_beats(time.time() + WITHIN_SECONDS)
+    assert called_after(house, stopped) == []
+    pause = house.client.stats()["pause"]
+    assert pause is not None
+    assert (pause["by"], pause["reason"]) == ("operator", "for the night")
+    house.client.resume()
+    assert [house.final(each).state for each in (request_id, later)] == ["SUCCESS", "SUCCESS"]
+
+
+def test_nothing_is_lost_when_all_workers_stop(house: House) -> None:
+    """Workers that are told to stop finish their calls and leave the rest; those that come later carry on."""
+    ids = house.files(2500)
+    request_id = house.ask(ids)
+    before = len(house.calls())
+    house.simulator.wait_for(lambda stats: stats["calls"] >= before + 4)
+    house.stop_workers()
+    report = house.client.status(request_id)
+    assert report["in_flight"] == 0
+    assert report["deleted"] == 2500 - len(house.simulator.existing(ids)) < 2500
+    house.start_worker("w4")
+    house.wait_for_workers()
+    seen = house.final(request_id)
+    assert (seen.report["deleted"], seen.report["presumed_deleted"]) == (2500, 0)
+
+
+@pytest.mark.parametrize("options", [("-P", "prefork", "-c", "2"), ("-P", "solo")])
+def test_any_pool(house: House, options: tuple[str, ...]) -> None:
+    """A worker with another pool than the usual threads does the same work."""
+    house.stop_workers()
+    house.start_worker(options[1], *options)
+    house.wait_for_workers()
+    ids = house.files(350)
+    report = house.deleted([*ids, *house.no_files(1)])
+    assert (report["deleted"], report["not_found"]) == (350, 1)
+    assert house.simulator.existing(ids) == []

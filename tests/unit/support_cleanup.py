@@ -1,0 +1,180 @@
+"""Runs cleanup rules in the test's own process: a real queue, a simulated API, and no Celery between them.
+
+Time never passes by sleeping: what is due later is made due in Redis, as if the clock had gone on.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+
+from config.settings import Settings, load_settings
+from simulator import Simulator
+from simulator.records import Record
+from worker.approvals import Approvals
+from worker.audit import Audit, Entry
+from worker.batch import Engine, Ran, run_batch
+from worker.cleanup.rule import Rule
+from worker.cleanup.rules_file import RulesFile
+from worker.cleanup.running import Cleaner, run_slice
+from worker.cleanup.runs import Runs, request_of
+from worker.imagekit import ImageKit
+from worker.leases import LeaseKeeper
+from worker.limiter import Endpoint, Limiter
+from worker.queue import Queue
+from worker.reports import Reports
+from worker.states import Report
+
+KEY = "private_test"
+DAY_MS = 86_400_000
+
+
+class Bench:
+    """One account with its rules, its library and its queue."""
+
+    def __init__(self, redis: Redis, simulator: Simulator, folder: Path, **settings: Any) -> None:
+        self.redis: Any = redis
+        self.sim = simulator
+        self.file = folder / "cleanup.toml"
+        self.settings: Settings = load_settings(
+            **{"rate_limits": (), "private_key": KEY, "base_url": simulator.url, "cleanup_file": str(self.file)} | settings
+        )
+        self.queue = Queue(redis, self.settings)
+        self.runs = Runs(self.queue, self.settings)
+        self.api = ImageKit(self.settings)
+        self.published: list[str] = []
+        self.cleaner = self.new_cleaner()
+        self.approvals = Approvals(self.queue)
+        self.audit = Audit(redis, self.settings)
+
+    def new_cleaner(self) -> Cleaner:
+        """Return the parts of another worker."""
+        return Cleaner(
+            runs=self.runs,
+            rules=RulesFile(self.file),
+            limiter=Limiter(self.queue.redis, self.settings, Endpoint.LIST),
+            api=self.api,
+            publish=self.published.extend,
+        )
+
+    def write(self, text: str) -> None:
+        """Write the rules file."""
+        self.file.write_text(text, encoding="utf-8")
+
+    def rule(self, name: str) -> Rule:
+        """Return a rule as the file says."""
+        return RulesFile(self.file).rules().by_name[name]
+
+    # Runs
+
+    def start(self, name: str, run_id: str = "") -> str:
+        """Start a run by hand; return its id."""
+        run_id = run_id or f"{name}:hand:{self.redis.incr('test:runs')}"
+        assert self.runs.start(self.rule(name), run_id, "me@here", None) == "started"
+        return run_id
+
+    def finish(self, run_id: str, cleaner: Cleaner | None = None, slices: int = 500) -> dict[str, str]:
+        """Carry a run on until it has ended; return what is known of it."""
+        for _ in range(slices):
+            if "outcome" in self.runs.read(run_id):
+                return self.runs.read(run_id)
+            self.forget_lease(run_id)
+            run_slice(cleaner or self.cleaner, run_id)
+        raise AssertionError(f"run {run_id} has not ended: {self.runs.read(run_id)}")
+
+    def run(self, name: str) -> dict[str, str]:
+        """Run a rule from start to end; return what is known of the run."""
+        return self.finish(self.start(name))
+
+    def forget_lease(self, run_id: str) -> None:
+        """Let the lease of a run end, as if whoever has it had died long ago."""
+        key = self.queue.keys.cleanup("run", run_id)
+        if self.redis.hexists(key, "lease_until"):
+            self.redis.hset(key, "lease_until", 1)
+
+    # Deletions
+
+    def delete_all(self) -> None:
+        """Make all calls that there are to make."""
+        engine = Engine(
+            queue=self.queue,
+            limiter=Limiter(self.queue.redis, self.settings),
+            api=self.api,
+            leases=LeaseKeeper(self.queue, self.settings.lease_seconds),
+            batch_size=100,
+            max_attempts=3,
+            publish=lambda _: None,
+        )
+        while run_batch(engine) is not Ran.NO_WORK:
+            pass
+
+    def report(self, request_id: str) -> Report:
+        """Return a request's report."""
+        found = Reports(self.redis, self.queue.keys).read([request_id])[0]
+        assert found is not None
+        return found
+
+    def deleted_by(self, name: str) -> set[str]:
+        """Run a rule, approve what a guard holds, delete, and return what is gone."""
+        before = set(self.sim.remaining())
+        run = self.run(name)
+        if run["outcome"] == "held":
+            assert self.approvals.approve(run["request"], "boss@here") == "approved"
+        self.delete_all()
+        return before - set(self.sim.remaining())
+
+    def entries(self, event: str) -> list[Entry]:
+        """Return the entries of the audit trail with one event."""
+        return [entry for entry in self.audit.entries() if entry["event"] == event]
+
+    def records(self) -> list[Record]:
+        """Return all files of the library."""
+        return [record for record in self.sim._state.library.records() if record.type == "file"]
+
+
+def request_id(run: Mapping[str, str]) -> str:
+    """Return the id of a run's request."""
+    return run["request"]
+
+
+def meant_by(what: Mapping[str, Any], keep: Mapping[str, Any], records: list[Record], now_ms: int) -> set[str]:
+    """Say file by file which ones a rule's plain words mean: written apart from the code under test."""
+    return set(_meant(what, keep, records, now_ms))
+
+
+def _meant(what: Mapping[str, Any], keep: Mapping[str, Any], records: list[Record], now_ms: int) -> Iterator[str]:
+    for record in records:
+        tags = set(record.tags or ())
+        folder, wanted = record.folder, what.get("path")
+        if wanted is not None and folder != wanted and not (what.get("recursive") and folder.startswith(wanted)):
+            continue
+        if "older_than_days" in what and record.created >= now_ms - what["older_than_days"] * DAY_MS:
+            continue
+        if what.get("tags") and not tags & set(what["tags"]):
+            continue
+        if "file_type" in what and record.file_type != what["file_type"]:
+            continue
+        if is_kept(keep, record):
+            continue
+        yield record.id
+
+
+def is_kept(keep: Mapping[str, Any], record: Record) -> bool:
+    """Whether a file is under the protection of `keep`: its tags and AI tags, and its path, in any case of letters."""
+    tags = {plain(tag) for tag in (*(record.tags or ()), *record.ai_tags)}
+    if tags & {plain(tag) for tag in keep.get("tags", ())}:
+        return True
+    path = plain(record.path)
+    return any(path == plain(kept) or path.startswith(plain(kept).rstrip("/") + "/") for kept in keep.get("paths", ()))
+
+
+def plain(text: str) -> str:
+    """Make texts alike that people take for the same."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).strip()
+
+
+__all__ = ["KEY", "Bench", "is_kept", "meant_by", "request_id", "request_of"]

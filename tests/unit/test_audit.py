@@ -1,0 +1,98 @@
+"""The audit trail: each request is in it with who asked, what was decided and what came of it, and nothing rewrites it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from redis import Redis
+
+from config.settings import load_settings
+from worker.audit import DAY_MS, Audit
+from worker.queue import Queue, Verdict
+from worker.scripts import FOLDER
+from worker.states import Outcome
+
+
+@pytest.fixture
+def queue(redis_client: Redis) -> Queue:
+    return Queue(redis_client, load_settings())
+
+
+def trail(queue: Queue) -> Audit:
+    """The trail of a queue."""
+    return Audit(queue.redis, load_settings())
+
+
+def test_a_request_is_recorded_when_it_comes_and_when_it_ends(queue: Queue) -> None:
+    """Source, reason, who asked, how many, and how many ended how."""
+    queue.enqueue("r1", ["a", "b", "c"], source="catalog", reason="old", origin="svc@host", hold_seconds=0)
+    claim = queue.claim("t1")
+    assert claim is not None
+    verdict = Verdict()
+    verdict.end(claim.items[:2], Outcome.DELETED)
+    verdict.end(claim.items[2:], Outcome.FAILED, "no")
+    queue.settle("t1", verdict)
+    first, last = trail(queue).entries()
+    assert (first["event"], first["request"], first["source"], first["by"], first["total"]) == (
+        "accepted",
+        "r1",
+        "catalog",
+        "svc@host",
+        3,
+    )
+    assert first["detail"] == {"reason": "old"}
+    assert (last["event"], last["state"], last["by"]) == ("ended", "FAILURE", "svc@host")
+    assert last["detail"] == {"reason": "old", "deleted": 2, "failed": 1}
+    assert first["at"] <= last["at"]
+
+
+def test_a_request_that_came_before_is_recorded_once(queue: Queue) -> None:
+    """The same request again leaves no second line."""
+    for _ in range(3):
+        queue.enqueue("r1", ["a"], source="catalog")
+    assert [entry["event"] for entry in trail(queue).entries()] == ["accepted"]
+
+
+def test_who_cancels_is_recorded(queue: Queue) -> None:
+    """A cancel is recorded with its author, and the end of the request after it."""
+    queue.enqueue("r1", ["a"], source="catalog", hold_seconds=60)
+    queue.cancel("r1", by="boss@host")
+    queue.cancel("r1", by="boss@host")
+    events = [(entry["event"], entry["by"]) for entry in trail(queue).entries()]
+    assert events[1] == ("cancelled", "boss@host")
+    assert [event for event, _ in events] == ["accepted", "cancelled", "ended"]
+    assert next(iter(trail(queue).entries()))["detail"] == {"hold_ms": 60_000}
+
+
+def test_a_stretch_of_time_is_read_in_order(queue: Queue) -> None:
+    """`--since` begins at a moment; pages follow each other without gaps or doubles."""
+    for number in range(1200):
+        queue.redis.xadd(queue.keys("audit"), _fields(number), id=f"{1000 + number}-0")
+    found = list(trail(queue).entries(since_ms=1500))
+    assert [entry["total"] for entry in found] == list(range(500, 1200))
+    assert [entry["total"] for entry in trail(queue).entries(until_ms=1003)] == [0, 1, 2, 3]
+
+
+def _fields(number: int) -> dict[str | bytes, str | int]:
+    fields = {"event": "accepted", "request": "r", "source": "s", "by": "", "state": "QUEUED", "detail": "{}"}
+    return {**fields, "total": number}
+
+
+def test_only_what_is_too_old_goes(queue: Queue) -> None:
+    """Entries stay for the days set beyond the life of results, and go afterwards."""
+    settings = load_settings(audit_days=2, result_ttl_seconds=3600)
+    kept = 2 * DAY_MS + 3_600_000
+    now = queue.now_ms()
+    for age in (kept * 2, kept + 60_000, kept - 60_000, 0):
+        queue.redis.xadd(queue.keys("audit"), _fields(age), id=f"{now - age}-0")
+    queue.redis.xtrim(queue.keys("audit"), minid=str(now - kept), approximate=False)
+    Audit(queue.redis, settings).trim()
+    assert [entry["total"] for entry in trail(queue).entries()] == [kept - 60_000, 0]
+
+
+def test_no_operation_rewrites_the_trail() -> None:
+    """Our operations only add to it: no other command of theirs names it."""
+    for path in FOLDER.glob("*.lua"):
+        for command in re.findall(r"redis\.call\('(\w+)', KEY\.audit", path.read_text("utf-8")):
+            assert command == "XADD", path.name

@@ -1,0 +1,118 @@
+"""When rules are due: time zones, the days on which clocks change, and agreement of any number of beats."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.cleanup.durations import parse_duration, write_duration
+from worker.cleanup.schedule import Cron, Every, Schedule
+
+
+def at(text: str) -> datetime:
+    """A moment in UTC."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("cron", "zone", "after", "due"),
+    [
+        ("0 3 * * *", "UTC", "2026-05-01T02:59:59", "2026-05-01T03:00:00"),
+        ("0 3 * * *", "Europe/Berlin", "2026-07-01T00:00:00", "2026-07-01T01:00:00"),
+        ("0 3 * * *", "Europe/Berlin", "2026-12-01T00:00:00", "2026-12-01T02:00:00"),
+        ("0 3 * * *", "Asia/Kolkata", "2026-12-01T00:00:00", "2026-12-01T21:30:00"),
+        ("30 6 * * MON", "America/New_York", "2026-11-23T00:00:00", "2026-11-23T11:30:00"),
+        ("0 0 L * *", "UTC", "2026-02-01T00:00:00", "2026-02-28T00:00:00"),
+    ],
+)
+def test_a_cron_expression_is_read_in_its_time_zone(cron: str, zone: str, after: str, due: str) -> None:
+    """The clocks of the rule's zone count, not those of the machine."""
+    assert Cron(cron, zone).next_after(at(after)) == at(due)
+
+
+def test_a_time_that_the_spring_change_leaps_over_comes_right_after_the_gap() -> None:
+    """On 29 March 2026 Berlin has no 2:30; the run of that day happens at 3:00, and only once."""
+    rule = Cron("30 2 * * *", "Europe/Berlin")
+    first = rule.next_after(at("2026-03-28T12:00:00"))
+    assert first == at("2026-03-29T01:00:00")
+    assert rule.next_after(first) == at("2026-03-30T00:30:00")
+
+
+def test_a_time_that_the_autumn_change_repeats_comes_once() -> None:
+    """On 25 October 2026 Berlin has 2:30 twice; the run happens at the first alone."""
+    rule = Cron("30 2 * * *", "Europe/Berlin")
+    first = rule.next_after(at("2026-10-24T12:00:00"))
+    assert first == at("2026-10-25T00:30:00")
+    assert rule.next_after(first) == at("2026-10-26T01:30:00")
+
+
+def test_an_hourly_rule_is_due_in_every_real_hour() -> None:
+    """With an hour of *, the change neither drops nor doubles a run."""
+    rule, moment, dues = Cron("0 * * * *", "Europe/Berlin"), at("2026-10-24T22:00:00"), []
+    for _ in range(6):
+        moment = rule.next_after(moment)
+        dues.append(moment.hour)
+    assert dues == [23, 0, 1, 2, 3, 4]
+
+
+def test_every_counts_from_1970() -> None:
+    """`6h` is due at 0, 6, 12 and 18 o'clock UTC, whenever beat was started."""
+    rule = Every(6 * 3600)
+    assert rule.next_after(at("2026-03-29T05:59:59")) == at("2026-03-29T06:00:00")
+    assert rule.last_until(at("2026-03-29T05:59:59")) == at("2026-03-29T00:00:00")
+    assert rule.last_until(at("2026-03-29T06:00:00")) == at("2026-03-29T06:00:00")
+
+
+_CRONS = ["* * * * *", "*/7 * * * *", "0 3 * * *", "30 2 * * *", "15 0 1 * *", "0 0 29 2 *", "5 4 * * SUN", "30 */2 * * *"]
+_ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca"]
+_SCHEDULES: st.SearchStrategy[Schedule] = st.one_of(
+    st.builds(Cron, st.sampled_from(_CRONS), st.sampled_from(_ZONES)), st.builds(Every, st.integers(60, 10**6))
+)
+_MOMENTS = st.datetimes(datetime(2024, 1, 1), datetime(2028, 1, 1)).map(lambda moment: moment.replace(tzinfo=UTC))  # noqa: DTZ001 - hypothesis wants them naive
+
+
+@given(schedule=_SCHEDULES, moment=_MOMENTS)
+def test_the_last_due_time_is_the_one_before_the_next(schedule: Schedule, moment: datetime) -> None:
+    """Whoever looks at whichever moment finds the same due times, with none between the last and the next."""
+    moment = moment.replace(microsecond=0)
+    last, following = schedule.last_until(moment), schedule.next_after(moment)
+    assert last <= moment < following
+    assert schedule.next_after(last) == following
+    assert schedule.last_until(following - timedelta(seconds=1)) == last
+
+
+@pytest.mark.parametrize("cron", ["", "* * * *", "* * * * * *", "61 * * * *", "0 0 30 2 *", "x * * * *", "@daily"])
+def test_a_cron_expression_that_cannot_be_read_is_refused(cron: str) -> None:
+    """Five fields that can come true, or nothing."""
+    with pytest.raises(ValueError, match="cron expression"):
+        Cron(cron, "UTC")
+
+
+@pytest.mark.parametrize("zone", ["Mars/Base", "", "../etc/passwd", "Europe"])
+def test_an_unknown_time_zone_is_refused(zone: str) -> None:
+    """Only names of the time zone database count."""
+    with pytest.raises(ValueError, match="time zone"):
+        Cron("0 3 * * *", zone)
+
+
+def test_every_is_at_least_a_minute() -> None:
+    """A rule that never rests is a mistake."""
+    assert Every(60).seconds == 60
+    with pytest.raises(ValueError, match="at least 60"):
+        Every(59)
+
+
+@given(st.integers(0, 10**8))
+def test_durations_are_read_back_as_they_are_written(seconds: int) -> None:
+    """Writing and reading a length of time agree."""
+    assert parse_duration(write_duration(seconds)) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "30", "30 days", "1y", "-1d", "1.5h", 30, None, "9999999999d", "99999999w", "30D"])
+def test_a_duration_that_cannot_be_read_is_refused(text: object) -> None:
+    """A number and one unit, at most a century."""
+    with pytest.raises(ValueError, match="must be"):
+        parse_duration(text)

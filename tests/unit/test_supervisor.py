@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tasks.log_tail import LogTail, last_lines
+from tasks.processes import Process
+from tasks.supervisor import StopSignals, Supervisor, describe_end, restart_pause, stop_together
+
+TRACE = """\
+2026-11-23T21:04:17.786Z INFO    celery.worker: ready.
+2026-11-23T21:04:18.000Z WARNING kitsweep.imagekit: bulk delete of 1 ids: Refused
+2026-11-23T21:04:19.000Z INFO    kitsweep.imagekit: no ERROR at all
+2026-11-23T21:04:20.000Z ERROR   kitsweep.dispatcher: it stumbled
+Traceback (most recent call last):
+ValueError: \x1b[31mred
+2026-11-23T21:04:21.000Z INFO    celery.worker: goes on
+"""
+
+
+def sleeper(folder: Path, name: str, seconds: float = 60, *, heeds: bool = True) -> Process:
+    ignore = "" if heeds else "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+    program = f"{ignore}print('runs', flush=True); import time; time.sleep({seconds})"
+    return Process(name, [sys.executable, "-c", program], notes=folder, log=folder / f"{name}.log")
+
+
+class TestLogs:
+    """What of the logs is shown."""
+
+    def test_warnings_and_their_tracebacks_are_shown(self, tmp_path: Path) -> None:
+        """Lines at WARNING or above are shown with what belongs to them, others not; controls are escaped."""
+        log = tmp_path / "log"
+        log.write_text("2026-11-23T21:04:10.000Z ERROR   old: of an earlier run\n")
+        tail = LogTail(log)
+        with log.open("a") as stream:
+            stream.write(TRACE)
+        shown = [line.split(": ", 1)[-1] for line in tail.severe_lines()]
+        expected = [
+            "bulk delete of 1 ids: Refused",
+            "it stumbled",
+            "Traceback (most recent call last):",
+            "\\x1b[31mred",
+        ]
+        assert shown == expected
+        assert list(tail.severe_lines()) == []
+
+    def test_json_lines_are_shown_by_their_message(self, tmp_path: Path) -> None:
+        """A log of JSON objects is for programs: people see level and message."""
+        log = tmp_path / "log"
+        tail = LogTail(log)
+        log.write_text(
+            '{"at": "2026-11-23T21:04:10Z", "level": "WARNING", "message": "it waits"}\n'
+            '{"at": "2026-11-23T21:04:10Z", "level": "INFO", "message": "a WARNING"}\n'
+        )
+        assert list(tail.severe_lines()) == ["WARNING it waits"]
+
+    def test_the_last_lines_of_no_log_are_none(self, tmp_path: Path) -> None:
+        """A process that ended before it wrote anything has no last words."""
+        assert last_lines(tmp_path / "none", 3) == []
+
+
+class TestRestarts:
+    """What ends by itself."""
+
+    def test_pauses_grow_and_stay_bounded(self) -> None:
+        """What ends again and again is started more and more rarely, and at least every 30 s."""
+        assert [restart_pause(ends) for ends in (1, 2, 3, 6, 10_000)] == [1, 2, 4, 30, 30]
+
+    @pytest.mark.parametrize(
+        ("status", "words"), [(0, "ended with status 0"), (-9, "was killed by signal 9"), (-99, "killed by signal 99")]
+    )
+    def test_an_end_is_told_in_words(self, status: int, words: str) -> None:
+        """How a process ended is said, whatever the signal's number."""
+        assert words in describe_end(status)
+
+    def test_what_ends_is_started_again_and_said_so(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A process that ends by itself runs again after a pause; people are told, with the end of its log."""
+        monkeypatch.setattr("tasks.supervisor.FIRST_PAUSE_SECONDS", 0.05)
+        said: list[str] = []
+        process = sleeper(tmp_path, "short", seconds=0)
+        with StopSignals() as signals:
+            supervisor = Supervisor(signals, said.append)
+            supervisor.start(process)
+            runs_twice = lambda: process.log.read_text().count("runs") >= 2  # noqa: E731
+            assert supervisor.keep_until(runs_twice, 20)
+            supervisor.stop([process], 5)
+        assert "short ended with status 0; it starts again in 0.05 s" in said[0]
+        assert said[1] == "short | runs"
+        assert not process.running
+
+
+class TestStopping:
+    """What a signal does."""
+
+    def test_a_signal_ends_the_waiting(self) -> None:
+        """SIGTERM is heard while all is well, and the first of several is told from the second."""
+        with StopSignals() as signals:
+            supervisor = Supervisor(signals, lambda _: None)
+            signal.raise_signal(signal.SIGTERM)
+            assert not supervisor.keep_until(lambda: False)
+            assert not signals.asked_to_hurry()
+            signal.raise_signal(signal.SIGINT)
+            assert signals.asked_to_hurry()
+
+    def test_handlers_are_put_back(self) -> None:
+        """After the run, signals mean what they meant before."""
+        before = signal.getsignal(signal.SIGINT)
+        with StopSignals():
+            assert signal.getsignal(signal.SIGINT) != before
+        assert signal.getsignal(signal.SIGINT) == before
+
+    def test_hurry_ends_the_patience(self, tmp_path: Path) -> None:
+        """A process that takes its time is killed at the second signal, not after the whole patience."""
+        process = sleeper(tmp_path, "slow", heeds=False)
+        process.start()
+        with StopSignals() as signals:
+            supervisor = Supervisor(signals, lambda _: None)
+            assert supervisor.keep_until(lambda: "runs" in process.log.read_text(), 20)
+        stop_together([process], 60, hurry=lambda: True)
+        assert process.exit_status == -signal.SIGKILL
