@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
+
 from celery.exceptions import Ignore
+from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from worker import engine
@@ -10,13 +14,27 @@ from worker.app import app
 from worker.cleanup.running import run_slice
 from worker.cleanup.waking import RUN_TASK, wake
 
+SOON_MS = 5000
+"""A run that goes on sooner is woken by whoever gave it back; later, by the chores of any worker or beat."""
+
 
 @app.task(name=RUN_TASK, ignore_result=True, acks_late=True)
 def cleanup_run(run_id: str) -> None:
     """Carry a run of a cleanup rule on for a second; what is left goes on in another message."""
     try:
-        if run_slice(engine.cleaner(), run_id):
+        wait_ms = run_slice(engine.cleaner(), run_id)
+        if wait_ms == 0:
             wake(app, run_id)
     except RedisError as error:
         # The lease runs out, and then a beat or a worker sends somebody again.
         raise Ignore(f"Redis is away: {type(error).__name__}") from None
+    if wait_ms and wait_ms <= SOON_MS:
+        # Not in the pool's place: others get it meanwhile.
+        timer = threading.Timer(wait_ms / 1000, _wake_quietly, (run_id,))
+        timer.daemon = True
+        timer.start()
+
+
+def _wake_quietly(run_id: str) -> None:
+    with suppress(RedisError, OperationalError, OSError):
+        wake(app, run_id)

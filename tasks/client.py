@@ -147,11 +147,13 @@ class Client:
     def cancel(self, request_id: str) -> Report:
         """Cancel what still waits of a request; what is in flight runs to its end. Raises `UnknownRequest`."""
         with explained(self._settings):
-            if self._queue.cancel(request_id) is None:
+            before = self._reports.read([request_id], with_ids=False)[0]
+            done = self._queue.cancel(request_id)
+            if before is None or done is None:
                 raise UnknownRequest(request_id)
             report = self._reports.read([request_id])[0]
-            if report is None:
-                raise UnknownRequest(request_id)
+            if report is None:  # It was unsealed, and has vanished.
+                return {**before, "state": done[0].value}
             self._publisher.publish_reports([request_id])
         return report
 

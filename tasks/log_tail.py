@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,8 @@ class LogTail:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._offset = path.stat().st_size if path.exists() else 0
+        about = path.stat() if path.exists() else None
+        self._inode, self._offset = (about.st_ino, about.st_size) if about else (0, 0)
         self._rest = b""
         self._severe = False
 
@@ -42,6 +44,9 @@ class LogTail:
     def _new_lines(self) -> Iterator[str]:
         try:
             with self._path.open("rb") as stream:
+                inode = os.fstat(stream.fileno()).st_ino
+                if inode != self._inode:
+                    self._inode, self._offset = inode, 0  # A new log took its place.
                 stream.seek(self._offset)
                 new = stream.read(_MOST_BYTES)
         except OSError:

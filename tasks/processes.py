@@ -19,6 +19,8 @@ from pathlib import Path
 
 _LEASH = Path(__file__).with_name("leash.py")
 _POLL_SECONDS = 0.02
+LONGEST_LOG_BYTES = 20_000_000
+"""A log that is longer when a process starts is set aside, in the place of the one before it."""
 _KILL_SECONDS = 10.0
 """How long the system may take to end a process after SIGKILL."""
 
@@ -73,9 +75,10 @@ class Process:
         return self._popen.poll() if self._popen else None
 
     def start(self) -> None:
-        """Start it, or start it again; its output is appended to the log."""
+        """Start it, or start it again; its output is appended to the log, unless that has become long."""
         self.note.parent.mkdir(parents=True, exist_ok=True)
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        _set_aside_if_long(self.log)
         # The kernel's leash hangs on the thread that starts the child; only the main one lives as long as we do.
         parent = os.getpid() if threading.current_thread() is threading.main_thread() else 0
         leash = [sys.executable, "-I", "-S", str(_LEASH), str(self.note.resolve()), str(parent)]
@@ -122,19 +125,19 @@ def find_left_over(note: Path) -> int | None:
     return pid if runs(pid, command) else None
 
 
-def end_left_overs(notes: Iterable[Path], seconds: float = 10.0) -> int:
+def end_left_overs(notes: Iterable[Path], seconds: float = 10.0, hurry: Callable[[], bool] = lambda: False) -> int:
     """End the processes that notes tell of, those that are ours, all at once; return how many.
 
-    Each is asked first, and killed with its process group after so many seconds.
+    Each is asked first, and killed with its process group after so many seconds, or when there is `hurry`.
     """
     found = {note: pid for note in notes if (pid := find_left_over(note)) is not None}
     for pid in found.values():
         os.kill(pid, signal.SIGTERM)
-    if not wait_until(lambda: not any(map(find_left_over, found)), seconds):
-        for note, pid in found.items():
-            if find_left_over(note) is not None:
-                _kill_group(pid)
-        wait_until(lambda: not any(map(find_left_over, found)), _KILL_SECONDS)
+    wait_until(lambda: hurry() or not any(map(find_left_over, found)), seconds)
+    for note, pid in found.items():
+        if find_left_over(note) is not None:
+            _kill_group(pid)
+    wait_until(lambda: not any(map(find_left_over, found)), _KILL_SECONDS)
     for note in found:
         note.unlink(missing_ok=True)
     return len(found)
@@ -158,6 +161,11 @@ def command_line(pid: int) -> str:
 def _asked_of_ps(pid: int) -> str:
     asked = ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)]
     return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603 - all ours
+
+
+def _set_aside_if_long(log: Path) -> None:
+    if log.exists() and log.stat().st_size > LONGEST_LOG_BYTES:
+        log.replace(log.with_suffix(".old.log"))
 
 
 def _kill_group(leader: int) -> None:

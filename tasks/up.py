@@ -23,7 +23,7 @@ from tasks.overview import Overview, overview
 from tasks.ports import free_port
 from tasks.processes import end_left_overs, find_left_over
 from tasks.sample_ids import write_sample_ids
-from tasks.supervisor import Say, StopSignals
+from tasks.supervisor import StopSignals
 from tasks.which_redis import WhichRedis, choose_redis
 from worker.errors import KitsweepError
 from worker.limiter import Limiter
@@ -124,7 +124,7 @@ def _run(run: LocalRun, settings: Settings, options: Options) -> None:
 
 def _start(run: LocalRun, settings: Settings, options: Options) -> None:
     is_simulated = settings.private_key is None
-    with _mending(run.places, run.say):
+    with _mending(run):
         which = choose_redis(settings, options.port)
         _start_redis(run, which, is_simulated=is_simulated)
     told: dict[str, str] = {}
@@ -176,21 +176,21 @@ def _locked(places: Places) -> Iterator[None]:
 
 
 @contextmanager
-def _mending(places: Places, say: Say) -> Iterator[None]:
+def _mending(run: LocalRun) -> Iterator[None]:
     """End what a killed predecessor left, around the start of Redis: workers with an answer in hand need one."""
+    places, hurry = run.places, run.signals.asked_to_stop
     servers = [places.redis(simulated=each) / "redis.pid" for each in (True, False)]
     others = sorted(places.notes.glob("*.pid"))
     was_killed = bool(others) or any(note.exists() for note in servers)
-    ended = 0
+    if was_killed:
+        run.say("An earlier `kitsweep up` was killed. Its data are taken over, and what it left running is ended.")
     if any(map(find_left_over, servers)):
-        ended = end_left_overs(others, WARM_SECONDS) + end_left_overs(servers, STOP_SECONDS)
+        end_left_overs(others, WARM_SECONDS, hurry)
+        end_left_overs(servers, STOP_SECONDS)
     yield
-    ended += end_left_overs(others, WARM_SECONDS)
+    end_left_overs(others, WARM_SECONDS, hurry)
     for note in others:
         note.unlink(missing_ok=True)
-    if was_killed:
-        left = f"; {ended} of its processes still ran and were ended" if ended else ""
-        say(f"An earlier `kitsweep up` was killed{left}. Its data are taken over.")
 
 
 def _command() -> str:

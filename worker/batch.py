@@ -121,7 +121,7 @@ def _witness_for(engine: Engine, claim: Claim, to_send: list[Item]) -> str | Non
     with a file that is gone already, which deletes nothing and shows whether the API answers.
     """
     lonely = claim.suspect and len(to_send) == 1 and claim.fails > 0
-    if not lonely or engine.limiter.success().succeeded_within(claim.failed_ago_ms):
+    if not lonely or engine.limiter.success().succeeded_within(claim.failed_ago()):
         return None
     return engine.queue.any_gone_id()
 
@@ -129,7 +129,7 @@ def _witness_for(engine: Engine, claim: Claim, to_send: list[Item]) -> str | Non
 def _classify(engine: Engine, claim: Claim, sent: list[Item], answer: Answer, learned: Learned) -> Verdict:
     about = Circumstances(
         max_attempts=engine.max_attempts,
-        others_succeeded=learned.succeeded_within(claim.failed_ago_ms),
+        others_succeeded=learned.succeeded_within(claim.failed_ago()),
         others_wait=not isinstance(answer, Unanswered) or _others_wait(engine),
     )
     return judge(claim, sent, answer, about, new_token)

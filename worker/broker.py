@@ -3,6 +3,9 @@
 When the connection breaks, kombu 5.7.0 takes the client away from the transport while a channel may still be about to
 give messages back; it then fails with an `AttributeError` that ends the worker. A connection error at that place is
 what it knows how to recover from.
+
+A server that is out of memory refuses kombu's own notes. That ends a worker too, unless it counts as a lost connection;
+so it stays, tries again, and its dispatcher makes room meanwhile.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from typing import Any
 
 from kombu.transport import redis as kombu_redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError
 
 
 class _Guarded:
@@ -32,6 +36,7 @@ class Transport(kombu_redis.Transport):
     """The transport of `redis://`, `rediss://` and `unix://` addresses."""
 
     Channel = Channel
+    connection_errors = (*kombu_redis.Transport.connection_errors, OutOfMemoryError)
 
 
 class SentinelChannel(_Guarded, kombu_redis.SentinelChannel):
@@ -42,3 +47,4 @@ class SentinelTransport(kombu_redis.SentinelTransport):
     """The transport of `sentinel://` addresses."""
 
     Channel = SentinelChannel
+    connection_errors = (*kombu_redis.SentinelTransport.connection_errors, OutOfMemoryError)

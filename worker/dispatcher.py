@@ -17,11 +17,11 @@ from typing import Any
 from celery import Celery, bootsteps
 from celery.worker import state as worker_state
 from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from config.celery_settings import queue_names
 from worker import engine, stopping
-from worker.batch import HORIZON_MS
+from worker.batch import HORIZON_MS, run_batch
 from worker.cleanup.waking import wake_runs
 from worker.limiter import Limits
 from worker.queue import Queue, Work
@@ -151,8 +151,13 @@ def _start_batches(app: Celery, worker: Any, window: Window) -> None:
         return
     messages = queue_names(engine.settings().account).batches
     under_way = parts.queue.redis.llen(messages)
-    for _ in range(batches_to_start(worth, places, parts.limiter.look(SIGHT_MS), under_way)):
-        app.send_task(BATCH_TASK, queue=messages, ignore_result=True, retry=False)
+    to_start = batches_to_start(worth, places, parts.limiter.look(SIGHT_MS), under_way)
+    try:
+        for _ in range(to_start):
+            app.send_task(BATCH_TASK, queue=messages, ignore_result=True, retry=False)
+    except OutOfMemoryError:
+        # Redis takes no messages any more, but it still settles: one batch after another makes room.
+        run_batch(parts)
 
 
 def _free_places(worker: Any) -> int:

@@ -70,7 +70,7 @@ def _judge_listed(verdict: Verdict, sent: Sequence[Item], answer: Listed, max_at
             continue
         error = answer.errors.get(item.file_id, "the API did not say what became of it")
         if item.attempts + 1 >= max_attempts:
-            verdict.end([item], Outcome.FAILED, error)
+            verdict.end([item], Outcome.FAILED, error, doubt=Doubt.UNANSWERED)
         else:
             # Carried out, but not said to be deleted: should it be missing next time, then perhaps through this call.
             verdict.retry([item], backoff_ms(item.attempts + 1), Doubt.UNANSWERED)
@@ -97,11 +97,10 @@ def _judge_unanswered(
         return
     fails = claim.fails + 1
     delay_ms = backoff_ms(fails)
-    alone = len(sent) == 1
-    if alone and claim.suspect:
+    if claim.suspect and len(sent) == 1:
         _judge_lone_suspect(verdict, claim, sent, answer, about, new_token)
     elif (about.others_succeeded and fails >= ISOLATE_AFTER) or (
-        not about.others_wait and fails >= ISOLATE_ALONE_AFTER and not alone
+        not about.others_wait and fails >= ISOLATE_ALONE_AFTER
     ):
         _split(verdict, sent, fails=0, delay_ms=delay_ms, doubt=Doubt.UNANSWERED, new_token=new_token)
     else:
@@ -118,8 +117,9 @@ def _judge_lone_suspect(
 ) -> None:
     """Judge an id that fails by itself: each failure while others succeed is an attempt of its own."""
     attempts = claim.fails + 1 if about.others_succeeded or claim.fails == 0 else claim.fails
-    if attempts >= about.max_attempts:
-        verdict.end(sent, Outcome.FAILED, f"every call with this id failed: {answer.reason}", spent=attempts)
+    if attempts >= about.max_attempts and about.others_succeeded:
+        error = f"every call with this id failed: {answer.reason}"
+        verdict.end(sent, Outcome.FAILED, error, spent=attempts, doubt=Doubt.UNANSWERED)
     else:
         verdict.park(
             new_token(),

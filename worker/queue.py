@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -51,23 +52,41 @@ class Claim:
     fails: int = 0
     """How often this very group came back from a failed call."""
     failed_ago_ms: int | None = None
-    """Milliseconds since its last failed call."""
+    """Milliseconds from its last failed call to the claim."""
     suspect: bool = False
     """Whether it is set apart, since one of its ids may be why its calls fail."""
+    claimed_at: float = field(default_factory=time.monotonic, compare=False)
+
+    def failed_ago(self) -> int | None:
+        """Return the milliseconds from its last failed call to now; None if none has failed."""
+        if self.failed_ago_ms is None:
+            return None
+        return self.failed_ago_ms + int((time.monotonic() - self.claimed_at) * 1000)
 
 
 @dataclass
 class Verdict:
     """How the items of a claim go on; see `lua/settle.lua` for the form in which it travels."""
 
-    ended: list[tuple[str, str, int, str, list[str]]] = field(default_factory=list)
+    ended: list[tuple[str, str, int, str, list[str], str]] = field(default_factory=list)
     retried: list[tuple[str, int, str, int, list[str]]] = field(default_factory=list)
     parked: list[tuple[str, int, int, str, str, list[tuple[str, list[str]]]]] = field(default_factory=list)
 
-    def end(self, items: Iterable[Item], outcome: Outcome, error: str = "", *, spent: int = 1) -> None:
-        """Let items end with an outcome; `spent` attempts are added to those that each has behind it."""
+    def end(
+        self,
+        items: Iterable[Item],
+        outcome: Outcome,
+        error: str = "",
+        *,
+        spent: int = 1,
+        doubt: Doubt = Doubt.NONE,
+    ) -> None:
+        """Let items end with an outcome; `spent` attempts are added to those that each has behind it.
+
+        `doubt` tells whoever asks for the same file later that this call may have deleted it.
+        """
         for (request_id, attempts), ids in _grouped(items):
-            self.ended.append((request_id, outcome.value, attempts + spent, error, ids))
+            self.ended.append((request_id, outcome.value, attempts + spent, error, ids, doubt.value))
 
     def retry(self, items: Iterable[Item], delay_ms: int, doubt: Doubt = Doubt.NONE) -> None:
         """Put items back one by one, an attempt spent, due after a delay."""
@@ -245,7 +264,14 @@ class Queue:
         `fewest` is the number of claimable ids below which it is not worth a call yet.
         """
         reply = self.scripts.run(
-            "claim", token, self._batch_size, self._lease_ms, fewest, self._result_ttl_ms, LEFT_TO_ALL_MS
+            "claim",
+            token,
+            self._batch_size,
+            self._lease_ms,
+            fewest,
+            self._result_ttl_ms,
+            LEFT_TO_ALL_MS,
+            self._remember_ms,
         )
         if not reply:
             return None

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery
+from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.client import Pipeline
+from redis.exceptions import RedisError
 
 from worker.canvas import run_canvas
 from worker.errors import DeletionIncomplete, RequestCancelled
@@ -80,8 +82,11 @@ class Publisher:
         return self._key(report["request_id"]), self._encode(report)
 
     def _publish_some(self, request_ids: Sequence[str]) -> list[Known]:
-        found = [known for known in self._reports.read_all(request_ids) if known]
+        known = self._reports.read_all(request_ids)
+        found = [about for about in known if about]
         with self._redis.pipeline(transaction=False) as pipe:
+            if expired := [request_id for request_id, about in zip(request_ids, known, strict=True) if not about]:
+                pipe.zrem(self._keys("outbox"), *expired)
             for report, canvas in found:
                 self._add(pipe, report, is_last=not canvas)
             pipe.execute()
@@ -90,9 +95,19 @@ class Publisher:
     def _send_off(self, found: Sequence[Known]) -> None:
         for report, canvas in found:
             if canvas and _is_final(report):
-                # The report is out by now; the request leaves the outbox only when its followers are on their way.
-                run_canvas(self._app, canvas, report["request_id"], result_of(report), report["state"])
-                self._redis.zrem(self._keys("outbox"), report["request_id"])
+                self._send_off_one(report, canvas)
+
+    def _send_off_one(self, report: Report, canvas: dict[str, Any]) -> None:
+        # The report is out by now; the request leaves the outbox only when its followers are on their way.
+        try:
+            run_canvas(self._app, canvas, report["request_id"], result_of(report), report["state"])
+        except (RedisError, OperationalError, OSError):
+            raise
+        except Exception:
+            # Not the fault of those that come after it. It stays in the outbox, and is tried again until it expires.
+            logger.exception("what hangs on request %s cannot be sent off", report["request_id"])
+        else:
+            self._redis.zrem(self._keys("outbox"), report["request_id"])
 
     def _add(self, pipe: Pipeline, report: Report, *, is_last: bool) -> None:
         request_id = report["request_id"]

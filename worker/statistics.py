@@ -76,7 +76,7 @@ def read_stats(queue: Queue, limiter: Limiter) -> Stats:
         pipe.hgetall(keys("in_flight"))
         pipe.hgetall(keys("totals"))
         pipe.zcard(keys("outbox"))
-        pipe.zcard(keys("leases"))
+        pipe.zrange(keys("leases"), 0, _MOST - 1)
         pipe.zrangebyscore(keys("workers"), now - ALIVE_MS, "+inf")
         pipe.zrange(keys("retries"), 0, _MOST - 1)
         pipe.zrange(keys("holds"), 0, _MOST - 1)
@@ -101,7 +101,7 @@ def read_stats(queue: Queue, limiter: Limiter) -> Stats:
         held=sum(held_of.values()),
         unapproved=len(unapproved),
         unpublished=int(outbox),
-        parked=int(leases),
+        parked=_count_parked(queue, leases),
         sources=sources,
         ended={outcome.value: int(totals.get(outcome, 0)) for outcome in Outcome},
         windows=[WindowStats(limit=use.limit, interval_ms=use.interval_ms, calls=use.calls) for use in limits.windows],
@@ -110,6 +110,14 @@ def read_stats(queue: Queue, limiter: Limiter) -> Stats:
         workers=sorted(workers),
         now=iso(now) or "",
     )
+
+
+def _count_parked(queue: Queue, tokens: list[str]) -> int:
+    """Count the leases that nobody holds."""
+    with queue.redis.pipeline(transaction=False) as pipe:
+        for token in tokens:
+            pipe.hget(queue.keys.lease(token), "held")
+        return sum(held == "0" for held in pipe.execute())
 
 
 def _count_by_source(queue: Queue, request_ids: list[str], part: str) -> dict[str, int]:

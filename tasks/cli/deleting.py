@@ -72,6 +72,9 @@ def delete(
         str | None,
         typer.Option("--request-id", metavar="ID", help="Choose the id; the same one twice changes nothing."),
     ] = None,
+    durable: Annotated[
+        bool, typer.Option("--durable", help="Return only once Redis has the request on its disk.")
+    ] = False,
 ) -> int:
     """Delete files: hand over their ids, and print the request id.
 
@@ -93,7 +96,7 @@ def delete(
     known = request_id is not None and _is_known(client, request_id)
     with interruptible(_NOTHING), opened(file, form) as ids:
         agreed = _agreed(ids, settings, asked, yes=yes)
-        client.enqueue(agreed, **asked)
+        client.enqueue(agreed, **asked, durable=durable)
     report = client.status(asked["request_id"])
     _announce(report, ids.count, asked, known=known, as_json=as_json, wait=wait)
     return _followed(client, report, as_json=as_json) if wait else DONE

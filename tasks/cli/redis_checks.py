@@ -14,9 +14,7 @@ from tasks.cli.findings import Finding, Result
 from tasks.client import Client
 from worker.errors import KitsweepError
 from worker.redis_client import connect, explained
-
-SAFE_POLICY = "noeviction"
-_MEND = "set it with `CONFIG SET maxmemory-policy noeviction`, in redis.conf or in the provider's console"
+from worker.server_check import eviction_problem
 
 
 def check_redis(settings: Settings) -> Iterator[Finding]:
@@ -72,10 +70,9 @@ def eviction(policy: str | None) -> Finding:
     if policy is None:
         told = "the server does not tell its maxmemory-policy; make sure that it is noeviction, or ids may be lost"
         return Finding("eviction", Result.WARNING, told)
-    if policy == SAFE_POLICY:
-        return Finding("eviction", Result.OK, f"maxmemory-policy is {policy}: no key is ever dropped")
-    problem = f"maxmemory-policy is {policy}: when memory is short, the server drops keys, and ids are lost; {_MEND}"
-    return Finding("eviction", Result.FAILED, problem)
+    if problem := eviction_problem(policy):
+        return Finding("eviction", Result.FAILED, problem)
+    return Finding("eviction", Result.OK, f"maxmemory-policy is {policy}: no key is ever dropped")
 
 
 def durability(about: Mapping[str, Any]) -> Finding:

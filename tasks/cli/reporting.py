@@ -73,7 +73,7 @@ def report(
     before = client.status(checked_id(request_id))
     wanted = frozenset(outcome or Outcome)
     write = _WRITERS[form or _form_of(output)]
-    with interruptible("the report was not written to its end"), _opened(output) as stream:
+    with interruptible("the report was not written to its end"), opened(output) as stream:
         written = write(stream, (entry for entry in client.outcomes(request_id) if entry.outcome in wanted))
     if output:
         words(f"{counted(written, 'line')} written to {clean(output)}.")
@@ -90,7 +90,7 @@ def _form_of(output: Path | None) -> Format:
 
 
 @contextmanager
-def _opened(output: Path | None) -> Iterator[TextIO]:
+def opened(output: Path | None) -> Iterator[TextIO]:
     """Yield where to write; a file appears under its name only when it is whole."""
     if output is None or str(output) == "-":
         yield sys.stdout

@@ -142,6 +142,11 @@ class Rig:
                 say(f"--- {proc.name}, started {proc.starts} times, status {proc.exit_status}\n{proc.tail(60)}")
 
     @property
+    def python(self) -> str:
+        """The interpreter of our processes."""
+        return sys.executable
+
+    @property
     def redis(self) -> Redis:
         """A plain client of the server, for looking behind the curtain."""
         return self.server.client

@@ -48,14 +48,19 @@ class WorkerProcess:
                 start_new_session=True,
             )
 
-    def stop(self, seconds: float = STOP_SECONDS) -> int:
-        """Stop it warmly, and kill its group if it takes longer; return its exit status."""
-        self.process.terminate()
+    def ask_to_stop(self) -> None:
+        """Send the one SIGTERM of a warm stop: a second one would make it a cold stop."""
+        if self.process.poll() is None:
+            self.process.terminate()
+
+    def wait(self, seconds: float = STOP_SECONDS) -> int:
+        """Wait for its end, and kill its group if that takes longer; return its exit status."""
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             return self.process.wait(10)
+
 
 
 class House:
@@ -114,14 +119,14 @@ class House:
         names = [worker.name for worker in self.workers]
         wait_until(lambda: all(self.beats().get(name, 0) > after for name in names), f"a beat after {after}")
 
-    def stop_workers(self) -> None:
-        """Stop all workers, and forget their hearts."""
+    def stop_workers(self) -> dict[str, int]:
+        """Stop all workers, and forget their hearts; return their exit statuses."""
         for worker in self.workers:
-            worker.process.terminate()
-        for worker in self.workers:
-            worker.stop()
+            worker.ask_to_stop()
+        ended = {worker.name: worker.wait() for worker in self.workers}
         self.workers.clear()
         self.redis.delete(self.keys("workers"))
+        return ended
 
     def tail(self) -> str:
         """Return the ends of the logs of all workers and of the foreign service."""

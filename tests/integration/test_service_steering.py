@@ -70,7 +70,7 @@ def test_nothing_is_lost_when_all_workers_stop(house: House) -> None:
     request_id = house.ask(ids)
     before = len(house.calls())
     house.simulator.wait_for(lambda stats: stats["calls"] >= before + 4)
-    house.stop_workers()
+    assert set(house.stop_workers().values()) == {0}
     report = house.client.status(request_id)
     assert report["in_flight"] == 0
     assert report["deleted"] == 2500 - len(house.simulator.existing(ids)) < 2500

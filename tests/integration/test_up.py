@@ -120,6 +120,7 @@ def test_it_starts_deletes_and_stops(start: Start) -> None:
     """Any service with Celery can enqueue; SIGTERM stops everything, and no process is left."""
     up = start("--workers", "2").wait_until_up()
     assert "NOTHING REAL IS DELETED" in up.output
+    assert f"export KITSWEEP_REDIS_URL=redis://127.0.0.1:{up.port}/0" in up.output
     ids = up.sample_ids(250)
     result = up.service.send_task("kitsweep.delete_files", [ids], {"source": "catalog"})
     assert result.get(timeout=30)["deleted"] == 250

@@ -15,6 +15,7 @@ from redis import Redis
 from config.settings import Settings, load_settings
 from simulator import Simulator
 from simulator.records import Record
+from tests.waiting import wait_until
 from worker.approvals import Approvals
 from worker.audit import Audit, Entry
 from worker.batch import Engine, Ran, run_batch
@@ -41,7 +42,8 @@ class Bench:
         self.sim = simulator
         self.file = folder / "cleanup.toml"
         self.settings: Settings = load_settings(
-            **{"rate_limits": (), "private_key": KEY, "base_url": simulator.url, "cleanup_file": str(self.file)} | settings
+            **{"rate_limits": (), "private_key": KEY, "base_url": simulator.url, "cleanup_file": str(self.file)}
+            | settings
         )
         self.queue = Queue(redis, self.settings)
         self.runs = Runs(self.queue, self.settings)
@@ -77,14 +79,16 @@ class Bench:
         assert self.runs.start(self.rule(name), run_id, "me@here", None) == "started"
         return run_id
 
-    def finish(self, run_id: str, cleaner: Cleaner | None = None, slices: int = 500) -> dict[str, str]:
+    def finish(self, run_id: str, seconds: float = 30) -> dict[str, str]:
         """Carry a run on until it has ended; return what is known of it."""
-        for _ in range(slices):
-            if "outcome" in self.runs.read(run_id):
-                return self.runs.read(run_id)
+
+        def has_ended() -> bool:
             self.forget_lease(run_id)
-            run_slice(cleaner or self.cleaner, run_id)
-        raise AssertionError(f"run {run_id} has not ended: {self.runs.read(run_id)}")
+            run_slice(self.cleaner, run_id)
+            return "outcome" in self.runs.read(run_id)
+
+        wait_until(has_ended, seconds)
+        return self.runs.read(run_id)
 
     def run(self, name: str) -> dict[str, str]:
         """Run a rule from start to end; return what is known of the run."""

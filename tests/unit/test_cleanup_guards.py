@@ -269,8 +269,18 @@ def test_nobody_poses_as_a_rule() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["x", "[]", '{"a": {}}', '{"a": 3}', '{"a": {"max_fils": 3}}', '{"a b": {"max_files": 3}}']
-    + ['{"a": {"max_files": -1}}', '{"a": {"max_files": 1.5}}', '{"a": {"usual_factor": 0.5}}', '{"a": {"usual_factor": true}}'],
+    [
+        "x",
+        "[]",
+        '{"a": {}}',
+        '{"a": 3}',
+        '{"a": {"max_fils": 3}}',
+        '{"a b": {"max_files": 3}}',
+        '{"a": {"max_files": -1}}',
+        '{"a": {"max_files": 1.5}}',
+        '{"a": {"usual_factor": 0.5}}',
+        '{"a": {"usual_factor": true}}',
+    ],
 )
 def test_guards_that_cannot_be_read_are_refused(value: str) -> None:
     """A guard with a mistake is an error at the start, and no guard that lets all pass."""

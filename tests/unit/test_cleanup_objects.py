@@ -70,7 +70,12 @@ def test_what_cannot_be_read_stays(changes: dict[str, Any]) -> None:
     assert isinstance(look(WIDE, **changes), Kept)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda part: st.lists(part) | st.dictionaries(st.text(), part)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda part: st.lists(part) | st.dictionaries(st.text(), part),
+    )
+)
 def test_no_object_breaks_the_check(item: Any) -> None:
     """Whatever is listed, the answer is that it stays."""
     assert isinstance(Judge(rule(WIDE), NOW_MS).look(item), Kept)
@@ -171,7 +176,13 @@ def test_a_query_that_reaches_out_of_its_parentheses_is_refused(query: str) -> N
 
 @pytest.mark.parametrize(
     ("seconds", "written"),
-    [(30 * 86_400, '"30d"'), (36 * 3600, '"36h"'), (90 * 60, '"1h"'), (25 * 3600 + 59, '"25h"'), (14 * 86_400, '"14d"')],
+    [
+        (30 * 86_400, '"30d"'),
+        (36 * 3600, '"36h"'),
+        (90 * 60, '"1h"'),
+        (25 * 3600 + 59, '"25h"'),
+        (14 * 86_400, '"14d"'),
+    ],
 )
 def test_an_age_is_asked_for_in_whole_units_rounded_down(seconds: int, written: str) -> None:
     """The search may be wider than the rule, never narrower."""
@@ -187,7 +198,8 @@ def test_the_whole_search() -> None:
     """All parts are joined by AND, oldest first, with the file type as a parameter beside it."""
     what = What('size > "1mb" OR x = "y"', "/a/", recursive=False, older_than=86_400, tags=("t",), file_type="image")
     assert search_for(what) == {
-        "searchQuery": 'type = "file" AND path = "/a/" AND createdAt < "1d" AND tags IN ["t"] AND (size > "1mb" OR x = "y")',
+        "searchQuery": 'type = "file" AND path = "/a/" AND createdAt < "1d" AND tags IN ["t"]'
+        ' AND (size > "1mb" OR x = "y")',
         "sort": "ASC_CREATED",
         "fileType": "image",
     }

@@ -43,9 +43,7 @@ def test_a_listing_that_stands_still_is_shown_once_each(files: int, page: int) -
 
 
 @given(st.integers(0, 80), st.integers(2, 10), st.lists(st.lists(st.integers(0, 200), max_size=30), max_size=12))
-def test_what_stays_is_seen_though_files_vanish_and_come(
-    files: int, page: int, changes: list[list[int]]
-) -> None:
+def test_what_stays_is_seen_though_files_vanish_and_come(files: int, page: int, changes: list[list[int]]) -> None:
     """Files vanish anywhere, also the last one seen, and new ones come at the end: those that stay are all seen."""
 
     def between(turn: int, library: list[int]) -> None:
@@ -100,7 +98,9 @@ def test_a_place_is_kept_as_it_is(place: Place) -> None:
     assert Place.from_json(place.as_json()) == place
 
 
-@given(st.recursive(st.none() | st.booleans() | st.text(), lambda part: st.lists(part) | st.dictionaries(st.text(), part)))
+@given(
+    st.recursive(st.none() | st.booleans() | st.text(), lambda part: st.lists(part) | st.dictionaries(st.text(), part))
+)
 def test_any_object_has_an_identity(item: Any) -> None:
     """Whatever the API lists can be told apart, and never breaks the walk."""
     assert isinstance(identity(item), str)

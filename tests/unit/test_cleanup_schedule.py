@@ -66,7 +66,16 @@ def test_every_counts_from_1970() -> None:
     assert rule.last_until(at("2026-03-29T06:00:00")) == at("2026-03-29T06:00:00")
 
 
-_CRONS = ["* * * * *", "*/7 * * * *", "0 3 * * *", "30 2 * * *", "15 0 1 * *", "0 0 29 2 *", "5 4 * * SUN", "30 */2 * * *"]
+_CRONS = [
+    "* * * * *",
+    "*/7 * * * *",
+    "0 3 * * *",
+    "30 2 * * *",
+    "15 0 1 * *",
+    "0 0 29 2 *",
+    "5 4 * * SUN",
+    "30 */2 * * *",
+]
 _ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Casablanca"]
 _SCHEDULES: st.SearchStrategy[Schedule] = st.one_of(
     st.builds(Cron, st.sampled_from(_CRONS), st.sampled_from(_ZONES)), st.builds(Every, st.integers(60, 10**6))
@@ -111,7 +120,9 @@ def test_durations_are_read_back_as_they_are_written(seconds: int) -> None:
     assert parse_duration(write_duration(seconds)) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "30", "30 days", "1y", "-1d", "1.5h", 30, None, "9999999999d", "99999999w", "30D"])
+@pytest.mark.parametrize(
+    "text", ["", "30", "30 days", "1y", "-1d", "1.5h", 30, None, "9999999999d", "99999999w", "30D"]
+)
 def test_a_duration_that_cannot_be_read_is_refused(text: object) -> None:
     """A number and one unit, at most a century."""
     with pytest.raises(ValueError, match="must be"):

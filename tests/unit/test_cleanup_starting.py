@@ -35,7 +35,9 @@ class Clockwork:
     def see(self, rule: Rule = RULE) -> None:
         """Let beat see a rule for the first time, some hours ago."""
         start_due(self.runs, [rule], "beat")
-        self.redis.hset(self.runs.queue.keys.cleanup("rule", rule.name), "last_due", int(self.ago(5).timestamp() * 1000))
+        self.redis.hset(
+            self.runs.queue.keys.cleanup("rule", rule.name), "last_due", int(self.ago(5).timestamp() * 1000)
+        )
 
     def ago(self, hours: int) -> datetime:
         """A due time before the latest."""

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from config.settings import load_settings
 from tasks import embedded
 from tasks.embedded import EmbeddedServer, PortTaken, ServerFailed, ServerMissing, find_server
 from tasks.ports import free_port, is_free
 from tasks.processes import Process, command_line, end_left_overs, find_left_over, wait_until
+from tasks.which_redis import choose_redis
+from worker.errors import RedisUnreachable
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -124,6 +127,33 @@ class TestServer:
         with pytest.raises(ServerFailed, match=r"(?s)ended with status 1.*anifest"):
             server.start()
         assert not server.process.running
+
+
+class TestChoice:
+    """Which Redis `kitsweep up` runs on."""
+
+    def test_the_port_that_others_know_comes_first(self, clean_environment: pytest.MonkeyPatch) -> None:
+        """On the default port the command line finds the embedded server without any setting."""
+        clean_environment.setattr("tasks.ports.is_free", lambda _: True)
+        assert choose_redis(load_settings(), None) == ("redis://127.0.0.1:6379/0", 6379, False)
+
+    def test_a_taken_port_is_made_known(self, clean_environment: pytest.MonkeyPatch) -> None:
+        """Where another program has the default port, the next free one is used, and must be told."""
+        clean_environment.setattr("tasks.ports.is_free", lambda port: port > 6380)
+        assert choose_redis(load_settings(), None) == ("redis://127.0.0.1:6381/0", 6381, True)
+
+    def test_a_set_address_of_ours_gets_a_server(self, clean_environment: pytest.MonkeyPatch) -> None:
+        """Where nobody answers at a plain address on this machine, the embedded server goes there."""
+        port = free_port()
+        clean_environment.setenv("KITSWEEP_REDIS_URL", f"redis://localhost:{port}/3")
+        assert choose_redis(load_settings(), None) == (f"redis://localhost:{port}/3", port, False)
+
+    @pytest.mark.parametrize("url", ["redis://:secret@127.0.0.1:1/0", "rediss://127.0.0.1:1/0"])
+    def test_a_set_address_of_others_is_not_replaced(self, clean_environment: pytest.MonkeyPatch, url: str) -> None:
+        """A server with a password or TLS is somebody's own: that it does not answer is an error."""
+        clean_environment.setenv("KITSWEEP_REDIS_URL", url)
+        with pytest.raises(RedisUnreachable, match=r"127\.0\.0\.1:1/0"):
+            choose_redis(load_settings(), None)
 
 
 class TestLeftOvers:

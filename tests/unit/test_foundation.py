@@ -6,9 +6,11 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from fnmatch import fnmatch
 from importlib import import_module
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,13 @@ from packaging.requirements import Requirement
 
 from config.example import example
 from config.settings import Settings, environment_name, load_settings
+from tests.unit.test_imports import imported_packages
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = ["setup", "run", "test", "lint", "types", "bench", "chaos", "help", "clean"]
 PACKAGES = ["config", "worker", "tasks", "simulator"]
+ONLY_FOR_TYPES = "_typeshed"
+"""Every type checker brings it, and no program can import it."""
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +168,7 @@ def test_what_is_no_python_is_packaged_too(pyproject: dict[str, Any]) -> None:
     assert any(path.suffix == ".lua" for path in others)
     for path in others:
         rest = path.relative_to(path.parts[0]).as_posix()
-        assert any(fnmatch(rest, pattern) for pattern in [*patterns.get(path.parts[0], []), *patterns["*"]]), path
+        assert any(fnmatch(rest, pattern) for pattern in patterns.get(path.parts[0], [])), path
 
 
 def test_warnings_are_errors(pyproject: dict[str, Any]) -> None:
@@ -186,3 +191,18 @@ def test_the_papers_are_there() -> None:
     assert "Kitsweep contributors" in licence
     assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert "make test" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def test_every_import_has_its_dependency(pyproject: dict[str, Any]) -> None:
+    """What happens to be installed here, for a test or by another package, is missing elsewhere."""
+    declared = {normal(Requirement(text).name) for text in pyproject["project"]["dependencies"]}
+    carried = packages_distributions()
+    missing = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        for name in imported_packages(path.read_text(encoding="utf-8"))
+        if name not in {*sys.stdlib_module_names, *PACKAGES, ONLY_FOR_TYPES}
+        and not declared & {normal(each) for each in carried.get(name, [])}
+    }
+    assert sorted(missing) == []

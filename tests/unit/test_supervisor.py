@@ -57,6 +57,20 @@ class TestLogs:
         )
         assert list(tail.severe_lines()) == ["WARNING it waits"]
 
+    def test_a_long_log_is_set_aside(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Logs do not fill the disk over many starts, and the new log is followed from its beginning."""
+        monkeypatch.setattr("tasks.processes.LONGEST_LOG_BYTES", 100)
+        process = sleeper(tmp_path, "worker1", seconds=0)
+        process.log.write_text("x" * 200)
+        tail = LogTail(process.log)
+        process.start()
+        assert process.wait(20)
+        process.end()
+        assert process.log.read_text() == "runs\n"
+        assert (tmp_path / "worker1.old.log").read_text() == "x" * 200
+        process.log.write_text(TRACE)
+        assert len(list(tail.severe_lines())) == 4
+
     def test_the_last_lines_of_no_log_are_none(self, tmp_path: Path) -> None:
         """A process that ended before it wrote anything has no last words."""
         assert last_lines(tmp_path / "none", 3) == []

@@ -76,15 +76,15 @@ class _LostError(Exception):
     """Another worker has the run."""
 
 
-def run_slice(cleaner: Cleaner, run_id: str, seconds: float = SLICE_SECONDS) -> bool:
-    """Carry a run on for a while. Returns whether it should be carried on at once.
+def run_slice(cleaner: Cleaner, run_id: str, seconds: float = SLICE_SECONDS) -> int | None:
+    """Carry a run on for a while. Returns the ms after which it should be carried on; None: not by us.
 
     Raises:
         redis.exceptions.RedisError: Redis went away; the run is taken up again when its lease has run out.
     """
     run = cleaner.runs.take(run_id)
     if run is None:
-        return False
+        return None
     try:
         rule = _present_rule(cleaner, run)
         until = time.monotonic() + seconds
@@ -94,15 +94,15 @@ def run_slice(cleaner: Cleaner, run_id: str, seconds: float = SLICE_SECONDS) -> 
         ended = _finish(cleaner, run, rule)
     except _RestError as rest:
         cleaner.runs.give_back(run, rest.wait_ms, rest.why, rest.failures)
-        return rest.wait_ms == 0
+        return rest.wait_ms
     except _OverError as over:
         ended = cleaner.runs.end(run, over.outcome, over.why)
     except _LostError:
-        return False
+        return None
     _tell(run, ended)
     if ended.outcome in {"released", "held"}:
         cleaner.publish([request_of(run_id)])
-    return False
+    return None
 
 
 def _rest_after(moment: float) -> None:

@@ -17,7 +17,7 @@ if state == STATE.OPEN then
   redis.call('UNLINK', key, request_key(request, 'waiting'), request_key(request, 'seen'))
   return {STATE.REVOKED, 0}
 end
-redis.call('HSET', key, 'revoked', now)
+redis.call('HSETNX', key, 'revoked', now)
 if ARGV[4] ~= '' then
   write_audit('cancelled', request, source, ARGV[4], STATE.REVOKED, redis.call('HGET', key, 'total'), {})
 end
@@ -72,6 +72,6 @@ redis.call('ZREM', KEY.holds, request)
 redis.call('ZREM', KEY.approvals, request)
 redis.call('ZREM', line_key(source), request)
 if redis.call('EXISTS', line_key(source)) == 0 then redis.call('ZREM', KEY.sources, source) end
-redis.call('HSET', key, 'withdrawn_at', now)
+redis.call('HSETNX', key, 'withdrawn_at', now)
 if not finish(request, now, result_ttl, patience) then return {STATE.PROGRESS, cancelled} end
 return {redis.call('HGET', key, 'state'), cancelled}

@@ -5,11 +5,11 @@
 --
 -- KEYS  1 prefix
 -- ARGV  1 token   2 size, ids   3 lease, ms   4 fewest ids worth a claim (a due group is always worth one)
---       5 result ttl, ms   6 patience of the outbox, ms
+--       5 result ttl, ms   6 patience of the outbox, ms   7 how long deleted ids are remembered, ms
 -- Returns {fails, ms since the group last failed or -1, '1' if suspect, then for each item:
 --          request id, file id, attempts, doubt}; fails is 0 for fresh ids; {} when there is nothing to claim.
 local token, size, lease_ms, fewest = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local result_ttl, patience = tonumber(ARGV[5]), tonumber(ARGV[6])
+local result_ttl, patience, remember = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local lease = KEY['lease:'] .. token
 local now = now_ms()
 
@@ -40,11 +40,13 @@ local function take_group(old)
   local items, fields = items_of(from), {}
   for i, item in ipairs(items) do fields[i] = item[1] end
   if about[1] == '1' then
-    for _, item in ipairs(items) do
+    local files = {}
+    for i, item in ipairs(items) do
       item[3] = DOUBT.UNANSWERED
       local _, file = split_field(item[1])
-      redis.call('ZADD', KEY.doubtful, now, file)
+      files[i] = file
     end
+    remember_doubtful(files, now, result_ttl, remember)
   else
     count_flight(fields, 1)
   end
@@ -146,9 +148,12 @@ local function take_free(candidates, items)
   end
 end
 
+-- Ids that are claimed elsewhere leave room; it is filled anew so many times. Eight times halve a batch down to nothing.
+local ROUNDS = 8
+
 local function take_fresh(room, items)
   local fields = {}
-  for _ = 1, 3 do
+  for _ = 1, ROUNDS do
     local before = #items
     local candidates = {}
     take_shares(room, candidates)
@@ -199,7 +204,7 @@ if redis.call('EXISTS', lease) == 1 then
   items, fails, failed_at, suspect = items_of(lease), tonumber(about[1]), tonumber(about[2]), about[3] == '1'
 else
   promote_due(now)
-  local others = count_claimable(now, 1) > 0
+  local others = count_claimable(now, fewest) >= fewest
   local group = redis.call('ZRANGEBYSCORE', KEY.leases, '-inf', now, 'LIMIT', 0, 1)[1]
   local turn = redis.call('HGET', KEY.account, 'group_had_turn')
   if group and not (turn and others) then
@@ -209,7 +214,7 @@ else
   else
     redis.call('HDEL', KEY.account, 'group_had_turn')
   end
-  if not suspect and #items < size and (#items > 0 or count_claimable(now, fewest) >= fewest) then
+  if not suspect and #items < size and (#items > 0 or others) then
     take_fresh(size - #items, items)
   end
   if #items == 0 then return {} end

@@ -250,6 +250,16 @@ local function finish(request, now, result_ttl, patience)
   return true
 end
 
+-- Remember of which files a call's answer was lost, for as long as anybody may ask for them again.
+local function remember_doubtful(files, now, result_ttl, remember)
+  if #files == 0 then return end
+  local keep, scores = math.max(result_ttl, remember), {}
+  for _, file in ipairs(files) do scores[#scores + 1], scores[#scores + 2] = now, file end
+  in_slices('ZADD', KEY.doubtful, scores)
+  redis.call('ZREMRANGEBYSCORE', KEY.doubtful, '-inf', now - keep)
+  redis.call('PEXPIRE', KEY.doubtful, keep)
+end
+
 -- A lease without items is over.
 local function drop_if_empty(token)
   local lease = KEY['lease:'] .. token
@@ -292,11 +302,10 @@ local function note_trouble(kind, reason, probe, now)
   local streak = redis.call('HINCRBY', account, 'trouble_streak', 1)
   local level = tonumber(redis.call('HGET', account, 'trouble_level') or 0)
   redis.call('HSETNX', account, 'trouble_since', now)
-  redis.call('HSET', account, 'trouble', reason)
   if level == 0 and kind == 'trouble' and streak < PATIENCE then return end
   if level > 0 and not probe then return end
   level = math.min(level + 1, 20)
-  redis.call('HSET', account, 'trouble_kind', kind, 'trouble_level', level)
+  redis.call('HSET', account, 'trouble', reason, 'trouble_kind', kind, 'trouble_level', level)
   redis.call('HSET', account, 'trouble_until', now + trouble_delay(level, now))
 end
 

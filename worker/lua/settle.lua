@@ -4,7 +4,7 @@
 -- KEYS  1 prefix
 -- ARGV  1 token   2 verdict, JSON (below)   3 result ttl, ms   4 patience of the outbox, ms
 --       5 how long deleted ids are remembered, ms
--- verdict.ended    [[request, outcome, attempts, error, [file id…]]…]
+-- verdict.ended    [[request, outcome, attempts, error, [file id…], doubt]…]
 -- verdict.retried  [[request, attempts, doubt, delay ms, [file id…]]…]      back one by one, an attempt spent
 -- verdict.parked   [[new token, delay ms, fails, suspect '0' or '1', doubt, [[request, [file id…]]…]]…]
 --                                                                           back as they stand, as a group
@@ -75,9 +75,17 @@ local function record_strays(request, attempts, stray)
   end
 end
 
-local function record_ended(request, outcome, attempts, error, ids)
+local function note_doubt(doubt, ids)
+  if doubt ~= DOUBT.UNANSWERED then return end
+  for _, id in ipairs(ids) do
+    doubtful[#doubtful + 1] = id
+  end
+end
+
+local function record_ended(request, outcome, attempts, error, ids, doubt)
   local held, stray = take_held(request, ids)
   local mine = ids_of(held)
+  note_doubt(doubt, mine)
   in_slices('HDEL', KEY.leased, mine)
   end_items(request, outcome, attempts, error, mine, KEY.in_flight, now)
   if outcome == OUTCOME.DELETED then
@@ -107,16 +115,9 @@ local function worse(doubt, before)
   return DOUBT.NONE
 end
 
-local function note_doubt(doubt, ids)
-  if doubt ~= DOUBT.UNANSWERED then return end
-  for _, id in ipairs(ids) do
-    doubtful[#doubtful + 1] = now
-    doubtful[#doubtful + 1] = id
-  end
-end
-
 local function put_back_to_retry(request, attempts, doubt, delay, ids)
   local held = take_held(request, ids)
+  note_doubt(doubt, ids_of(held))
   if #held == 0 or cancel_instead(request, held, doubt) then return end
   local mine, dues, tries, fields = ids_of(held), {}, {}, {}
   for i, item in ipairs(held) do
@@ -130,7 +131,6 @@ local function put_back_to_retry(request, attempts, doubt, delay, ids)
   in_slices('HSET', request_key(request, 'tried'), tries)
   count_flight(fields, -1)
   note_next_retry(request)
-  note_doubt(doubt, mine)
 end
 
 local function park(group, delay, fails, suspect, doubt, requests)
@@ -138,6 +138,7 @@ local function park(group, delay, fails, suspect, doubt, requests)
   for _, part in ipairs(requests) do
     local request = part[1]
     local held = take_held(request, part[2])
+    note_doubt(doubt, ids_of(held))
     if #held > 0 and not cancel_instead(request, held, doubt) then
       for _, item in ipairs(held) do
         local attempts, before = split_field(item[2])
@@ -145,7 +146,6 @@ local function park(group, delay, fails, suspect, doubt, requests)
         kept[#kept + 1], kept[#kept + 2] = fields[#fields], attempts .. ' ' .. worse(doubt, before)
         leased[#leased + 1], leased[#leased + 2] = item[1], group
       end
-      note_doubt(doubt, ids_of(held))
     end
   end
   if #fields == 0 then return end
@@ -166,17 +166,11 @@ local function remember_gone()
   redis.call('PEXPIREAT', key, (turn + 2) * remember)
 end
 
-local function remember_doubtful()
-  if #doubtful == 0 then return end
-  in_slices('ZADD', KEY.doubtful, doubtful)
-  redis.call('ZREMRANGEBYSCORE', KEY.doubtful, '-inf', now - math.max(result_ttl, remember))
-end
-
-for _, e in ipairs(verdict.ended or {}) do record_ended(e[1], e[2], e[3], e[4], e[5]) end
+for _, e in ipairs(verdict.ended or {}) do record_ended(e[1], e[2], e[3], e[4], e[5], e[6]) end
 for _, r in ipairs(verdict.retried or {}) do put_back_to_retry(r[1], r[2], r[3], r[4], r[5]) end
 for _, p in ipairs(verdict.parked or {}) do park(p[1], p[2], p[3], p[4], p[5], p[6]) end
 remember_gone()
-remember_doubtful()
+remember_doubtful(doubtful, now, result_ttl, remember)
 drop_if_empty(token)
 
 local reply = {settled}

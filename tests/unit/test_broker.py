@@ -1,0 +1,60 @@
+"""The mended transport: a closed connection is an error that kombu recovers from, never an `AttributeError`."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kombu import Connection
+from kombu.transport import redis as kombu_redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from worker.broker import Channel, SentinelChannel, SentinelTransport, Transport
+from worker.engine import settings
+
+
+def channel_on(connection: Any, kind: type[Any] = Channel) -> Any:
+    """Make a channel that was never opened, on a connection."""
+    channel = kind.__new__(kind)
+    channel.connection = connection
+    return channel
+
+
+@pytest.mark.parametrize("connection", [None, SimpleNamespace(client=None)])
+@pytest.mark.parametrize("kind", [Channel, SentinelChannel])
+def test_a_closed_connection_is_told(kind: type[Any], connection: Any) -> None:
+    """A channel whose connection is gone raises the error of a lost connection."""
+    with pytest.raises(RedisConnectionError, match="closed"):
+        channel_on(connection, kind)._connparams()
+
+
+def test_kombu_itself_still_needs_it() -> None:
+    """The channel of kombu fails with an error that ends the worker: without that, ours could go."""
+    with pytest.raises(AttributeError):
+        channel_on(SimpleNamespace(client=None), kombu_redis.Channel)._connparams()
+
+
+@pytest.mark.parametrize("kind", [Transport, SentinelTransport])
+def test_the_error_is_one_that_kombu_recovers_from(kind: type[Any]) -> None:
+    """The error is among those after which the worker connects anew."""
+    with Connection("redis://127.0.0.1:1/0", transport=kind) as connection:
+        assert issubclass(RedisConnectionError, connection.recoverable_connection_errors)
+
+
+def test_an_open_connection_is_used_as_ever() -> None:
+    """The parameters of a channel on an open connection are kombu's own."""
+    with Connection("redis://user:secret@127.0.0.1:6390/3", transport=Transport) as connection:
+        channel = channel_on(connection.transport)
+        found = channel._connparams()
+    assert (found["host"], found["port"], found["db"], found["password"]) == ("127.0.0.1", 6390, 3, "secret")
+
+
+def test_the_app_uses_it() -> None:
+    """The workers' app talks to Redis through the mended transport."""
+    from worker.app import app  # noqa: PLC0415 - it reads the settings when imported
+
+    name = "SentinelTransport" if settings().redis_parts.scheme == "sentinel" else "Transport"
+    assert app.conf.broker_transport == f"worker.broker:{name}"
+    with app.connection_for_read() as connection:
+        assert connection.get_transport_cls() in {Transport, SentinelTransport}
