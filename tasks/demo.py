@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run_simulated(file: Path | None, files: int) -> int:
     """Delete made-up ids, or rehearse with those of `file`, in the simulator; compare what both sides say."""
     made = None if file else make_input(files)
-    library = made.existing if made else _read(file)
+    library = made.existing if made else list(_read(file))
     with temporary_run() as run:
         asked = file or run.places.folder / "ids.txt"
         if made:

@@ -22,8 +22,9 @@ from worker.arrivals import Arrivals
 from worker.judging import Circumstances, judge, judge_known
 from worker.leases import LeaseKeeper
 from worker.limiter import Kind, Learned, Limiter, Slot
-from worker.queue import Claim, Item, Queue, Settled, Verdict
+from worker.queue import Queue, Settled
 from worker.states import Doubt
+from worker.verdicts import Claim, Item, Verdict
 
 logger = logging.getLogger(__name__)
 

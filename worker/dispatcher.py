@@ -132,12 +132,17 @@ def _refuse_unsafe_server() -> None:
 
 
 def _do_chores(app: Celery, queue: Queue, name: str) -> None:
-    beat_heart(queue, name)
     publisher = engine.publisher()
     publisher.publish_progress()
     publisher.publish_left_over()
-    wake_runs(app, engine.cleaner().runs)
     engine.audit().trim_now_and_then()
+    try:
+        beat_heart(queue, name)
+        wake_runs(app, engine.cleaner().runs)
+    except (OutOfMemoryError, OperationalError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        logger.warning("Redis is out of memory: nothing new is taken; what was accepted goes on")
 
 
 def _start_batches(app: Celery, worker: Any, window: Window) -> None:
@@ -155,9 +160,16 @@ def _start_batches(app: Celery, worker: Any, window: Window) -> None:
     try:
         for _ in range(to_start):
             app.send_task(BATCH_TASK, queue=messages, ignore_result=True, retry=False)
-    except OutOfMemoryError:
+    except (OutOfMemoryError, OperationalError) as error:
+        if not _is_out_of_memory(error):
+            raise
         # Redis takes no messages any more, but it still settles: one batch after another makes room.
         run_batch(parts)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error is, or was made from, Redis' refusal to take more."""
+    return isinstance(error, OutOfMemoryError) or isinstance(error.__cause__, OutOfMemoryError)
 
 
 def _free_places(worker: Any) -> int:

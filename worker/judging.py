@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from worker.answers import Answer, KeyRefused, Listed, Missing, Refused, Throttled, Unanswered
 from worker.backoff import backoff_ms
-from worker.queue import Claim, Item, Verdict
 from worker.states import Doubt, Outcome
+from worker.verdicts import Claim, Item, Verdict
 
 ISOLATE_AFTER = 2
 """Failed calls of one group, with successes of others between them, after which it is split."""

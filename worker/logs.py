@@ -12,7 +12,7 @@ from urllib.parse import quote
 from config.settings import Settings
 
 _STANDARD = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "data", "taskName"})
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class LineFormatter(logging.Formatter):
@@ -65,11 +65,18 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
     key = settings.private_key.get_secret_value() if settings.private_key else ""
     where = settings.redis_parts
     passwords = [where.password or "", *where.sentinel_options.values()]
-    return tuple(secret for text in (key, *passwords) if text for secret in {text, quote(text, safe="")})
+    forms = {form for text in (key, *passwords) if text for form in _forms_of(text)}
+    # A form may hold a shorter one: the longest goes first, so that nothing of it is left.
+    return tuple(sorted(forms, key=len, reverse=True))
+
+
+def _forms_of(secret: str) -> set[str]:
+    """Return how a secret may stand in a line: as it is, in an address, in JSON, in the repr of a value."""
+    return {secret, quote(secret, safe=""), json.dumps(secret)[1:-1], repr(secret)[1:-1]}
 
 
 def _clean(text: str) -> str:
-    return _CONTROLS.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
+    return _CONTROLS.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
 def _as_text(fields: dict[str, Any]) -> str:
@@ -77,4 +84,4 @@ def _as_text(fields: dict[str, Any]) -> str:
     trace = fields.pop("traceback", None)
     extra = " ".join(f"{name}={_clean(str(value))}" for name, value in fields.items())
     line = f"{head}  [{extra}]" if extra else head
-    return f"{line}\n{trace}" if trace else line
+    return "\n".join([line, *map(_clean, trace.split("\n"))]) if trace else line

@@ -220,7 +220,7 @@ def _described(cleaner: Cleaner, rule: Rule, now: datetime) -> dict[str, Any]:
         "next": rule.schedule.next_after(now).isoformat() if rule.enabled else None,
         "last": _run_json(last) if last else None,
         "usual": statistics.median(state.sizes) if state.sizes else None,
-        "means": str(rule),
+        "means": str(rule).removeprefix(f"{rule.name}: "),
     }
 
 
@@ -229,7 +229,8 @@ def _shown(rule: Mapping[str, Any], name: str) -> str:
     if name == "next":
         return moment(value) if value else "disabled"
     if name == "last":
-        return f"{value['outcome']}, {counted(value['files'], 'file')}" if value else "-"
+        ended = ", ".join(filter(None, [value["outcome"], value["decision"], value["result"]])) if value else ""
+        return f"{ended}, {counted(value['files'], 'file')}" if value else "-"
     if name == "usual":
         return "-" if value is None else f"{value:g}"
     return clean(value)

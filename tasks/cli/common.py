@@ -86,12 +86,12 @@ def status_of(report: Report) -> int:
 
 
 @contextmanager
-def interruptible(hint: str) -> Iterator[None]:
+def interruptible(hint: str | Callable[[], str]) -> Iterator[None]:
     """On Ctrl-C, tell in one line what goes on without us, and end with status 130."""
     try:
         yield
     except KeyboardInterrupt:
-        words(f"\nkitsweep: {hint}")
+        words(f"\nkitsweep: {hint if isinstance(hint, str) else hint()}")
         raise typer.Exit(INTERRUPTED) from None
 
 

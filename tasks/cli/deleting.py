@@ -93,11 +93,12 @@ def delete(
     settings = load_settings()
     asked = _asked(request_id, source, reason, hold_seconds(hold))
     client = open_client(settings)
-    known = request_id is not None and _is_known(client, request_id)
-    with interruptible(_NOTHING), opened(file, form) as ids:
-        agreed = _agreed(ids, settings, asked, yes=yes)
-        client.enqueue(agreed, **asked, durable=durable)
-    report = client.status(asked["request_id"])
+    with interruptible(lambda: _standing(client, asked["request_id"])), opened(file, form) as ids:
+        first, following = _begun(ids)
+        # Asked of Redis before the person is: without an answer there is no use in a question.
+        known = _is_known(client, asked["request_id"])
+        first += _agreed(first, following, ids, settings, asked) if _must_ask(first, yes=yes) else []
+        report = _accepted(client, chain(first, following), asked, durable=durable)
     _announce(report, ids.count, asked, known=known, as_json=as_json, wait=wait)
     return _followed(client, report, as_json=as_json) if wait else DONE
 
@@ -123,18 +124,25 @@ def _is_known(client: Client, request_id: str) -> bool:
         return False
 
 
-def _agreed(ids: Source, settings: Settings, asked: Asked, *, yes: bool) -> Iterator[str]:
-    """Return the ids, after a person agreed to them where there is one to ask."""
+def _begun(ids: Source) -> tuple[list[str], Iterator[str]]:
+    """Read as many ids as decide whether to ask; return them, and those that follow."""
     stream = iter(ids)
     first = list(islice(stream, ASK_ABOVE + 1))
     if not first:
         raise CommandError(f"{ids.name} holds no file ids. {_NOTHING}")
-    if len(first) > ASK_ABOVE and not yes and is_terminal(sys.stdin) and is_terminal(sys.stdout):
-        if ids.is_typed:
-            # The question would be answered by the ids that are still to come.
-            first += stream
-        _ask(first, settings, asked, is_all=ids.is_typed)
-    return chain(first, stream)
+    return first, stream
+
+
+def _must_ask(first: list[str], *, yes: bool) -> bool:
+    return len(first) > ASK_ABOVE and not yes and is_terminal(sys.stdin) and is_terminal(sys.stdout)
+
+
+def _agreed(first: list[str], following: Iterator[str], ids: Source, settings: Settings, asked: Asked) -> list[str]:
+    """Let a person agree, and return further ids that had to be read for that. Raises `CommandError`."""
+    # Ids that are still to be typed would answer the question.
+    typed = list(following) if ids.is_typed else []
+    _ask([*first, *typed], settings, asked, is_all=ids.is_typed)
+    return typed
 
 
 def _ask(first: list[str], settings: Settings, asked: Asked, *, is_all: bool) -> None:
@@ -148,6 +156,42 @@ def _ask(first: list[str], settings: Settings, asked: Asked, *, is_all: bool) ->
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise CommandError(_NOTHING, INCOMPLETE)
+
+
+def _accepted(client: Client, file_ids: Iterator[str], asked: Asked, *, durable: bool) -> Report:
+    """Enqueue, and return the first report. Raises `CommandError` with the request id where there may be one."""
+    from worker.errors import NotDurable, RedisUnreachable  # noqa: PLC0415
+
+    request_id = asked["request_id"]
+    try:
+        client.enqueue(file_ids, **asked, durable=durable)
+        return client.status(request_id)
+    except RedisUnreachable as error:
+        raise CommandError(f"{error} {_unsure(request_id)}") from None
+    except NotDurable as error:
+        raise CommandError(f"{error} Its id is {request_id}." if error.accepted else str(error)) from None
+
+
+def _standing(client: Client, request_id: str) -> str:
+    """Tell what an interruption has left."""
+    from worker.errors import RedisUnreachable  # noqa: PLC0415
+
+    try:
+        known = _is_known(client, request_id)
+    except RedisUnreachable:
+        return _unsure(request_id)
+    return _goes_on(request_id) if known else _NOTHING
+
+
+def _unsure(request_id: str) -> str:
+    return (
+        f"The request may be there all the same: `kitsweep status {request_id}` tells, and `--request-id {request_id}` "
+        "sends it again safely."
+    )
+
+
+def _goes_on(request_id: str) -> str:
+    return f"the request goes on: kitsweep watch {request_id}, or kitsweep cancel {request_id} to cancel what waits"
 
 
 def _announce(report: Report, read: int, asked: Asked, *, known: bool, as_json: bool, wait: bool) -> None:
@@ -174,8 +218,7 @@ def _followed(client: Client, report: Report, *, as_json: bool) -> int:
     from tasks.cli.progress import follow  # noqa: PLC0415
 
     request_id = report["request_id"]
-    hint = f"the request goes on: kitsweep watch {request_id}, or kitsweep cancel {request_id} to cancel what waits"
-    with interruptible(hint):
+    with interruptible(_goes_on(request_id)):
         report = follow(client, request_id)
     if as_json:
         json_data(report)

@@ -97,20 +97,20 @@ def test_durable_is_refused_where_there_is_no_append_only_file(tmp_path: Path) -
 
 def test_a_full_server_refuses_new_ids_and_drains_what_it_has(tmp_path: Path) -> None:
     """At `maxmemory` with `noeviction` enqueue raises `QueueFull`; what was accepted is deleted and reported."""
-    with Rig(tmp_path, files=20_000, api={"latency_ms": 5}) as rig:
+    with Rig(tmp_path, files=7_000, api={"latency_ms": 5}) as rig:
         ids = rig.sim.remaining()
-        asked = {rig.client.enqueue(ids[:15_000]): ids[:15_000]}
+        asked = {rig.client.enqueue(ids[:5_000]): ids[:5_000]}
         rig.redis.config_set("maxmemory", "1mb")
-        for refused in (ids[15_000:15_003], ids[15_000:]):
+        for refused in (ids[5_000:5_003], ids[5_000:]):
             with pytest.raises(QueueFull, match="out of memory"):
                 rig.client.enqueue(refused, request_id="refused")
             assert state_of(rig, "refused") == ""
         # Celery's own messages need memory as well: the dispatcher goes on without them.
         worker = rig.worker()
         await_final(rig, asked, 60)
-        check_honest_in_part(rig, asked, left=ids[15_000:])
+        check_honest_in_part(rig, asked, left=ids[5_000:])
         rig.redis.config_set("maxmemory", "0")
-        asked[rig.client.enqueue(ids[15_000:])] = ids[15_000:]
+        asked[rig.client.enqueue(ids[5_000:])] = ids[5_000:]
         await_final(rig, asked, 60)
         check_honest(rig, asked)
         assert worker.running

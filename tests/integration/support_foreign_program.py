@@ -57,13 +57,13 @@ class Service:
     def chain(self, file_ids: list[str], queue: str) -> str:
         """Send a chain of a request and `catalog.next`."""
         following = self._app.signature("catalog.next", queue=queue)
-        result = self._celery.chain(self._request(file_ids), following).apply_async()
+        result: Any = self._celery.chain(self._request(file_ids), following).apply_async()
         return str(result.parent.id)
 
     def chord(self, requests: list[list[str]], queue: str) -> list[str]:
         """Send a chord of requests, whose body is `catalog.all`."""
         body = self._app.signature("catalog.all", queue=queue)
-        result = self._celery.chord([self._request(ids) for ids in requests], app=self._app)(body)
+        result: Any = self._celery.chord([self._request(ids) for ids in requests], app=self._app)(body)
         return [child.id for child in result.parent.children]
 
     def loaded(self) -> dict[str, list[str]]:

@@ -62,7 +62,6 @@ class WorkerProcess:
             return self.process.wait(10)
 
 
-
 class House:
     """One account on one Redis database, with its own simulator; `environment` are settings of its workers."""
 

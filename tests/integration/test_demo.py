@@ -110,6 +110,7 @@ def test_a_bad_file_is_wrong_use(tmp_path: Path) -> None:
         done = make_run(tmp_path, name)
         assert done.returncode == 2
         assert words in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["ids.txt"]
 
 
 def test_a_signal_stops_everything(tmp_path: Path) -> None:

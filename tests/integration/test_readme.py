@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ exec "{sys.executable}" -c 'from tasks.cli import main; main()' "$@"
 
 
 @pytest.fixture(scope="module")
-def workplace(running_house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def workplace(running_house: House, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project, beside a folder `bin` with the command; the files that the README names exist."""
     folder = tmp_path_factory.mktemp("readme")
     shutil.copytree(ROOT, folder / "project", ignore=LEFT_OUT)
@@ -38,7 +37,7 @@ def workplace(running_house: House, tmp_path_factory: pytest.TempPathFactory) ->
     command.write_text(COMMAND)
     command.chmod(0o755)
     running_house.simulator.add_files(file_ids_of(TEXT))
-    yield folder
+    return folder
 
 
 def program_of(block: Block, workplace: Path) -> list[str]:

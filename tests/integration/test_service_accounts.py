@@ -16,7 +16,7 @@ def pair(new_redis_url: Callable[[], str], tmp_path_factory: pytest.TempPathFact
     houses = [House(url, tmp_path_factory.mktemp(name), name) for name in ("default", "shop")]
     try:
         for house in houses:
-            house.start_worker(house.account)
+            house.start_worker(house.account, "--without-mingle")
         for house in houses:
             house.wait_for_workers()
         yield houses[0], houses[1]

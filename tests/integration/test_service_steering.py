@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
 from tests.integration.support_house import House
 
 WORKERS = 2
@@ -30,7 +28,7 @@ def pause_in_the_middle(house: House, reason: str) -> tuple[str, float]:
 def test_pause_and_resume_act_within_a_second(house: House) -> None:
     """A second after `pause` nobody calls any more, and a second after `resume` calls go out again."""
     request_id, paused = pause_in_the_middle(house, "maintenance until noon")
-    house.wait_for_beats(paused + 2 * WITHIN_SECONDS)
+    house.wait_for_beats(paused + 1.3 * WITHIN_SECONDS)
     assert all(after <= WITHIN_SECONDS for after in called_after(house, paused))
     stats = house.client.stats()
     assert stats["pause"] is not None
@@ -80,11 +78,10 @@ def test_nothing_is_lost_when_all_workers_stop(house: House) -> None:
     assert (seen.report["deleted"], seen.report["presumed_deleted"]) == (2500, 0)
 
 
-@pytest.mark.parametrize("options", [("-P", "prefork", "-c", "2"), ("-P", "solo")])
-def test_any_pool(house: House, options: tuple[str, ...]) -> None:
-    """A worker with another pool than the usual threads does the same work."""
+def test_the_prefork_pool(house: House) -> None:
+    """A worker of processes instead of threads does the same work."""
     house.stop_workers()
-    house.start_worker(options[1], *options)
+    house.start_worker("prefork", "-P", "prefork", "-c", "2")
     house.wait_for_workers()
     ids = house.files(350)
     report = house.deleted([*ids, *house.no_files(1)])

@@ -10,9 +10,10 @@ from redis import Redis
 
 from config.settings import load_settings
 from worker.audit import DAY_MS, Audit
-from worker.queue import Queue, Verdict
+from worker.queue import Queue
 from worker.scripts import FOLDER
 from worker.states import Outcome
+from worker.verdicts import Verdict
 
 
 @pytest.fixture

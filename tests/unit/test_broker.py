@@ -16,7 +16,7 @@ from worker.engine import settings
 
 def channel_on(connection: Any, kind: type[Any] = Channel) -> Any:
     """Make a channel that was never opened, on a connection."""
-    channel = kind.__new__(kind)
+    channel: Any = object.__new__(kind)
     channel.connection = connection
     return channel
 

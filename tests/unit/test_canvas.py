@@ -38,7 +38,7 @@ def app(ran: Ran) -> Iterator[Celery]:
             ran.append((name, args))
             return name
 
-        celery.task(task, name=name, shared=False)
+        celery.task(name=name, shared=False)(task)
 
     for name in ("done", "sorry", "next", "last", "all"):
         note(name)

@@ -370,7 +370,7 @@ def test_connect_time_outs_reach_nobody() -> None:
         full.listen(0)
         for _ in range(3):
             sock = waiting.enter_context(socket.socket())
-            sock.setblocking(False)  # noqa: FBT003  # it takes no keyword
+            sock.setblocking(False)  # it takes no keyword
             sock.connect_ex(full.getsockname())
         url = f"http://127.0.0.1:{full.getsockname()[1]}"
         api = ImageKit(settings_for(url, http_connect_timeout_seconds=0.1, http_timeout_seconds=5))
@@ -447,9 +447,7 @@ def test_one_structured_line_for_each_call(
     assert fields["elapsed_ms"] > 0
 
 
-def test_foreign_ids_are_logged(
-    server: ScriptedServer, api: ImageKit, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_foreign_ids_are_logged(server: ScriptedServer, api: ImageKit, caplog: pytest.LogCaptureFixture) -> None:
     """An answer that names ids which nobody sent deserves a warning."""
     server.play = always(http(200, b'{"successfullyDeletedFileIds":["foreign"]}'))
     api.delete(SENT)

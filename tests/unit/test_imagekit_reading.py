@@ -294,9 +294,7 @@ HEADERS = st.dictionaries(
 
 
 @given(status=STATUSES, body=BODIES, headers=HEADERS, failure=st.none() | st.text(max_size=5))
-def test_any_answer_is_read(
-    status: int | None, body: bytes, headers: dict[str, str], failure: str | None
-) -> None:
+def test_any_answer_is_read(status: int | None, body: bytes, headers: dict[str, str], failure: str | None) -> None:
     """No status, header or body raises, and nothing is told of an id that was not sent."""
     answer = READER.read_delete(RawAnswer(status, headers, body, failure), SENT)
     assert isinstance(answer, Answer)

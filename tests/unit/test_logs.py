@@ -47,6 +47,15 @@ def line(form: str, made: logging.LogRecord, *secrets: str) -> str:
     return LineFormatter(form, secrets).format(made)
 
 
+def raised(message: str) -> Any:
+    """Return what `sys.exc_info` tells of an error that was raised."""
+    try:
+        int("x")
+    except ValueError as error:
+        error.args = (message,)
+        return sys.exc_info()
+
+
 def configured(**changes: object) -> Settings:
     """Settings with two secrets."""
     address = "redis://user:p%40ss%2Fw%C3%B6rd@127.0.0.1:6379/0"
@@ -84,10 +93,7 @@ def test_no_control_characters(form: str, evil: str) -> None:
 
 def test_a_traceback() -> None:
     """An exception comes with its traceback: below the line of a text, inside the object of JSON."""
-    try:
-        raise ValueError("it went wrong")
-    except ValueError:
-        made = record("failed", exc_info=sys.exc_info())
+    made = record("failed", exc_info=raised("it went wrong"))
     first, *rest = line("text", made).splitlines()
     assert first.endswith("kitsweep.test: failed")
     assert rest[-1] == "ValueError: it went wrong"
@@ -98,10 +104,8 @@ def test_a_traceback() -> None:
 @pytest.mark.parametrize("secret", [KEY, PASSWORD, "p%40ss%2Fw%C3%B6rd"])
 def test_no_secrets(form: str, secret: str) -> None:
     """The private key and Redis' password are masked wherever they turn up: message, field, traceback."""
-    try:
-        raise ValueError(f"no login with {secret}")
-    except ValueError:
-        made = record("using %s", secret, field=secret, listed=[secret], exc_info=sys.exc_info())
+    traceback = raised(f"no login with {secret}")
+    made = record("using %s", secret, field=secret, listed=[secret], exc_info=traceback)
     found = line(form, made, *secrets_of(configured()))
     assert secret not in found
     assert json.dumps(secret)[1:-1] not in found

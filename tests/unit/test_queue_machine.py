@@ -7,7 +7,6 @@ from typing import Any
 
 import fakeredis
 import hypothesis.strategies as st
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from redis import Redis
@@ -25,8 +24,8 @@ from tests.unit.support_queue import (
     take_picture,
 )
 from worker.limiter import Limiter
-from worker.queue import Claim, Item, Verdict
-from worker.states import Doubt, Outcome, State
+from worker.states import Doubt, Outcome
+from worker.verdicts import Claim, Item, Verdict
 
 SOURCES = ("alpha", "beta", "gamma")
 POOL = [f"f{number:02d}" for number in range(14)]
@@ -69,7 +68,7 @@ class QueueMachine(RuleBasedStateMachine):
     # Producers --------------------------------------------------------------------------------------------------
 
     @rule(source=st.sampled_from(SOURCES), files=some_files, held=st.booleans())
-    def enqueue(self, source: str, files: list[str], held: bool) -> None:  # noqa: FBT001 - hypothesis names it
+    def enqueue(self, source: str, files: list[str], held: bool) -> None:
         request = self.new_name("r")
         reply = self.queue.enqueue(request, files, source=source, hold_seconds=3600 if held else 0)
         assert reply.is_new
@@ -174,7 +173,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.claims)
     @rule(which=number, plan=some_verdicts, twice=st.booleans())
-    def settle(self, which: int, plan: list[str], twice: bool) -> None:  # noqa: FBT001 - hypothesis names it
+    def settle(self, which: int, plan: list[str], twice: bool) -> None:
         claim = self.claims[which % len(self.claims)]
         before = self.picture()
         mine = set(before.leases.get(claim.token, [])) if claim.token in before.held_tokens else set()
@@ -202,9 +201,7 @@ class QueueMachine(RuleBasedStateMachine):
             verdict.park(self.new_name("g"), group, delay_ms=60_000, suspect="suspect" in word, doubt=doubt)
         return verdict, wanted
 
-    def check_settled(
-        self, item: Item, word: str, outcomes: dict[tuple[str, str], Outcome], *, held: bool
-    ) -> None:
+    def check_settled(self, item: Item, word: str, outcomes: dict[tuple[str, str], Outcome], *, held: bool) -> None:
         """The holder's word counts; of one who lost the claim only a definite "deleted" does."""
         key = (item.request_id, item.file_id)
         if word == Outcome.DELETED:

@@ -289,9 +289,7 @@ def test_a_million_lines_take_about_a_second() -> None:
     assert time.process_time() - start < 5
 
 
-@pytest.mark.parametrize(
-    "value", ["a", "A" * 256, "598821f949c0a938d57563bd", "ä/ö?x=1&y", "#", "\U0001f600"]
-)
+@pytest.mark.parametrize("value", ["a", "A" * 256, "598821f949c0a938d57563bd", "ä/ö?x=1&y", "#", "\U0001f600"])
 def test_file_ids(value: str) -> None:
     """The vendor types a file id as any string; printable ones up to 256 characters pass."""
     assert check_file_id(value) is value

@@ -63,19 +63,19 @@ class FieldReader:
         return FieldReader({} if found is None else found, self._text, (*self._where, key), self.problems)
 
     def schedule(self) -> Schedule | None:
-        """Read `schedule` with `time_zone`, or `every`."""
-        cron, zone, every = self._get("schedule"), self._get("time_zone"), self._get("every")
+        """Read `schedule` with `timezone`, or `every`."""
+        cron, zone, every = self._get("schedule"), self._get("timezone"), self._get("every")
         if (cron is None) == (every is None):
-            self.problem(None, 'needs either schedule = "0 3 * * *" with a time_zone, or every = "6h"')
+            self.problem(None, 'needs either schedule = "0 3 * * *" with a timezone, or every = "6h"')
             return None
         try:
             if every is not None:
                 if zone is not None:
-                    self.problem("time_zone", "time_zone goes with schedule; every counts hours, whatever clocks show")
+                    self.problem("timezone", "timezone goes with schedule; every counts hours, whatever clocks show")
                 return Every(parse_duration(every))
             return Cron(_text(cron, '"0 3 * * *"'), _text("UTC" if zone is None else zone, '"Europe/Berlin"'))
         except ValueError as error:
-            key = "every" if every is not None else "time_zone" if "time zone" in str(error) and zone else "schedule"
+            key = "every" if every is not None else "timezone" if "time zone" in str(error) and zone else "schedule"
             self.problem(key, f"{key}: {error}")
             return None
 
