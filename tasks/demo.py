@@ -26,6 +26,7 @@ from tasks.demo_run import (
     delete_by_command_line,
     go_on_unless_stopped,
     plain_settings,
+    see_a_rule,
     temporary_run,
 )
 from tasks.local_processes import simulated
@@ -96,8 +97,10 @@ def _run_simulated(file: Path | None, files: int) -> int:
         if made:
             write_list(made, asked)
         url, port = _start_simulator(run, library, made)
-        limits = {"KITSWEEP_RATE_LIMITS": f'["{LIMIT}"]'}
-        delete_by_command_line(run, asked, {**plain_settings(), **simulated(url), **limits})
+        told = {**plain_settings(), **simulated(url), "KITSWEEP_RATE_LIMITS": f'["{LIMIT}"]'}
+        if made:
+            see_a_rule(run, told)
+        delete_by_command_line(run, asked, told)
         _compare(run, url)
         run.stop()
         check_that_nothing_is_left(run, port, run.server.port if run.server else 0)

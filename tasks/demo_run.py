@@ -26,6 +26,13 @@ REQUEST_ID = "make-run"
 LOGGED = {"KITSWEEP_LOG_FORMAT": "json", "KITSWEEP_LOG_LEVEL": "INFO"}
 """How workers log each call so that their calls can be counted."""
 
+RULE = """\
+[rules.old-and-expired]
+tags = ["expired"]
+older_than = "30d"
+schedule = "0 3 * * *"
+"""
+
 
 class DemoError(KitsweepError):
     """Something is not as it should be."""
@@ -75,7 +82,27 @@ def delete_by_command_line(run: LocalRun, file: Path, told: Mapping[str, str]) -
     say(f"Starting {WORKERS} workers …")
     run.start_workers(WORKERS, told)
     arguments = ["delete", str(file), "--wait", "--yes", "--reason", "make run", "--request-id", REQUEST_ID]
-    say(f"$ kitsweep {' '.join(arguments[:3])}")
+    status = _run_command(run, told, arguments, shown=3)
+    if status not in {0, 1}:
+        raise DemoError(f"kitsweep delete ended with status {status}")
+
+
+def see_a_rule(run: LocalRun, told: Mapping[str, str]) -> None:
+    """Let a dry run show what a cleanup rule would delete; it deletes nothing. Raises `Interrupted`, `DemoError`."""
+    rules = run.places.folder / "cleanup.toml"
+    rules.write_text(RULE, encoding="utf-8")
+    say("A cleanup rule, and what it would delete (a dry run deletes nothing):")
+    say("".join(f"    {line}\n" for line in RULE.splitlines()))
+    told = {**told, "KITSWEEP_REDIS_URL": run.url, "KITSWEEP_CLEANUP_FILE": str(rules)}
+    status = _run_command(run, told, ["cleanup", "run", "old-and-expired", "--dry-run"])
+    if status != 0:
+        raise DemoError(f"kitsweep cleanup run ended with status {status}")
+    say("")
+
+
+def _run_command(run: LocalRun, told: Mapping[str, str], arguments: list[str], shown: int | None = None) -> int | None:
+    """Run the command line to its end, its output shown, and return its exit status. Raises `Interrupted`."""
+    say(f"$ kitsweep {' '.join(arguments[:shown])}")
     command = Process(
         "kitsweep",
         [sys.executable, "-m", "tasks.cli", *arguments],
@@ -94,8 +121,7 @@ def delete_by_command_line(run: LocalRun, file: Path, told: Mapping[str, str]) -
         if interrupted and sys.stderr.isatty():
             sys.stderr.write("\x1b[?25h\n")  # The progress bar had hidden the cursor.
     go_on_unless_stopped(run)
-    if command.exit_status not in {0, 1}:
-        raise DemoError(f"kitsweep delete ended with status {command.exit_status}")
+    return command.exit_status
 
 
 def client_of(run: LocalRun) -> Client:

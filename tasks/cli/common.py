@@ -115,7 +115,7 @@ def _told(error: Exception) -> tuple[list[str], int] | None:
     if isinstance(error, ConfigError):
         return list(error.problems), WRONG_USE
     if isinstance(error, KitsweepError):
-        return [str(error)], INCOMPLETE if isinstance(error, UnknownRequest) else WRONG_USE
+        return str(error).splitlines(), INCOMPLETE if isinstance(error, UnknownRequest) else WRONG_USE
     if _is_from_redis(error):
         return [_redis_refusal(error)], WRONG_USE
     if isinstance(error, OSError) and error.strerror:

@@ -88,10 +88,9 @@ def run_outage(rig: Rig, mode: str, seconds: float) -> None:
     assert resumed <= 15
 
 
-@pytest.mark.parametrize("mode", ["unavailable", "cut"])
-def test_an_outage_draws_few_calls_and_fails_nothing(rig: Rig, mode: str) -> None:
+def test_an_outage_draws_few_calls_and_fails_nothing(rig: Rig) -> None:
     """Fewer than one call in two seconds, `stats` that say so, and work again within 15 s."""
-    run_outage(rig, mode, 8)
+    run_outage(rig, "unavailable", 5)
 
 
 @pytest.mark.chaos_long
@@ -102,13 +101,13 @@ def test_a_long_outage_of_any_kind(rig: Rig, mode: str) -> None:
 
 
 def test_a_flapping_api_fails_nothing(rig: Rig) -> None:
-    """Up and down every second: all files are gone in the end, each once."""
+    """Up and down: all files are gone in the end, each once."""
     rig.sim.set_latency(30)
     asked = ask(rig, 600)
     for mode in ("unavailable", None, "cut", None, "unavailable", None):
         rig.sim.outage(mode)
         since = time.monotonic()
-        wait_until(lambda since=since: time.monotonic() - since >= 1, 5, "a second passes")  # type: ignore[misc]
+        wait_until(lambda since=since: time.monotonic() - since >= 0.6, 5, "it stays so")  # type: ignore[misc]
     await_final(rig, asked, 60)
     check_honest(rig, asked)
 
@@ -201,7 +200,7 @@ def test_odd_headers_never_stop_or_flood(rig: Rig, headers: dict[str, str | None
 def test_a_limit_that_shrinks_while_working_is_followed(rig: Rig) -> None:
     """After the first 429 under the new window its headers are believed, and hardly a call is refused."""
     rig.sim.set_limits("20/1s")
-    asked = ask(rig, 1000)
+    asked = ask(rig, 700)
     before = len(rig.sim.calls("bulk_delete"))
     rig.sim.wait_for(lambda stats: stats["calls"] > before + 10, timeout=30)
     rig.sim.set_limits("5/1s")
@@ -212,6 +211,7 @@ def test_a_limit_that_shrinks_while_working_is_followed(rig: Rig) -> None:
     assert len(refused) <= 2
 
 
+@pytest.mark.chaos_long
 def test_a_poison_id_is_isolated_and_fails_alone(rig: Rig) -> None:
     """Every call with it is a 500: its companions are deleted, and it fails after its attempts."""
     before = time.time()
@@ -241,7 +241,6 @@ def test_a_poison_id_at_the_default_settings(tmp_path: Path) -> None:
         await_final(rig, asked, 400)
         check_honest(rig, asked, failed=[ids[500]])
         with_it = rig.sim.calls_with(ids[500])
-        say(
-            f"\npoison: {len(with_it)} calls with it, {rig.sim.stats()['calls']} in all, {time.monotonic() - start:.0f} s"
-        )
+        took = time.monotonic() - start
+        say(f"\npoison: {len(with_it)} calls with it, {rig.sim.stats()['calls']} in all, {took:.0f} s")
         assert len(with_it) <= 24

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 
 import pytest
@@ -172,3 +173,13 @@ def test_the_words_of_a_rule_have_a_fingerprint() -> None:
     assert same == words("hold = '1h'\nguards.max_files = 3\nenabled = false\n", every="1h")
     assert same != words("recursive = true\n")
     assert same != words("keep.tags = ['k']\n")
+
+
+@pytest.mark.parametrize("page", ["docs/cleanup.md", "README.md"])
+def test_every_rule_in_the_documents_is_sound(page: str) -> None:
+    """What people copy from a page can be used as it stands."""
+    found = re.findall(r"```toml\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+    rules = [text for text in found if "[rules." in text]
+    assert rules
+    for text in rules:
+        assert parse_rules(text.encode()).by_name
