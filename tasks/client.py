@@ -9,7 +9,9 @@ import logging
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
@@ -20,10 +22,12 @@ from worker.queue import CHUNK_IDS, Queue, read_enqueued
 from worker.redis_client import connect, explained
 from worker.reports import Reports, queued_report
 from worker.requests import Asked, checked_file_ids, checked_request, checked_stream
-from worker.results import Publisher
 from worker.server_check import await_disk, require_append_only
 from worker.states import FileOutcome, Report, State
 from worker.statistics import Stats, read_stats
+
+if TYPE_CHECKING:
+    from worker.results import Publisher
 
 logger = logging.getLogger(__name__)
 
@@ -42,14 +46,19 @@ class Client:
     """Hands deletions to Kitsweep, and tells what became of them."""
 
     def __init__(self, settings: Settings | None = None) -> None:
-        from worker.app import app  # noqa: PLC0415 - the app reads the settings from the environment when imported
-
         self._settings = settings or load_settings()
         redis = connect(self._settings)
         self._queue = Queue(redis, self._settings)
         self._reports = Reports(redis, self._queue.keys)
-        self._publisher = Publisher(app, redis, self._queue.keys, self._settings.result_ttl_seconds)
         self._limiter = Limiter(redis, self._settings)
+
+    @cached_property
+    def _publisher(self) -> Publisher:
+        """What writes results, made when first needed: it loads Celery, which costs a tenth of a second."""
+        from worker.app import app  # noqa: PLC0415 - the reason above
+        from worker.results import Publisher  # noqa: PLC0415 - the same
+
+        return Publisher(app, self._queue.redis, self._queue.keys, self._settings.result_ttl_seconds)
 
     def enqueue(
         self,

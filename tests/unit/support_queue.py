@@ -63,7 +63,8 @@ def end_all(queue: Queue, claim: Claim, outcome: Outcome = Outcome.DELETED, erro
 
 def run_out(queue: Queue, token: str) -> None:
     """Let the lease of a claim run out, as if its holder had died."""
-    assert raw(queue).zadd(queue.keys("leases"), {token: LONG_AGO_MS}, xx=True, ch=True) == 1
+    assert raw(queue).hget(queue.keys.lease(token), "held") == "1"
+    raw(queue).zadd(queue.keys("leases"), {token: LONG_AGO_MS})
 
 
 def make_groups_due(queue: Queue) -> None:
