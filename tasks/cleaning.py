@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from contextlib import suppress
 
 from celery.exceptions import Ignore
+from celery.signals import worker_ready
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from worker import engine
 from worker.app import app
+from worker.cleanup.rules_file import RulesError
 from worker.cleanup.running import run_slice
 from worker.cleanup.waking import RUN_TASK, wake
+
+logger = logging.getLogger("kitsweep.cleanup")
 
 SOON_MS = 5000
 """A run that goes on sooner is woken by whoever gave it back; later, by the chores of any worker or beat."""
@@ -33,6 +38,21 @@ def cleanup_run(run_id: str) -> None:
         timer = threading.Timer(wait_ms / 1000, _wake_quietly, (run_id,))
         timer.daemon = True
         timer.start()
+
+
+@worker_ready.connect
+def check_rules(**_: object) -> None:
+    """Say at a worker's start that the rules cannot be used; deletions go on all the same."""
+    for line in _problems():
+        logger.error("no cleanup rule runs here: %s", line)
+
+
+def _problems() -> list[str]:
+    try:
+        engine.cleaner().rules.rules()
+    except RulesError as error:
+        return str(error).splitlines()
+    return []
 
 
 def _wake_quietly(run_id: str) -> None:

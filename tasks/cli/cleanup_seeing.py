@@ -173,7 +173,7 @@ def _written(output: Path | None) -> Iterator[Callable[[Meant], None]]:
         yield lambda _: None
         return
     try:
-        with output.open("w", encoding="utf-8", newline="") as stream:
+        with output.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
             if output.suffix.lower() == ".csv":
                 table = csv.writer(stream)
                 table.writerow(["fileId", "path", "bytes", "created", "why"])

@@ -240,6 +240,40 @@ def test_files_that_come_and_go_between_pages(bench: Bench) -> None:
     assert bench.report(request)["deleted"] + bench.report(request)["not_found"] == len(collected)
 
 
+def test_a_pause_holds_lists_too(bench: Bench) -> None:
+    """While an operator pauses the account, no page is asked for; afterwards the run goes on."""
+    bench.sim.add_files(200)
+    bench.write(DRAFTS)
+    run_id = bench.start("drafts")
+    bench.cleaner.limiter.pause("stop")
+    assert run_slice(bench.cleaner, run_id)
+    assert bench.sim.calls("list") == []
+    bench.cleaner.limiter.resume()
+    assert bench.finish(run_id)["outcome"] == "released"
+
+
+def test_a_run_that_kills_its_workers_is_given_up(bench: Bench) -> None:
+    """Ten workers in a row that die at the same page end the run, and nothing is deleted."""
+    bench.sim.add_files(200)
+    bench.write(DRAFTS)
+    run_id = bench.start("drafts")
+    bench.cleaner.api = _Dying(bench, after=0)
+    for _ in range(10):
+        bench.forget_lease(run_id)
+        with pytest.raises(_Died):
+            run_slice(bench.cleaner, run_id)
+        bench.cleaner.api = _Dying(bench, after=0)
+    assert bench.finish(run_id)["outcome"] == "failed"
+
+
+def test_a_name_that_no_text_can_hold_breaks_nothing(bench: Bench) -> None:
+    """Half a character in a path, as JSON can bring it, is shown escaped."""
+    bench.sim.set_strays([{**_object(7), "filePath": "/drafts/\ud800.jpg"}])
+    bench.write(DRAFTS)
+    run = bench.run("drafts")
+    assert (run["outcome"], run["files"]) == ("released", "1")
+
+
 def test_the_switch_stops_a_run_at_its_next_page(bench: Bench) -> None:
     """`cleanup off` in the middle of a run: it ends, nothing is deleted, and nothing starts until `on`."""
     bench.sim.add_files(1000)

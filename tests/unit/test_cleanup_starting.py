@@ -124,6 +124,15 @@ def test_a_request_that_is_not_done_stops_the_next_run(clock: Clockwork) -> None
     assert clock.runs.start(RULE, "drafts:hand:2", "me", None) == "started"
 
 
+def test_the_same_reason_is_recorded_once(clock: Clockwork) -> None:
+    """What is skipped again and again for one reason does not push the real runs out of the history."""
+    clock.see()
+    clock.runs.switch(on=False, by="boss")
+    for hours in (4, 3, 2):
+        assert clock.runs.start(RULE, f"drafts:{hours}", "beat", clock.ago(hours)) == "off"
+    assert clock.runs.rule_state("drafts").history == ["drafts:4"]
+
+
 def test_while_cleanup_is_off_nothing_starts(clock: Clockwork) -> None:
     """What was due while off is skipped, and not made up for after `on`."""
     clock.see()

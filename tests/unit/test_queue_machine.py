@@ -170,6 +170,12 @@ class QueueMachine(RuleBasedStateMachine):
             for file in seen.waiting
         ]
 
+    @rule(plan=some_verdicts)
+    def claim_and_settle(self, plan: list[str]) -> None:
+        self.claim(1)
+        if self.claims:
+            self.settle(len(self.claims) - 1, plan, twice=False)
+
     @precondition(lambda self: self.claims)
     @rule(which=number, plan=some_verdicts, twice=st.booleans())
     def settle(self, which: int, plan: list[str], twice: bool) -> None:

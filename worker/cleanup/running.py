@@ -33,6 +33,8 @@ SLICE_SECONDS = 1.0
 NAP_MS = 300
 """The longest wait for a slot that a slice sits out in its place; a longer one ends the slice."""
 HORIZON_MS = 50
+MOST_DEATHS = 10
+"""A run that so many workers in a row did not survive is given up: it may be why."""
 
 
 class ListApi(Protocol):
@@ -114,6 +116,8 @@ def _present_rule(cleaner: Cleaner, run: Run) -> Rule:
     """Return the rule as the file says now: a run goes on only while its words mean what they meant."""
     if run.is_off:
         raise _OverError("stopped", "cleanup was switched off")
+    if run.deaths >= MOST_DEATHS:
+        raise _OverError("failed", f"{run.deaths} workers in a row died of it, or broke off; see their logs")
     try:
         rule = cleaner.rules.rules().by_name.get(run.rule)
     except RulesError as error:

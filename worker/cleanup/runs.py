@@ -10,8 +10,8 @@
     due, but not started: skipped
 
 Fields of `cleanup:run:<id>`: rule, due, started_at, by, words, token, lease_until, place, pages, files, bytes, oldest,
-newest, paths, excluded, failures, waits_for; at the end outcome, why, ended_at, request; and afterwards decision,
-decided_by, decided_at (of a held one), result and counts (of its request). Times are ms since 1970.
+newest, paths, excluded, failures, deaths, waits_for; at the end outcome, why, ended_at, request; and afterwards
+decision, decided_by, decided_at (of a held one), result and counts (of its request). Times are ms since 1970.
 """
 
 from __future__ import annotations
@@ -50,6 +50,11 @@ def run_id_by_hand(rule_name: str, now: datetime) -> str:
     return f"{rule_name}{BY_HAND}{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
 
 
+def _storable(text: str) -> str:
+    """Escape lone surrogates: JSON can bring them, and UTF-8 cannot hold them."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 @dataclass(frozen=True)
 class Run:
     """A run that was taken, under a lease."""
@@ -64,6 +69,8 @@ class Run:
     """None when the listing has been walked through."""
     files: int
     failures: int
+    deaths: int
+    """How often it was taken in a row by somebody of whom nothing more was heard."""
     is_off: bool
 
     @property
@@ -140,6 +147,7 @@ class Runs:
             place=START if place is None else None if place == END else Place.from_json(place),
             files=int(about.get("files", 0)),
             failures=int(about.get("failures", 0)),
+            deaths=int(about["deaths"]) - 1,
             is_off=is_off == "1",
         )
 
@@ -147,7 +155,7 @@ class Runs:
         self, run: Run, reason: str, place: Place | None, excluded: Mapping[str, int], meant: Iterable[Meant]
     ) -> tuple[str, int]:
         """Add a page's files, and go on to `place`; returns on, off, lost or gone, and how many files were new."""
-        files = [[file.file_id, file.size, file.created_ms, file.path] for file in meant]
+        files = [[file.file_id, file.size, file.created_ms, _storable(file.path)] for file in meant]
         state, new = self._scripts.run(
             "cleanup_page",
             run.run_id,

@@ -61,7 +61,7 @@ else
 end
 
 redis.call('HSET', key, 'outcome', outcome, 'why', why, 'ended_at', now)
-redis.call('HDEL', key, 'token', 'lease_until', 'place', 'waits_for')
+redis.call('HDEL', key, 'token', 'lease_until', 'place', 'waits_for', 'deaths')
 redis.call('PEXPIRE', key, ARGV[11])
 redis.call('ZREM', KEY['cleanup:runs'], run)
 if redis.call('HGET', rule_key, 'run') == run then redis.call('HDEL', rule_key, 'run') end

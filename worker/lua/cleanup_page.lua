@@ -46,7 +46,7 @@ for why, n in pairs(cjson.decode(ARGV[10])) do excluded[why] = (excluded[why] or
 for _, part in ipairs({about_key, waiting, seen}) do redis.call('PEXPIRE', part, ARGV[8]) end
 
 redis.call('HSET', key, 'place', ARGV[9], 'files', files + #ids, 'bytes', string.format('%.0f', bytes),
-  'lease_until', now + ARGV[3])
+  'lease_until', now + ARGV[3], 'deaths', 0)
 redis.call('HINCRBY', key, 'pages', 1)
 if #paths > 0 then redis.call('HSET', key, 'paths', cjson.encode(paths)) end
 if next(excluded) then redis.call('HSET', key, 'excluded', cjson.encode(excluded)) end

@@ -35,6 +35,11 @@ end
 local verdict, why = why_not()
 if verdict and not due then return verdict end
 if redis.call('EXISTS', run_key) == 1 then return 'nothing' end
+if verdict then
+  -- The same reason again and again would push the real runs out of the history.
+  local last = redis.call('LINDEX', history, 0)
+  if last and redis.call('HGET', KEY['cleanup:'] .. 'run:' .. last, 'why') == why then return verdict end
+end
 redis.call('HSET', run_key, 'rule', rule, 'due', due or now, 'started_at', now, 'by', by, 'words', ARGV[6])
 redis.call('LPUSH', history, run)
 redis.call('LTRIM', history, 0, 99)

@@ -1,4 +1,5 @@
--- Take a run under a lease. When the ids that it had collected have expired, it starts anew.
+-- Take a run under a lease. When the ids that it had collected have expired, it starts anew. `deaths` counts how often it
+-- was taken in a row without a page or a word of whoever had it.
 --
 -- KEYS  1 prefix
 -- ARGV  1 run id   2 token   3 lease, ms   4 request id of the run
@@ -15,6 +16,7 @@ if tonumber(about[3] or 0) > 0 and redis.call('EXISTS', request_key(ARGV[4])) ==
   redis.call('HDEL', key, 'place', 'pages', 'files', 'bytes', 'oldest', 'newest', 'paths', 'excluded')
 end
 redis.call('HSET', key, 'token', token, 'lease_until', now + ARGV[3])
+redis.call('HINCRBY', key, 'deaths', 1)
 redis.call('ZADD', KEY['cleanup:runs'], now + ARGV[3], run)
 local reply = redis.call('HGETALL', key)
 reply[#reply + 1] = redis.call('HGET', KEY.cleanup, 'off') and '1' or '0'

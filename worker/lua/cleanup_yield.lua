@@ -7,6 +7,6 @@ local run, token = ARGV[1], ARGV[2]
 local key = KEY['cleanup:'] .. 'run:' .. run
 if redis.call('HGET', key, 'token') ~= token then return '0' end
 redis.call('HDEL', key, 'token', 'lease_until')
-redis.call('HSET', key, 'waits_for', ARGV[4], 'failures', ARGV[5])
+redis.call('HSET', key, 'waits_for', ARGV[4], 'failures', ARGV[5], 'deaths', 0)
 redis.call('ZADD', KEY['cleanup:runs'], now_ms() + ARGV[3], run)
 return '1'
