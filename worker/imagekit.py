@@ -125,7 +125,7 @@ def _log(answer: Answer, ids: int) -> None:
         extra={
             "answer": kind,
             "status": meta.status,
-            "request_id": meta.request_id,
+            "imagekit_request_id": meta.request_id,
             "ids": ids,
             "foreign": foreign,
             "elapsed_ms": round(meta.elapsed_ms, 1),

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import pytest
 from celery import Celery
@@ -34,9 +35,10 @@ START_SECONDS = 60.0
 class Server:
     """A Redis or Valkey of its own that can be killed, frozen and started again on its data."""
 
-    def __init__(self, folder: Path, **options: str) -> None:
+    def __init__(self, folder: Path, username: str = "", password: str = "", **options: str) -> None:
         self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        login = f"{username}:{quote(password, safe='')}@" if password else ""
+        self.url = f"redis://{login}127.0.0.1:{self.port}/0"
         data = folder / "data"
         data.mkdir(exist_ok=True)
         given = {
@@ -50,10 +52,16 @@ class Server:
             "maxmemory-policy": "noeviction",
             **options,
         }
+        if password:
+            users = folder / "users.acl"
+            users.write_text(f"user default off\nuser {username} on >{password} ~* &* +@all\n")
+            given["aclfile"] = str(users)
         arguments = [part for name, value in given.items() for part in (f"--{name}", value)]
         self.proc = Proc("redis", [str(find_server()), *arguments], os.environ, folder)
         self.client = Redis(
             port=self.port,
+            username=username or None,
+            password=password or None,
             decode_responses=True,
             socket_timeout=2,
             socket_connect_timeout=2,
@@ -107,7 +115,7 @@ class Rig:
         self.server = server or Server(folder)
         self.sim = Simulator(files, **{"private_key": PRIVATE_KEY, "keep_calls": 1_000_000, **(api or {})})
         self._given = {"rate_limits": "[]", "log_level": "INFO", **settings}
-        self._procs: list[Proc] = []
+        self.procs: list[Proc] = []
 
     def __enter__(self) -> Self:
         try:
@@ -138,7 +146,7 @@ class Rig:
     ) -> None:
         self.stop()
         if error is not None:
-            for proc in self._procs:
+            for proc in self.procs:
                 say(f"--- {proc.name}, started {proc.starts} times, status {proc.exit_status}\n{proc.tail(60)}")
 
     @property
@@ -171,7 +179,7 @@ class Rig:
     def proc(self, name: str, command: list[str], **env: str) -> Proc:
         """Start a program of ours, as arguments of the interpreter."""
         made = Proc(name, [sys.executable, *command], self.env(**env), self.folder)
-        self._procs.append(made)
+        self.procs.append(made)
         made.start()
         return made
 
@@ -192,7 +200,7 @@ class Rig:
 
     def stop(self) -> None:
         """End everything."""
-        for proc in self._procs:
+        for proc in self.procs:
             proc.end()
         self.server.stop()
         self.sim.stop()

@@ -443,7 +443,7 @@ def test_one_structured_line_for_each_call(
     [record] = caplog.records
     assert record.name == "kitsweep.imagekit"
     fields = record.__dict__
-    assert [fields[name] for name in ("answer", "status", "request_id", "ids")] == ["Listed", 200, "r-1", 2]
+    assert [fields[name] for name in ("answer", "status", "imagekit_request_id", "ids")] == ["Listed", 200, "r-1", 2]
     assert fields["elapsed_ms"] > 0
 
 

@@ -245,10 +245,11 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule()
     def pause_and_resume(self) -> None:
+        call = self.new_name("c")
         self.limiter.pause("a test")
-        assert not self.limiter.acquire("a call", 0).granted
+        assert not self.limiter.acquire(call, 0).granted
         self.limiter.resume()
-        assert self.limiter.acquire("a call", 0).granted
+        assert self.limiter.acquire(call, 0).granted
 
     # What must hold ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,183 @@
+"""Accepting requests: whole or not at all, once, and never claimed before they are sealed."""
+
+from __future__ import annotations
+
+import pytest
+from redis import Redis
+
+from tests.unit.support_queue import (
+    check_invariants,
+    end_all,
+    files_of,
+    ids,
+    must_claim,
+    queue_on,
+    raw,
+    release_holds,
+    take_picture,
+)
+from worker.errors import RequestVanished
+from worker.queue import CHUNK_IDS
+from worker.states import State
+
+
+def test_a_request_is_accepted_whole(redis_client: Redis) -> None:
+    """All ids of a request wait in the order in which they came."""
+    queue = queue_on(redis_client)
+    reply = queue.enqueue("r", ids("a", 30), source="s", reason="why")
+    assert (reply.state, reply.is_new, reply.total) == (State.QUEUED, True, 30)
+    seen = check_invariants(queue, {"r": set(ids("a", 30))}).requests["r"]
+    assert seen.waiting == ids("a", 30)
+    assert seen.about["reason"] == "why"
+
+
+def test_duplicates_count_once(redis_client: Redis) -> None:
+    """An id that a request names twice is one item, at its first place."""
+    queue = queue_on(redis_client)
+    assert queue.enqueue("r", ["b", "a", "b", "a", "c"], source="s").total == 3
+    assert files_of(must_claim(queue, "t").items) == ["b", "a", "c"]
+
+
+def test_duplicates_across_chunks_count_once(redis_client: Redis) -> None:
+    """A stream of several chunks counts an id once, wherever it comes again; what counted them is dropped."""
+    queue = queue_on(redis_client)
+    many = ids("a", CHUNK_IDS + 10)
+    assert queue.enqueue("r", [*many, *many[:7]], source="s").total == len(many)
+    check_invariants(queue, {"r": set(many)})
+    assert not raw(queue).exists(queue.keys.request("r", "seen"))
+
+
+def test_an_unsealed_request_is_never_claimed_and_expires(redis_client: Redis) -> None:
+    """Until the last chunk is in nothing can be claimed, and all that is there expires."""
+    queue = queue_on(redis_client, unsealed_ttl_seconds=60)
+    reply = queue.add_chunk("r", ["a", "b"], source="s", is_last=False)
+    assert (reply.state, reply.is_new) == (State.OPEN, False)
+    assert queue.claim("t") is None
+    assert queue.peek(10).claimable == 0
+    for part in ("about", "waiting", "seen"):
+        assert 0 < raw(queue).pttl(queue.keys.request("r", part)) <= 60_000
+
+
+def test_sealing_takes_the_expiry_away(redis_client: Redis) -> None:
+    """What is accepted stays until it is done."""
+    queue = queue_on(redis_client)
+    queue.add_chunk("r", ["a"], source="s", is_last=False)
+    assert queue.add_chunk("r", ["b"], source="s", is_first=False).is_new
+    for part in ("about", "waiting"):
+        assert raw(queue).pttl(queue.keys.request("r", part)) == -1
+    check_invariants(queue, {"r": {"a", "b"}})
+
+
+def test_sealing_twice_changes_nothing(redis_client: Redis) -> None:
+    """The last chunk sent again (its answer was lost) finds the request as it is."""
+    queue = queue_on(redis_client)
+    queue.add_chunk("r", ["a"], source="s", is_last=False)
+    queue.add_chunk("r", ["b"], source="s", is_first=False)
+    reply = queue.add_chunk("r", ["b", "c"], source="s", is_first=False)
+    assert (reply.state, reply.is_new, reply.total) == (State.QUEUED, False, 2)
+    check_invariants(queue, {"r": {"a", "b"}})
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+def test_the_same_request_id_again_changes_nothing(redis_client: Redis, claimed: bool) -> None:
+    """A request that was accepted is not accepted again, neither while it waits nor when it is done."""
+    queue = queue_on(redis_client)
+    queue.enqueue("r", ["a", "b"], source="s")
+    if claimed:
+        end_all(queue, must_claim(queue, "t"))
+    reply = queue.enqueue("r", ["a", "b", "x"], source="other")
+    assert not reply.is_new
+    assert reply.total == 2
+    assert reply.state is (State.SUCCESS if claimed else State.QUEUED)
+    check_invariants(queue, {"r": {"a", "b"}})
+
+
+def test_two_callers_may_send_the_same_chunks_at_once(redis_client: Redis) -> None:
+    """Chunks of the same request from two callers, in any interleaving, make one request with each id once."""
+    queue = queue_on(redis_client)
+    first, second, third = ids("a", 5), ids("b", 5), ids("c", 5)
+    queue.add_chunk("r", first, source="s", is_last=False)
+    queue.add_chunk("r", first, source="s", is_last=False)
+    queue.add_chunk("r", second, source="s", is_first=False, is_last=False)
+    queue.add_chunk("r", second, source="s", is_first=False, is_last=False)
+    assert queue.add_chunk("r", third, source="s", is_first=False).is_new
+    late = queue.add_chunk("r", third, source="s", is_first=False)
+    assert not late.is_new
+    assert check_invariants(queue, {"r": {*first, *second, *third}}).requests["r"].waiting == first + second + third
+
+
+def test_a_whole_resend_completes_a_stream_that_broke_off(redis_client: Redis) -> None:
+    """A caller that died in the middle may send everything again."""
+    queue = queue_on(redis_client)
+    queue.add_chunk("r", ["a", "b"], source="s", is_last=False)
+    assert queue.enqueue("r", ["a", "b", "c"], source="s") == (State.QUEUED, True, 3, "")
+    check_invariants(queue, {"r": {"a", "b", "c"}})
+
+
+@pytest.mark.parametrize("how", ["cancelled", "expired"])
+def test_the_tail_of_a_vanished_request_is_refused(redis_client: Redis, how: str) -> None:
+    """All or nothing: when what came before is gone, later chunks do not make a request of their own."""
+    queue = queue_on(redis_client)
+
+    def stream() -> list[str]:
+        return ids("a", CHUNK_IDS)
+
+    queue.add_chunk("r", stream(), source="s", is_last=False)
+    if how == "cancelled":
+        queue.cancel("r")
+    else:
+        raw(queue).delete(*(queue.keys.request("r", part) for part in ("about", "waiting", "seen")))
+    with pytest.raises(RequestVanished):
+        queue.add_chunk("r", ["z"], source="s", is_first=False)
+    assert not raw(queue).exists(queue.keys.request("r"))
+    assert queue.claim("t") is None
+
+
+def test_an_empty_request_leaves_nothing_behind(redis_client: Redis) -> None:
+    """Nothing is accepted of a request without ids."""
+    queue = queue_on(redis_client)
+    assert not queue.enqueue("r", [], source="s").is_new
+    assert not raw(queue).exists(queue.keys.request("r"))
+
+
+def test_a_hold_keeps_a_request_back_until_it_ends(redis_client: Redis) -> None:
+    """A held request counts as waiting, is not claimed, and is claimed as usual after its hold."""
+    queue = queue_on(redis_client)
+    queue.enqueue("r", ["a"], source="s", hold_seconds=3600)
+    check_invariants(queue, {"r": {"a"}})
+    work = queue.peek(10)
+    assert work.claimable == 0
+    assert work.soonest_ms is not None
+    assert 3_500_000 < work.soonest_ms <= 3_600_000
+    assert queue.claim("t") is None
+    release_holds(queue)
+    assert files_of(must_claim(queue, "t").items) == ["a"]
+    check_invariants(queue, {"r": {"a"}})
+
+
+def test_a_released_request_keeps_its_place_in_the_line(redis_client: Redis) -> None:
+    """Requests of a source are served in the order of their coming, a hold notwithstanding."""
+    queue = queue_on(redis_client, batch_size=1)
+    queue.enqueue("first", ["a"], source="s", hold_seconds=60)
+    queue.enqueue("second", ["b"], source="s")
+    release_holds(queue)
+    assert files_of(must_claim(queue, "t").items) == ["a"]
+
+
+def test_an_early_result_is_written_only_by_the_call_that_seals(redis_client: Redis) -> None:
+    """The first report goes where callers poll in the same step; a resend does not write it again."""
+    queue = queue_on(redis_client)
+    queue.add_chunk("r", ["a"], source="s", early_result=("result", "queued"))
+    assert raw(queue).get("result") == "queued"
+    queue.add_chunk("r", ["a"], source="s", early_result=("result", "again"))
+    assert raw(queue).get("result") == "queued"
+
+
+def test_accounts_do_not_meet(redis_client: Redis) -> None:
+    """Two accounts on one server see nothing of each other."""
+    one, two = queue_on(redis_client, account="one"), queue_on(redis_client, account="two")
+    one.enqueue("r", ["a"], source="s")
+    assert two.claim("t") is None
+    two.enqueue("r", ["b"], source="s")
+    assert take_picture(one, ["r"]).requests["r"].waiting == ["a"]
+    assert all(key.startswith("{kitsweep:") for key in raw(one).keys("*"))
