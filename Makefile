@@ -21,7 +21,7 @@ run: $(STAMP) ## run the main job on the simulator; with a private key set: make
 	@$(IN) -m tasks.demo $(if $(FILE),"$(FILE)") $(if $(YES),--yes)
 
 test: $(STAMP) ## pass all tests, a short form of the attacks included; pytest's arguments in ARGS
-	@$(IN) -m pytest $(ARGS)
+	@$(IN) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 chaos: $(STAMP) ## pass the long form of the attacks
 	@$(IN) -m pytest tests/chaos -m chaos_long --timeout 3600 $(ARGS)

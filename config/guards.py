@@ -20,6 +20,8 @@ class Guard:
     """Bounds of one request; beyond any of them it is held for approval. 0 is no bound."""
 
     max_files: int = 0
+    max_share: float = 0.0
+    """Of the files in the library, as last counted."""
     usual_factor: float = 0.0
     """How many times the median of the source's last ten requests that went through."""
 
@@ -33,7 +35,12 @@ class Guards:
     def bounds_of(self, source: str) -> str:
         """Return the bounds as the operation `enqueue` takes them; empty for a source without a guard."""
         guard = self.by_source.get(source) or self.by_source.get(ALL)
-        return f"{guard.max_files} {guard.usual_factor:g}" if guard else ""
+        return f"{guard.max_files} {guard.usual_factor:g} {guard.max_share:g}" if guard else ""
+
+    @property
+    def need_a_count(self) -> bool:
+        """Whether any guard is a share of the library, whose files must then be counted now and then."""
+        return any(guard.max_share for guard in self.by_source.values())
 
     @classmethod
     def read(cls, value: object) -> Guards:
@@ -61,17 +68,27 @@ def _guard(source: str, about: object) -> Guard:
     if source != ALL and not _SOURCE.fullmatch(source):
         raise ValueError(f"{source[:64]!a} is no source; names are 1 to 64 of A-Z a-z 0-9 . _ -, or * for all")
     if not isinstance(about, Mapping) or not about:
-        raise ValueError(f"{source}: must be an object with max_files or usual_factor, such as {FORM}")
+        raise ValueError(f"{source}: must be an object with max_files, max_share or usual_factor, such as {FORM}")
     unknown = [str(name) for name in about if name not in Guard.__slots__]
     if unknown:
-        raise ValueError(f"{source}: unknown guard {unknown[0][:40]!a}; there are max_files and usual_factor")
-    return Guard(_max_files(source, about.get("max_files", 0)), _factor(source, about.get("usual_factor", 0.0)))
+        raise ValueError(f"{source}: unknown guard {unknown[0][:40]!a}; there are {', '.join(Guard.__slots__)}")
+    return Guard(
+        max_files=_max_files(source, about.get("max_files", 0)),
+        max_share=_share(source, about.get("max_share", 0.0)),
+        usual_factor=_factor(source, about.get("usual_factor", 0.0)),
+    )
 
 
 def _max_files(source: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_FILES:
         raise ValueError(f"{source}: max_files must be a whole number from 0 (no bound) to {MAX_FILES}")
     return value
+
+
+def _share(source: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"{source}: max_share must be a number from 0 (no bound) to 1")
+    return float(value)
 
 
 def _factor(source: str, value: object) -> float:

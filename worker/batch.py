@@ -19,7 +19,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from worker.answers import Answer, KeyRefused, Listed, Missing, Refused, Throttled, Unanswered
 from worker.arrivals import Arrivals
-from worker.judging import Circumstances, judge, judge_known
+from worker.judging import ISOLATE_ALONE_AFTER, Circumstances, judge, judge_known
 from worker.leases import LeaseKeeper
 from worker.limiter import Kind, Learned, Limiter, Slot
 from worker.queue import Queue, Settled
@@ -106,7 +106,7 @@ def _carry_out(engine: Engine, claim: Claim, slot: Slot, spend_at: float) -> Set
     elif witness := _witness_for(engine, claim, to_send):
         _sleep_until(spend_at)
         _record(engine, claim.token, engine.api.delete([witness]), slot, spend_at)
-        verdict.park(new_token(), to_send, fails=claim.fails, suspect=True)
+        verdict.park(new_token(), to_send, fails=claim.fails, suspect=claim.suspect)
     else:
         _sleep_until(spend_at)
         answer = engine.api.delete([item.file_id for item in to_send])
@@ -118,11 +118,14 @@ def _carry_out(engine: Engine, claim: Claim, slot: Slot, spend_at: float) -> Set
 def _witness_for(engine: Engine, claim: Claim, to_send: list[Item]) -> str | None:
     """Return a file id that tells an outage from an id whose every call fails, when nothing else can.
 
-    A lone suspect that failed with no success of others since proves nothing: the API may be down. So the call is made
-    with a file that is gone already, which deletes nothing and shows whether the API answers.
+    A lone suspect, or a group that failed again and again, with no success of others since, proves nothing: the API
+    may be down. (Other work may wait, and yet be unable to show it: the same file ids, asked for by another request.)
+    So the call is made with a file that is gone already, which deletes nothing and shows whether the API answers.
     """
     lonely = claim.suspect and len(to_send) == 1 and claim.fails > 0
-    if not lonely or engine.limiter.success().succeeded_within(claim.failed_ago()):
+    if not lonely and claim.fails < ISOLATE_ALONE_AFTER:
+        return None
+    if engine.limiter.success().succeeded_within(claim.failed_ago()):
         return None
     return engine.queue.any_gone_id()
 

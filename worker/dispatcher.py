@@ -136,6 +136,7 @@ def _do_chores(app: Celery, queue: Queue, name: str) -> None:
     publisher.publish_progress()
     publisher.publish_left_over()
     engine.audit().trim_now_and_then()
+    engine.library().count_now_and_then()
     try:
         beat_heart(queue, name)
         wake_runs(app, engine.cleaner().runs)

@@ -7,6 +7,7 @@ from functools import cache
 from config.settings import Settings, load_settings
 from worker.audit import Audit
 from worker.batch import Engine
+from worker.cleanup.counting import Library
 from worker.cleanup.rules_file import RulesFile
 from worker.cleanup.running import Cleaner
 from worker.cleanup.runs import Runs
@@ -55,6 +56,12 @@ def cleaner() -> Cleaner:
         api=ImageKit(about),
         publish=publisher().publish,
     )
+
+
+@cache
+def library() -> Library:
+    """Return what counts the library where a guard needs to know."""
+    return Library(cleaner(), needed=settings().guards.need_a_count)
 
 
 @cache

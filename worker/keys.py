@@ -24,6 +24,8 @@ approvals              zset    request id → since when it waits for somebody's
 audit                  stream  who asked for what, what was decided, what came of it (see `worker.audit`)
 cleanup                hash    off, off_by, off_at: the switch that stops all cleanup rules
 cleanup:runs           zset    unfinished run → when somebody should look after it (ms)
+cleanup:lock:count     string  somebody counts the library, for a while
+library                hash    files, counted_at (ms): how many files the library has, where a guard needs to know
 cleanup:run:<id>       hash    one run of a cleanup rule (see `worker.cleanup.runs`)
 cleanup:rule:<name>    hash    schedule, last_due (ms), run, request, approved: what is known of a rule
 cleanup:history:<name> list    the rule's last runs, newest first
@@ -55,6 +57,7 @@ NAMES = (
     "audit",
     "cleanup",
     "cleanup:runs",
+    "library",
     "leases",
     "leased",
     "gone:0",

@@ -111,6 +111,7 @@ class Works:
         end_pauses(self.engine.limiter, self.queue)
         make_groups_due(self.queue)
         make_retries_due(self.queue)
+        move_into_the_past(self.queue, 1000)
 
 
 def works_on(client: Redis, *, files: set[str] | None = None, **overrides: Any) -> Works:
@@ -137,6 +138,16 @@ def end_pauses(limiter: Limiter, queue: Queue) -> None:
         raw(queue).hset(account, "trouble_until", LONG_AGO_MS)
     if raw(queue).hexists(limits, "throttled_until"):
         raw(queue).hset(limits, "throttled_until", LONG_AGO_MS)
+
+
+def move_into_the_past(queue: Queue, ms: int) -> None:
+    """Let failures and successes be longer ago, so that what comes next is clearly later."""
+    client = raw(queue)
+    for token in client.zrange(queue.keys("leases"), 0, -1):
+        if int(client.hget(queue.keys.lease(token), "failed_at") or 0) > 0:
+            client.hincrby(queue.keys.lease(token), "failed_at", -ms)
+    if client.hexists(queue.keys("account"), "last_success"):
+        client.hincrby(queue.keys("account"), "last_success", -ms)
 
 
 def _unfinished(queue: Queue) -> int:

@@ -31,6 +31,9 @@ from worker.reports import Reports
 from worker.states import Report
 
 KEY = "private_test"
+RELEASED = 'first_run = "release"\nguards = { max_files = 0, max_share = 0, usual_factor = 0 }\nevery = "1h"\n'
+DRAFTS = f'[rules.drafts]\npath = "/drafts/"\nolder_than = "30d"\n{RELEASED}'
+"""A rule that nothing holds back."""
 DAY_MS = 86_400_000
 
 
@@ -140,9 +143,16 @@ class Bench:
         return [record for record in self.sim._state.library.records() if record.type == "file"]
 
 
-def request_id(run: Mapping[str, str]) -> str:
-    """Return the id of a run's request."""
-    return run["request"]
+def listed_file(number: int) -> dict[str, Any]:
+    """Return an old draft as the API lists it."""
+    return {
+        "type": "file",
+        "fileId": f"{number:024x}",
+        "filePath": f"/drafts/{number}.jpg",
+        "createdAt": "2020-01-01T00:00:00.000Z",
+        "tags": None,
+        "size": 10,
+    }
 
 
 def meant_by(what: Mapping[str, Any], keep: Mapping[str, Any], records: list[Record], now_ms: int) -> set[str]:
@@ -181,4 +191,4 @@ def plain(text: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).strip()
 
 
-__all__ = ["KEY", "Bench", "is_kept", "meant_by", "request_id", "request_of"]
+__all__ = ["DRAFTS", "KEY", "RELEASED", "Bench", "is_kept", "listed_file", "meant_by", "request_of"]

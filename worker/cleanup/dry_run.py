@@ -70,7 +70,7 @@ def dry_run(
     place: Place | None = START
     search = search_for(rule.what)
     while place is not None:
-        page = _page(cleaner, search, place.ask, sleep)
+        page = patient_page(cleaner, search, place.ask, cleaner.page, sleep)
         summary.pages += 1
         objects, place = step(place, page.objects, cleaner.page)
         for look in map(judge.look, objects):
@@ -89,11 +89,14 @@ def _remember(file_id: str, seen: deque[str], known: set[str]) -> None:
     known.add(file_id)
 
 
-def _page(cleaner: Cleaner, search: Mapping[str, str], ask: int, sleep: Callable[[float], None]) -> Page:
+def patient_page(
+    cleaner: Cleaner, search: Mapping[str, str], ask: int, limit: int, sleep: Callable[[float], None] = time.sleep
+) -> Page:
+    """Make one list call under the limit, waiting for a slot, and again when it fails. Raises `ListingRefused`."""
     failures = 0
     while True:
         _await_slot(cleaner, sleep)
-        answer = cleaner.api.list_files(search, ask, cleaner.page)
+        answer = cleaner.api.list_files(search, ask, limit)
         match answer:
             case Page(meta=meta):
                 cleaner.limiter.record(Kind.OK, learned=meta.limits)

@@ -192,6 +192,19 @@ local function beyond_guard(source, total, max_files, usual_factor)
   return reasons
 end
 
+-- Add to the reasons why so many files are more than a share of the library, as last counted. Without a count nobody can
+-- know, and so it is held.
+local function beyond_share(reasons, total, max_share)
+  if max_share <= 0 or max_share >= 1 then return reasons end
+  local files = tonumber(redis.call('HGET', KEY.library, 'files') or -1)
+  if files < 0 then
+    reasons[#reasons + 1] = 'max_share is set, and the library has not been counted yet'
+  elseif total > max_share * files then
+    reasons[#reasons + 1] = string.format('%d files are more than %g (max_share) of the library with %d', total, max_share, files)
+  end
+  return reasons
+end
+
 -- Seal a request: it goes into line, waits for its hold to end, or, for `approval` (a reason in words; '' for none),
 -- waits until somebody approves it. `about` has its source, reason and origin, where there are any.
 local function seal(request, about, total, hold, approval, now)

@@ -6,7 +6,7 @@
 --       6 its place: 'whole' (the first and the last; its ids are known to be distinct), 'first', or 'later'
 --       7 how long an unsealed request lives, ms   8 canvas, JSON or ''   9 the first result, or ''
 --       10 who asks: user or program @ host, or ''
---       11 guard of the source: '', or "max_files usual_factor" with 0 for none   12… file ids
+--       11 guard of the source: '', or "max_files usual_factor max_share" with 0 for none   12… file ids
 -- Returns {state after the call, '1' if this call sealed it, number of ids, why it is held for approval or ''}; state is
 --         '' when what a later chunk was to be added to is gone: expired, cancelled, or lost
 local request, source, hold, last, place = ARGV[1], ARGV[2], tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6]
@@ -57,8 +57,9 @@ end
 
 local approval = ''
 if ARGV[11] ~= '' then
-  local max_files, usual_factor = split_field(ARGV[11])
-  approval = table.concat(beyond_guard(source, total, tonumber(max_files), tonumber(usual_factor)), '; ')
+  local max_files, usual_factor, max_share = string.match(ARGV[11], '^(%S+) (%S+) (%S+)$')
+  local reasons = beyond_guard(source, total, tonumber(max_files), tonumber(usual_factor))
+  approval = table.concat(beyond_share(reasons, total, tonumber(max_share)), '; ')
   if approval == '' then remember_size(source, total) end
 end
 local function given(text) return text ~= '' and text or nil end

@@ -1,0 +1,233 @@
+"""Runs of cleanup rules in trouble: workers die, pages fail, files come and go. Nothing is lost or doubled by it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from simulator import Simulator
+from tests.unit.support_cleanup import DRAFTS, KEY, RELEASED, Bench, meant_by, request_of
+from worker.answers import ListAnswer, Page, Unanswered
+from worker.cleanup.running import run_slice
+
+pytestmark = pytest.mark.real_server
+
+
+@pytest.fixture
+def sim() -> Iterator[Simulator]:
+    with Simulator(private_key=KEY) as simulator:
+        yield simulator
+        assert simulator.violations() == []
+
+
+@pytest.fixture
+def bench(real_redis: Redis, sim: Simulator, tmp_path: Path) -> Bench:
+    return Bench(real_redis, sim, tmp_path)
+
+
+def test_a_run_whose_worker_dies_goes_on_where_it_stood(bench: Bench) -> None:
+    """Killed before or after any page, a run is taken up by another worker; each file counts once."""
+    bench.sim.add_files(2000)
+    bench.write(DRAFTS)
+    expected = meant_by({"path": "/drafts/", "older_than_days": 30}, {}, bench.records(), bench.queue.now_ms())
+    run_id = bench.start("drafts")
+    deaths = 0
+    while "outcome" not in bench.runs.read(run_id):
+        worker = bench.new_cleaner()
+        worker.page = 20
+        worker.api = _Dying(bench, after=1 + deaths % 3)
+        bench.forget_lease(run_id)
+        try:
+            run_slice(worker, run_id)
+        except _Died:
+            deaths += 1
+    assert deaths > 5
+    assert int(bench.runs.read(run_id)["files"]) == len(expected)
+    bench.delete_all()
+    assert set(bench.sim.deleted()) == expected
+
+
+class _Died(BaseException):
+    """Stands for SIGKILL: nothing catches it."""
+
+
+class _Dying:
+    """An API under which a worker dies at its n-th call."""
+
+    def __init__(self, bench: Bench, after: int) -> None:
+        self._api, self._left = bench.api, after
+
+    def list_files(self, search: Mapping[str, str], skip: int, limit: int = 1000) -> ListAnswer:
+        answer = self._api.list_files(search, skip, limit)
+        self._left -= 1
+        if self._left < 0:
+            raise _Died
+        return answer
+
+
+def test_a_run_is_held_by_one_worker_at_a_time(bench: Bench) -> None:
+    """A doubled message changes nothing while the first is at work."""
+    bench.sim.add_files(500)
+    bench.write(DRAFTS)
+    run_id = bench.start("drafts")
+    assert bench.runs.take(run_id) is not None
+    assert run_slice(bench.new_cleaner(), run_id) is None
+    assert bench.sim.calls("list") == []
+
+
+def test_a_worker_that_lost_its_lease_adds_nothing(bench: Bench) -> None:
+    """Whoever was frozen and taken over is told, and what it read is dropped."""
+    bench.sim.add_files(500)
+    bench.write(DRAFTS)
+    run_id = bench.start("drafts")
+    first = bench.runs.take(run_id)
+    bench.forget_lease(run_id)
+    second = bench.runs.take(run_id)
+    assert first is not None
+    assert second is not None
+    assert bench.runs.add_page(first, "r", None, {}, []) == ("lost", 0)
+    assert bench.runs.end(first, "failed").outcome == "lost"
+    assert bench.runs.add_page(second, "r", None, {}, []) == ("on", 0)
+
+
+@pytest.mark.parametrize("fault", ["error_before", "cut_before", "cut_middle", "garbage", "empty", "throttled"])
+def test_a_page_that_fails_is_asked_for_again(bench: Bench, fault: str) -> None:
+    """No failure of a page loses or doubles a file."""
+    bench.sim.add_files(1000)
+    bench.write(DRAFTS)
+    bench.cleaner.page = 50
+    expected = meant_by({"path": "/drafts/", "older_than_days": 30}, {}, bench.records(), bench.queue.now_ms())
+    run_id = bench.start("drafts")
+    run_slice(bench.cleaner, run_id, seconds=0)
+    bench.sim.fault(fault, times=2, endpoint="list", **({"reset_ms": 5} if fault == "throttled" else {}))
+    assert int(_finish_unpaused(bench, run_id)["files"]) == len(expected)
+
+
+def _finish_unpaused(bench: Bench, run_id: str) -> dict[str, str]:
+    """Finish a run; what the limiter waits for is over at once."""
+    for _ in range(300):
+        bench.redis.delete(bench.queue.keys.limits("list"))
+        bench.forget_lease(run_id)
+        run_slice(bench.cleaner, run_id)
+        if "outcome" in bench.runs.read(run_id):
+            return bench.runs.read(run_id)
+    raise AssertionError(bench.runs.read(run_id))
+
+
+def test_an_outage_fails_no_run(bench: Bench) -> None:
+    """While the API is away a run waits, with a growing backoff, and goes on by itself."""
+    bench.sim.add_files(300)
+    bench.write(DRAFTS)
+    run_id = bench.start("drafts")
+    bench.sim.outage("cut")
+    for _ in range(5):
+        run_slice(bench.cleaner, run_id)
+    assert "does not answer" in bench.runs.read(run_id)["waits_for"]
+    assert bench.runs.read(run_id)["failures"] == "5"
+    bench.sim.outage(None)
+    assert bench.finish(run_id)["outcome"] == "released"
+
+
+def test_a_refused_search_ends_the_run(bench: Bench) -> None:
+    """What the API says of a wrong query is the run's outcome, and nothing is deleted."""
+    bench.sim.add_files(300)
+    bench.write(f"[rules.odd]\nquery = 'no such = \"field\"'\n{RELEASED}")
+    run = bench.run("odd")
+    assert run["outcome"] == "failed"
+    assert "refuses the search" in run["why"]
+    bench.delete_all()
+    assert bench.sim.deleted() == []
+
+
+def test_files_that_come_and_go_between_pages(bench: Bench) -> None:
+    """Files that vanish shift the listing; of those that stay, every one that is meant is found, and no other."""
+    ids = bench.sim.add_files(4000)
+    bench.write(DRAFTS)
+    bench.cleaner.page = 40
+    now = bench.queue.now_ms()
+    run_id = bench.start("drafts")
+    vanished: set[str] = set()
+    dice = random.Random(1)
+    for turn in range(400):
+        if "outcome" in bench.runs.read(run_id):
+            break
+        bench.forget_lease(run_id)
+        run_slice(bench.cleaner, run_id, seconds=0)
+        gone = dice.sample(ids, 120) if turn % 4 == 0 else []
+        vanished.update(gone)
+        bench.sim.take_away(gone)
+        bench.sim.add_file(folder="/drafts/", created_at="1h")
+        bench.sim.add_file(folder="/drafts/", created_at="399d")
+    stayed = meant_by({"path": "/drafts/", "older_than_days": 30}, {}, bench.records(), now) & set(ids)
+    assert len(vanished) > 500
+    request = bench.runs.read(run_id)["request"]
+    collected = set(bench.redis.lrange(bench.queue.keys.request(request, "waiting"), 0, -1))
+    assert stayed <= collected
+    bench.delete_all()
+    young = [record for record in bench.records() if record.created > now - 30 * 86_400_000]
+    assert len(young) > 100
+    assert bench.report(request)["deleted"] + bench.report(request)["not_found"] == len(collected)
+
+
+def test_a_run_that_kills_its_workers_is_given_up(bench: Bench) -> None:
+    """Ten workers in a row that die at the same page end the run, and nothing is deleted."""
+    bench.sim.add_files(200)
+    bench.write(DRAFTS)
+    run_id = bench.start("drafts")
+    bench.cleaner.api = _Dying(bench, after=0)
+    for _ in range(10):
+        bench.forget_lease(run_id)
+        with pytest.raises(_Died):
+            run_slice(bench.cleaner, run_id)
+        bench.cleaner.api = _Dying(bench, after=0)
+    assert bench.finish(run_id)["outcome"] == "failed"
+
+
+def test_ids_that_expired_are_collected_anew(bench: Bench) -> None:
+    """A run that stood still until its unsealed request was gone starts from the first page."""
+    bench.sim.add_files(1000)
+    bench.write(DRAFTS)
+    bench.cleaner.page = 50
+    expected = meant_by({"path": "/drafts/", "older_than_days": 30}, {}, bench.records(), bench.queue.now_ms())
+    run_id = bench.start("drafts")
+    run_slice(bench.cleaner, run_id, seconds=0)
+    for part in ("about", "waiting", "seen"):
+        bench.redis.delete(bench.queue.keys.request(request_of(run_id), part))
+    assert int(bench.finish(run_id)["files"]) == len(expected)
+
+
+def test_an_api_that_never_ends_a_listing_ends_the_run(bench: Bench) -> None:
+    """An API that answers every page alike fails the run instead of keeping it for ever."""
+    bench.sim.add_files(300)
+    bench.write(DRAFTS)
+    page = bench.api.list_files({"searchQuery": 'type = "file"'}, 0, 20)
+    assert isinstance(page, Page)
+
+    class Stuck:
+        def list_files(self, search: Mapping[str, str], skip: int, limit: int = 1000) -> ListAnswer:
+            return page
+
+    bench.cleaner.api, bench.cleaner.page = Stuck(), 20
+    run = bench.run("drafts")
+    assert (run["outcome"], "same page" in run["why"]) == ("failed", True)
+
+
+def test_a_key_that_may_not_list_stops_no_deletion(bench: Bench) -> None:
+    """A refused list is the run's trouble alone: deletions go on."""
+    bench.sim.add_files(100)
+    bench.write(DRAFTS)
+    run_id = bench.start("drafts")
+    bench.cleaner.api = _Refusing()
+    run_slice(bench.cleaner, run_id)
+    bench.queue.enqueue("r1", bench.sim.remaining()[:10], source="catalog")
+    bench.delete_all()
+    assert len(bench.sim.deleted()) == 10
+
+
+class _Refusing:
+    def list_files(self, search: Mapping[str, str], skip: int, limit: int = 1000) -> ListAnswer:
+        return Unanswered("HTTP 503", sent=True)

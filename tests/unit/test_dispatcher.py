@@ -1,0 +1,104 @@
+"""The dispatcher's decisions: when a batch is worth a start, how many, and who is alive."""
+
+from __future__ import annotations
+
+import pytest
+from redis import Redis
+
+from tests.unit.support_queue import queue_on, raw
+from worker.dispatcher import SIGHT_MS, Window, batches_to_start, beat_heart
+from worker.limiter import Limits
+from worker.queue import Work
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def limits(*, pause_ms: int = 0, places: int = 64) -> Limits:
+    return Limits(pause_ms, "", 0, places, 15.0, [])
+
+
+@pytest.mark.parametrize(
+    ("work", "worth"),
+    [
+        (Work(0, 0, None), 0),
+        (Work(100, 0, None), 1),
+        (Work(350, 0, None), 3),
+        (Work(0, 2, None), 2),
+        (Work(250, 2, None), 4),
+    ],
+)
+def test_full_batches_and_due_groups_go_at_once(work: Work, worth: int) -> None:
+    """What fills a call waits for nobody."""
+    assert Window(0.2, Clock()).worth(work, 100) == worth
+
+
+def test_a_batch_that_is_not_full_waits_for_company() -> None:
+    """It goes when its time is over, and the next one waits anew."""
+    clock = Clock()
+    window = Window(0.2, clock)
+    some = Work(3, 0, None)
+    assert window.worth(some, 100) == 0
+    clock.now += 0.19
+    assert window.worth(some, 100) == 0
+    clock.now += 0.02
+    assert window.worth(some, 100) == 1
+    assert window.worth(some, 100) == 0
+
+
+def test_waiting_starts_anew_when_there_was_nothing_in_between() -> None:
+    """An old wait is no reason to send a single new id at once."""
+    clock = Clock()
+    window = Window(0.2, clock)
+    window.worth(Work(3, 0, None), 100)
+    clock.now += 0.1
+    window.worth(Work(0, 0, None), 100)
+    clock.now += 0.15
+    assert window.worth(Work(1, 0, None), 100) == 0
+
+
+def test_without_a_window_nothing_waits() -> None:
+    """`KITSWEEP_BATCH_WINDOW_SECONDS=0` sends single ids at once."""
+    assert Window(0, Clock()).worth(Work(1, 0, None), 100) == 1
+
+
+@pytest.mark.parametrize(
+    ("worth", "free", "places", "under_way", "started"),
+    [
+        (5, 3, 64, 0, 3),
+        (5, 8, 2, 0, 2),
+        (1, 8, 64, 0, 1),
+        (5, 5, 5, 4, 1),
+        (2, 5, 5, 4, 0),
+        (0, 5, 5, 0, 0),
+        (3, 3, 0, 0, 0),
+    ],
+)
+def test_no_more_batches_start_than_work_places_and_slots(
+    worth: int, free: int, places: int, under_way: int, started: int
+) -> None:
+    """The least of work, free places and slots in sight, less what is on its way already; never below nothing."""
+    assert batches_to_start(worth, free, limits(places=places), under_way) == started
+
+
+def test_a_pause_starts_nothing_but_its_very_end_does() -> None:
+    """A place of the pool is not held while a pause lasts."""
+    assert batches_to_start(5, 5, limits(pause_ms=SIGHT_MS + 1), 0) == 0
+    assert batches_to_start(5, 5, limits(pause_ms=SIGHT_MS, places=1), 0) == 1
+
+
+def test_a_heart_beats_and_the_dead_are_forgotten(redis_client: Redis) -> None:
+    """Each worker notes that it lives; names of long ago go away."""
+    queue = queue_on(redis_client)
+    raw(queue).zadd(queue.keys("workers"), {"old": queue.now_ms() - 2 * 3_600_000})
+    beat_heart(queue, "new")
+    beat_heart(queue, "new")
+    assert raw(queue).zrange(queue.keys("workers"), 0, -1) == ["new"]
+    assert abs(raw(queue).zscore(queue.keys("workers"), "new") - queue.now_ms()) < 5000

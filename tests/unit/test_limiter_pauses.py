@@ -1,0 +1,230 @@
+"""The limiter's pauses: throttled, an outage, a refused key, an operator; and the margin that adapts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from tests.unit.support_limiter import KEYS, let_pass, limiter_on
+from worker.limiter import Endpoint, Kind, Limiter
+
+PATIENCE = 3
+"""Failed calls in a row that make an outage."""
+
+
+def begin_outage(limiter: Limiter) -> None:
+    for _ in range(PATIENCE):
+        limiter.record(Kind.TROUBLE, reason="503")
+
+
+def fail_probe(client: Any, limiter: Limiter, call: str) -> int:
+    """Wait for the next probe, let it fail, and return the pause after it."""
+    let_pass(client, 70_000)
+    slot = limiter.acquire(call, 0)
+    assert slot.granted
+    assert slot.probe
+    return limiter.record(Kind.TROUBLE, reason="503", probe=slot.probe).pause_ms
+
+
+def test_a_throttle_lasts_as_long_as_the_api_says(redis_client: Redis) -> None:
+    """A 429 with a reset of 15 minutes holds all calls for 15 minutes, and not longer."""
+    limiter = limiter_on(redis_client)
+    pause_ms = limiter.record(Kind.THROTTLED, reason="429", reset_ms=900_000).pause_ms
+    assert 899_000 < pause_ms <= 900_000
+    assert not limiter_on(redis_client).acquire("one", 50).granted
+    assert limiter.look().paused_by == "throttled"
+    let_pass(redis_client, 900_000)
+    assert limiter.acquire("one", 50).granted
+
+
+def test_a_shorter_throttle_does_not_end_a_longer_one(redis_client: Redis) -> None:
+    """Of several throttles the one that lasts longest holds."""
+    limiter = limiter_on(redis_client)
+    limiter.record(Kind.THROTTLED, reset_ms=60_000)
+    assert limiter.record(Kind.THROTTLED, reset_ms=1_000).pause_ms > 59_000
+
+
+def test_a_success_of_a_call_in_the_air_does_not_end_a_throttle(redis_client: Redis) -> None:
+    """What was sent before the 429 says nothing of the limit."""
+    limiter = limiter_on(redis_client)
+    limiter.record(Kind.THROTTLED, reset_ms=60_000)
+    limiter.record(Kind.OK)
+    assert not limiter.acquire("one", 50).granted
+
+
+def test_throttles_without_a_reset_last_longer_each_time(redis_client: Redis) -> None:
+    """Without a reset, the pause grows from about a second to a minute, and starts anew after a success."""
+    limiter = limiter_on(redis_client)
+    pauses = []
+    for _ in range(10):
+        pauses.append(limiter.record(Kind.THROTTLED).pause_ms)
+        let_pass(redis_client, pauses[-1] + 1)
+    assert 900 < pauses[0] <= 1_000
+    assert pauses == sorted(pauses)
+    assert 59_000 < pauses[-1] <= 60_000
+    limiter.record(Kind.OK)
+    assert limiter.record(Kind.THROTTLED).pause_ms <= 1_000
+
+
+def test_the_margin_widens_after_a_throttle_and_narrows_with_successes(redis_client: Redis) -> None:
+    """A 429 widens the margin at once, successes narrow it slowly, and it stays within its bounds."""
+    limiter = limiter_on(redis_client)
+    first = limiter.look().margin_ms
+    limiter.record(Kind.THROTTLED, reset_ms=0)
+    wide = limiter.look().margin_ms
+    assert wide > first * 1.4
+    limiter.record(Kind.OK)
+    assert wide * 0.99 < limiter.look().margin_ms < wide
+    for _ in range(20):
+        limiter.record(Kind.THROTTLED, reset_ms=0)
+    assert limiter.look().margin_ms == 250
+    client: Any = redis_client
+    client.hset(KEYS.limits("delete"), "margin", "8.001")
+    for _ in range(3):
+        limiter.record(Kind.OK)
+    assert limiter.look().margin_ms == 8
+
+
+def test_some_failures_make_an_outage(redis_client: Redis) -> None:
+    """One or two failed calls pause nobody; the third in a row pauses all."""
+    limiter = limiter_on(redis_client)
+    pauses = [limiter.record(Kind.TROUBLE, reason="503").pause_ms for _ in range(PATIENCE)]
+    assert pauses[:2] == [0, 0]
+    assert 1_900 < pauses[2] <= 2_400
+    assert limiter.look().paused_by == "trouble"
+    assert not limiter.acquire("one", 50).granted
+
+
+def test_a_success_between_failures_makes_no_outage(redis_client: Redis) -> None:
+    """Failures count only in a row."""
+    limiter = limiter_on(redis_client)
+    for _ in range(4):
+        limiter.record(Kind.TROUBLE)
+        limiter.record(Kind.TROUBLE)
+        limiter.record(Kind.OK)
+    assert limiter.acquire("one", 50).granted
+
+
+def test_in_an_outage_one_call_at_a_time_goes_out_as_a_probe(redis_client: Redis) -> None:
+    """When the pause is over one call tries; the others wait as long again, whatever becomes of it."""
+    limiter = limiter_on(redis_client)
+    begin_outage(limiter)
+    let_pass(redis_client, 3_000)
+    probe = limiter.acquire("probe", 50)
+    assert (probe.granted, probe.probe) == (True, True)
+    other = limiter.acquire("other", 50)
+    assert not other.granted
+    assert other.wait_ms > 1_000
+    assert limiter.look(60).places == 0
+
+
+def test_only_failed_probes_deepen_an_outage(redis_client: Redis) -> None:
+    """What was in the air when the outage began says nothing new."""
+    client: Any = redis_client
+    limiter = limiter_on(redis_client)
+    begin_outage(limiter)
+    for _ in range(20):
+        limiter.record(Kind.TROUBLE, reason="503")
+    assert client.hget(KEYS("account"), "trouble_level") == "1"
+    pauses = [fail_probe(client, limiter, f"probe{number}") for number in range(5)]
+    assert client.hget(KEYS("account"), "trouble_level") == "6"
+    assert pauses[0] > 3_500
+    assert all(9_000 < pause <= 12_000 for pause in pauses[2:])
+
+
+def test_a_success_ends_an_outage(redis_client: Redis) -> None:
+    """One good answer and everybody calls again, with a full measure of patience."""
+    client: Any = redis_client
+    limiter = limiter_on(redis_client)
+    begin_outage(limiter)
+    fail_probe(client, limiter, "probe")
+    limiter.record(Kind.OK)
+    slot = limiter.acquire("one", 50)
+    assert (slot.granted, slot.probe) == (True, False)
+    assert limiter.record(Kind.TROUBLE).pause_ms == 0
+    assert "trouble_level" not in client.hgetall(KEYS("account"))
+
+
+def test_a_refused_key_pauses_at_once(redis_client: Redis) -> None:
+    """A 401 needs no second one; the pause grows from five seconds to a minute."""
+    client: Any = redis_client
+    limiter = limiter_on(redis_client)
+    first = limiter.record(Kind.KEY_REFUSED, reason="bad key").pause_ms
+    assert 4_900 < first <= 6_000
+    assert limiter.look().paused_by == "key_refused"
+    for number in range(6):
+        let_pass(client, 80_000)
+        slot = limiter.acquire(f"p{number}", 0)
+        pause = limiter.record(Kind.KEY_REFUSED, reason="bad key", probe=slot.probe).pause_ms
+    assert 59_000 < pause <= 72_000
+
+
+def test_a_late_failure_does_not_change_why_calls_wait(redis_client: Redis) -> None:
+    """The reason shown is that of the pause, not that of a call that was in the air when it began."""
+    client: Any = redis_client
+    limiter = limiter_on(redis_client)
+    limiter.record(Kind.KEY_REFUSED, reason="bad key")
+    limiter.record(Kind.TROUBLE, reason="503")
+    assert client.hmget(KEYS("account"), "trouble_kind", "trouble") == ["key_refused", "bad key"]
+
+
+@pytest.mark.parametrize(("kind", "granted"), [(Kind.KEY_REFUSED, True), (Kind.TROUBLE, False)])
+def test_a_new_worker_tries_a_refused_key_at_once(redis_client: Redis, kind: Kind, granted: bool) -> None:
+    """The key may have been replaced; an outage is no reason to hurry."""
+    limiter = limiter_on(redis_client)
+    for _ in range(PATIENCE):
+        limiter.record(kind)
+    limiter.probe_soon()
+    slot = limiter.acquire("one", 0)
+    assert slot.granted == granted
+    assert slot.probe == granted
+
+
+def test_an_operator_pause_holds_until_resumed(redis_client: Redis) -> None:
+    """A pause survives restarts, the passing of time and successes of calls in the air."""
+    limiter = limiter_on(redis_client)
+    limiter.pause("maintenance")
+    limiter.record(Kind.OK)
+    let_pass(redis_client, 10**9)
+    again = limiter_on(redis_client)
+    assert not again.acquire("one", 50).granted
+    assert again.look().paused_by == "operator"
+    again.resume()
+    assert again.acquire("one", 50).granted
+
+
+def test_resuming_tries_at_once_in_an_outage_but_keeps_a_throttle(redis_client: Redis) -> None:
+    """An operator may hurry a probe, but not what the API itself announced."""
+    limiter = limiter_on(redis_client)
+    begin_outage(limiter)
+    limiter.resume()
+    assert limiter.acquire("one", 0).probe
+    limiter.record(Kind.OK)
+    limiter.record(Kind.THROTTLED, reset_ms=60_000)
+    limiter.resume()
+    assert not limiter.acquire("two", 0).granted
+
+
+def test_pauses_of_the_deletions_hold_no_listing(redis_client: Redis) -> None:
+    """Throttles and outages of one endpoint are its own; an operator pauses all."""
+    delete, listing = limiter_on(redis_client), limiter_on(redis_client, endpoint=Endpoint.LIST)
+    delete.record(Kind.THROTTLED, reset_ms=60_000)
+    begin_outage(delete)
+    assert listing.acquire("one", 0).granted
+    delete.pause()
+    assert not listing.acquire("two", 0).granted
+
+
+def test_success_is_told_by_its_age(redis_client: Redis) -> None:
+    """Whether others have succeeded lately is what tells a bad id from an outage."""
+    limiter = limiter_on(redis_client)
+    assert limiter.success().success_ago_ms is None
+    assert not limiter.success().succeeded_within(10**9)
+    limiter.record(Kind.OK)
+    let_pass(redis_client, 5_000)
+    learned = limiter.success()
+    assert learned.succeeded_within(6_000)
+    assert not learned.succeeded_within(4_000)
+    assert not learned.succeeded_within(None)

@@ -1,0 +1,129 @@
+"""Cancelling a request, wherever its ids are."""
+
+from __future__ import annotations
+
+import pytest
+from redis import Redis
+
+from tests.unit.support_queue import (
+    check_invariants,
+    end_all,
+    files_of,
+    ids,
+    must_claim,
+    queue_on,
+    raw,
+    release_holds,
+    run_out,
+)
+from worker.queue import Queue
+from worker.reports import Reports
+from worker.states import Doubt, Outcome, State
+from worker.verdicts import Verdict
+
+
+def cancelled(queue: Queue, request_id: str) -> dict[str, str]:
+    """Return the remark of every cancelled file of a request."""
+    found = Reports(queue.redis, queue.keys).outcomes(request_id)
+    return {end.file_id: end.error for end in found if end.outcome is Outcome.CANCELLED}
+
+
+def test_an_unknown_request_cannot_be_cancelled(redis_client: Redis) -> None:
+    """An id that nobody has enqueued is told apart."""
+    assert queue_on(redis_client).cancel("nobody") is None
+
+
+def test_an_unsealed_request_vanishes(redis_client: Redis) -> None:
+    """Of what was never accepted nothing is left."""
+    queue = queue_on(redis_client)
+    queue.add_chunk("r", ["a"], source="s", is_last=False)
+    assert queue.cancel("r") == (State.REVOKED, 0)
+    assert raw(queue).keys("*request:*") == []
+
+
+@pytest.mark.parametrize("hold_seconds", [0, 3600])
+def test_what_waits_is_cancelled_at_once(redis_client: Redis, hold_seconds: float) -> None:
+    """A request that waits or is held is final at once, and is never claimed."""
+    queue = queue_on(redis_client)
+    queue.enqueue("r", ids("a", 250), source="s", hold_seconds=hold_seconds)
+    assert queue.cancel("r") == (State.REVOKED, 250)
+    assert cancelled(queue, "r") == dict.fromkeys(ids("a", 250), "")
+    check_invariants(queue, {"r": set(ids("a", 250))})
+    release_holds(queue)
+    assert queue.claim("t") is None
+
+
+@pytest.mark.parametrize("doubt", [Doubt.NONE, Doubt.UNANSWERED])
+@pytest.mark.parametrize("way", ["retry", "parked"])
+def test_what_came_back_is_cancelled_with_a_remark_if_in_doubt(redis_client: Redis, way: str, doubt: Doubt) -> None:
+    """Retries and parked items are cancelled; where a lost call may have deleted the file, that is said."""
+    queue = queue_on(redis_client)
+    queue.enqueue("r", ["a", "b"], source="s")
+    queue.enqueue("other", ["c"], source="s")
+    claim = must_claim(queue, "t")
+    verdict = Verdict()
+    if way == "retry":
+        verdict.retry(claim.items, 60_000, doubt)
+    else:
+        verdict.park("g", claim.items, delay_ms=60_000, doubt=doubt)
+    queue.settle("t", verdict)
+    assert queue.cancel("r") == (State.REVOKED, 2)
+    remarks = cancelled(queue, "r")
+    assert set(remarks) == {"a", "b"}
+    assert all(("may be deleted" in remark) == (doubt is Doubt.UNANSWERED) for remark in remarks.values())
+    check_invariants(queue, {"r": {"a", "b"}, "other": {"c"}})
+
+
+def test_what_is_in_flight_runs_to_its_end(redis_client: Redis) -> None:
+    """The call in the air counts; the request is final when it is settled."""
+    queue = queue_on(redis_client, batch_size=2)
+    queue.enqueue("r", ids("a", 5), source="s")
+    claim = must_claim(queue, "t")
+    assert queue.cancel("r") == (State.PROGRESS, 3)
+    check_invariants(queue, {"r": set(ids("a", 5))})
+    assert end_all(queue, claim) == ["r"]
+    assert check_invariants(queue, {"r": set(ids("a", 5))}).requests["r"].state is State.REVOKED
+
+
+def test_a_request_of_which_all_was_in_flight_may_still_succeed(redis_client: Redis) -> None:
+    """When nothing was left to cancel and all files were deleted, that is what the report says."""
+    queue = queue_on(redis_client)
+    queue.enqueue("r", ["a"], source="s")
+    claim = must_claim(queue, "t")
+    assert queue.cancel("r") == (State.PROGRESS, 0)
+    end_all(queue, claim)
+    assert check_invariants(queue, {"r": {"a"}}).requests["r"].state is State.SUCCESS
+
+
+def test_what_a_dead_worker_held_of_a_cancelled_request_is_not_sent_again(redis_client: Redis) -> None:
+    """The lease that ran out ends the items as cancelled, in doubt, at the next claim; others go on."""
+    queue = queue_on(redis_client)
+    queue.enqueue("r", ["a"], source="s")
+    queue.enqueue("other", ["b"], source="s")
+    must_claim(queue, "t")
+    queue.cancel("r")
+    run_out(queue, "t")
+    assert files_of(must_claim(queue, "t2").items) == ["b"]
+    assert "may be deleted" in cancelled(queue, "r")["a"]
+    check_invariants(queue, {"r": {"a"}, "other": {"b"}})
+
+
+def test_a_finished_request_stays_as_it_is(redis_client: Redis) -> None:
+    """Cancelling too late changes nothing."""
+    queue = queue_on(redis_client)
+    queue.enqueue("r", ["a"], source="s")
+    end_all(queue, must_claim(queue, "t"))
+    assert queue.cancel("r") == (State.SUCCESS, 0)
+    check_invariants(queue, {"r": {"a"}})
+
+
+def test_cancelling_twice_keeps_the_first_time(redis_client: Redis) -> None:
+    """The second call finds nothing more, and does not move the moment at which the first one came."""
+    queue = queue_on(redis_client, batch_size=1)
+    queue.enqueue("r", ["a", "b"], source="s")
+    must_claim(queue, "t")
+    queue.cancel("r")
+    about = queue.keys.request("r")
+    raw(queue).hset(about, mapping={"revoked": 5, "withdrawn_at": 5})
+    assert queue.cancel("r") == (State.PROGRESS, 0)
+    assert raw(queue).hmget(about, "revoked", "withdrawn_at") == ["5", "5"]

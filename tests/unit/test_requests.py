@@ -1,0 +1,103 @@
+"""What producers ask for is checked before anything is sent, and errors name argument, position and rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from worker.errors import InvalidRequest
+from worker.requests import checked_file_ids, checked_request, checked_stream
+
+MOST = 5
+
+
+@pytest.mark.parametrize("file_ids", [["a"], ("a", "b"), ["x" * 256], ["ключ", "a/b", "A_-9"], ["a", "a"]])
+def test_good_ids_pass_unchanged(file_ids: Any) -> None:
+    """Any text without blanks and controls, up to 256 characters, is a file id."""
+    assert checked_file_ids(file_ids, MOST) == list(file_ids)
+
+
+@pytest.mark.parametrize(
+    "value", ["", " ", "a b", "a\tb", "a\n", "\x00", "a\x7f", "\u200b", "\ud800", "x" * 257, 5, None, ["a"], b"a", True]
+)
+def test_a_bad_id_is_named_by_its_position(value: object) -> None:
+    """The error names the argument, the position and the rule, and nothing else of the list."""
+    with pytest.raises(InvalidRequest) as caught:
+        checked_file_ids(["good", value], MOST)
+    assert (caught.value.argument, caught.value.position) == ("file_ids", 1)
+    assert "256 characters" in caught.value.rule
+    assert str(caught.value).startswith("file_ids[1]: ")
+
+
+@pytest.mark.parametrize("file_ids", ["abc", b"abc", None, 5, {"a": 1}, {"a"}, [], (), ["a"] * (MOST + 1)])
+def test_what_is_no_list_of_ids_is_refused_whole(file_ids: object) -> None:
+    """Not a list, empty, or too long for one message: the argument is named, and no position."""
+    with pytest.raises(InvalidRequest) as caught:
+        checked_file_ids(file_ids, MOST)
+    assert (caught.value.argument, caught.value.position) == ("file_ids", None)
+
+
+def test_a_list_that_is_too_long_names_the_setting() -> None:
+    """Whoever meets the bound is told how to lift it."""
+    with pytest.raises(InvalidRequest, match="KITSWEEP_MAX_REQUEST_IDS"):
+        checked_file_ids(["a"] * (MOST + 1), MOST)
+
+
+def test_a_stream_is_checked_as_it_goes() -> None:
+    """What precedes a bad id has passed by then."""
+    stream = checked_stream(iter(["a", "b", ""]))
+    assert [next(stream), next(stream)] == ["a", "b"]
+    with pytest.raises(InvalidRequest):
+        next(stream)
+
+
+def test_a_good_request_passes() -> None:
+    """All parts are returned as they were given."""
+    asked = checked_request("id-1", "shop.cleanup_2", "why not", 5)
+    assert asked == {"request_id": "id-1", "source": "shop.cleanup_2", "reason": "why not", "hold_seconds": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("argument", "changed"),
+    [
+        *(("source", {"source": value}) for value in ("", "a b", "x" * 65, "ключ", "a:b", "a\n", None, 5, ["s"])),
+        *(("reason", {"reason": value}) for value in ("a\nb", "\x1b[31m", 5, "x" * 501, [])),
+        *(
+            ("hold_seconds", {"hold_seconds": value})
+            for value in (-1, -0.001, float("nan"), float("inf"), "5", None, True, 1e12, [])
+        ),
+        *(("task id", {"request_id": value}) for value in ("", "a b", "a}b{", "x" * 129, None, 5)),
+    ],
+)
+def test_a_bad_part_is_named(argument: str, changed: dict[str, object]) -> None:
+    """Each argument has its rule, and the error says which was broken."""
+    given_parts: dict[str, object] = {"request_id": "id", "source": "s", "reason": None, "hold_seconds": 0}
+    with pytest.raises(InvalidRequest) as caught:
+        checked_request(**{**given_parts, **changed})
+    assert caught.value.argument == argument
+    assert "Nothing was enqueued" in str(caught.value)
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(json_like, json_like, json_like, json_like, json_like)
+def test_arbitrary_json_ends_in_ids_or_in_our_own_error(
+    file_ids: Any, request_id: Any, source: Any, reason: Any, hold: Any
+) -> None:
+    """Whatever arrives in a message, no other exception than `InvalidRequest` comes of it, and its text is clean."""
+    for check in (
+        lambda: checked_file_ids(file_ids, MOST),
+        lambda: checked_request(request_id, source, reason, hold),
+    ):
+        try:
+            check()
+        except InvalidRequest as error:
+            assert str(error).isprintable()

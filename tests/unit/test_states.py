@@ -1,0 +1,85 @@
+"""States, outcomes and keys are written once: Python and Lua cannot drift apart."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from worker.keys import BASES, NAMES, Keys
+from worker.scripts import FOLDER, operation_names, source_of
+from worker.states import FINAL_STATES, Doubt, Outcome, Report, State
+
+FILES = sorted(FOLDER.glob("*.lua"))
+QUOTED = re.compile(r"'([^'\n]*)'|\"([^\"\n]*)\"")
+
+
+def code_of(text: str) -> str:
+    """Return Lua text without its comments."""
+    return re.sub(r"--.*", "", text)
+
+
+def literals(text: str) -> set[str]:
+    """Return all quoted texts but the names of events in the audit trail, which are words of their own."""
+    code = re.sub(r"write_audit\('\w+'", "write_audit(", code_of(text))
+    return {first or second for first, second in QUOTED.findall(code)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_lua_spells_no_state_and_no_outcome(path: Path) -> None:
+    """Each name comes from the tables that Python hands in, not from a text of Lua's own."""
+    found = literals(path.read_text("utf-8"))
+    assert not found & {state.value for state in State}
+    if not path.stem.startswith("cleanup"):  # a run of a cleanup rule ends in words of its own
+        assert not found & {outcome.value for outcome in Outcome}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_lua_uses_only_names_that_python_knows(path: Path) -> None:
+    """A misspelt entry of a table would be nil, and no error."""
+    code = code_of(path.read_text("utf-8"))
+    assert set(re.findall(r"\bSTATE\.(\w+)", code)) <= {state.name for state in State}
+    assert set(re.findall(r"\bOUTCOME\.(\w+)", code)) <= {outcome.name for outcome in Outcome}
+    assert set(re.findall(r"\bDOUBT\.(\w+)", code)) <= {doubt.name for doubt in Doubt}
+    assert set(re.findall(r"\bKEY\.(\w+)", code)) <= set(NAMES)
+    assert set(re.findall(r"\bKEY\['([^']+)'\]", code)) <= {*NAMES, *BASES}
+
+
+@pytest.mark.parametrize("name", operation_names())
+def test_each_operation_tells_what_it_takes_and_gives(name: str) -> None:
+    """The header of each file has its purpose, KEYS, ARGV and returns."""
+    text = (FOLDER / f"{name}.lua").read_text("utf-8")
+    header = text[: text.index("\nlocal ")] if "\nlocal " in text else text
+    assert text.startswith("-- ")
+    assert "KEYS" in header
+    assert "Returns" in header or "returns" in header.lower()
+
+
+@pytest.mark.parametrize("name", operation_names())
+def test_operations_read_no_keys_by_pattern(name: str) -> None:
+    """`KEYS` and `SCAN` in a script would look at the whole server."""
+    assert not {"KEYS", "SCAN", "FLUSHDB", "FLUSHALL"} & literals(source_of(name))
+
+
+def test_all_keys_of_an_account_share_one_hash_tag() -> None:
+    """So that one shard of a cluster holds them, and accounts do not meet."""
+    keys = Keys("shop")
+    some = [keys("sources"), keys.request("r"), keys.lease("t"), keys.line("s"), keys.limits("e"), keys.calls("e")]
+    assert all(key.startswith("{kitsweep:shop}:") for key in some)
+    assert len(set(some)) == len(some)
+    with pytest.raises(KeyError):
+        keys("no such key")
+
+
+def test_the_contract_of_names_holds() -> None:
+    """Other services are written against these words."""
+    assert {state.value for state in State} == {"OPEN", "QUEUED", "PROGRESS", "SUCCESS", "FAILURE", "REVOKED"}
+    assert {state for state in State if state.is_final} == FINAL_STATES == {"SUCCESS", "FAILURE", "REVOKED"}
+    names = [outcome.value for outcome in Outcome]
+    assert names == ["deleted", "not_found", "presumed_deleted", "failed", "cancelled"]
+    assert list(Report.__annotations__) == [
+        *("request_id", "source", "reason", "state", "total", "waiting", "in_flight", *names),
+        *("successfully_deleted_file_ids", "missing_file_ids", "presumed_deleted_file_ids", "errors"),
+        *("truncated", "enqueued_at", "finished_at"),
+    ]

@@ -1,0 +1,110 @@
+"""The figures of `stats`: what waits, flies and is held, by source, and why no calls go out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from config.settings import Window
+from tests.unit.support_queue import end_all, ids, must_claim, queue_on, settings_for_tests
+from worker.dispatcher import beat_heart
+from worker.limiter import Kind, Limiter
+from worker.queue import Queue
+from worker.statistics import Stats, read_stats
+from worker.verdicts import Verdict
+
+
+def stats_of(queue: Queue, **overrides: Any) -> Stats:
+    return read_stats(queue, Limiter(queue.redis, settings_for_tests(**overrides)))
+
+
+def test_an_empty_queue_has_empty_figures(redis_client: Redis) -> None:
+    """Every figure is there, and nothing is in it."""
+    stats = stats_of(queue_on(redis_client))
+    assert (stats["waiting"], stats["in_flight"], stats["held"], stats["due_retries"]) == (0, 0, 0, 0)
+    assert (stats["unpublished"], stats["parked"]) == (0, 0)
+    assert (stats["sources"], stats["workers"], stats["pause"], stats["windows"]) == ({}, [], None, [])
+
+
+def test_figures_by_source(redis_client: Redis) -> None:
+    """Waiting (held and retries included), in flight, retries and held ids of each source."""
+    queue = queue_on(redis_client, batch_size=10)
+    queue.enqueue("a", ids("a", 10), source="alpha")
+    claim = must_claim(queue, "t")
+    verdict = Verdict()
+    verdict.retry(claim.items[:3], 60_000)
+    verdict.park("g", claim.items[3:5], delay_ms=60_000)
+    queue.settle("t", verdict)
+    queue.enqueue("b", ids("b", 4), source="beta", hold_seconds=60)
+    stats = stats_of(queue)
+    assert stats["sources"]["alpha"] == {"waiting": 5, "in_flight": 5, "due_retries": 3, "held": 0}
+    assert stats["sources"]["beta"] == {"waiting": 4, "in_flight": 0, "due_retries": 0, "held": 4}
+    assert (stats["waiting"], stats["in_flight"], stats["held"], stats["due_retries"]) == (9, 5, 4, 3)
+
+
+def test_parked_batches_are_those_that_nobody_holds(redis_client: Redis) -> None:
+    """A batch whose call is in the air is not parked."""
+    queue = queue_on(redis_client, batch_size=2)
+    queue.enqueue("a", ids("a", 6), source="s")
+    claim = must_claim(queue, "t1")
+    must_claim(queue, "t2")
+    assert stats_of(queue)["parked"] == 0
+    verdict = Verdict()
+    verdict.park("g", claim.items, delay_ms=60_000)
+    queue.settle("t1", verdict)
+    assert stats_of(queue)["parked"] == 1
+
+
+def test_what_ended_and_waits_for_publication(redis_client: Redis) -> None:
+    """Outcomes are counted for ever; finished requests count as unpublished until they are."""
+    queue = queue_on(redis_client)
+    queue.enqueue("a", ids("a", 3), source="s")
+    end_all(queue, must_claim(queue, "t"))
+    stats = stats_of(queue)
+    assert stats["unpublished"] == 1
+    assert stats["ended"] == {"deleted": 3, "not_found": 0, "presumed_deleted": 0, "failed": 0, "cancelled": 0}
+    assert stats["sources"] == {}
+
+
+def test_windows_tell_their_use(redis_client: Redis) -> None:
+    """Each window shows its limit and the calls in it now."""
+    queue = queue_on(redis_client)
+    limits = (Window(5, 60_000),)
+    Limiter(redis_client, settings_for_tests(rate_limits=limits)).acquire("one", 0)
+    assert stats_of(queue, rate_limits=limits)["windows"] == [{"limit": 5, "interval_ms": 60_000, "calls": 1}]
+
+
+def test_workers_that_live_are_named(redis_client: Redis) -> None:
+    """Who has been silent for long is not among them."""
+    client: Any = redis_client
+    queue = queue_on(redis_client)
+    beat_heart(queue, "w1")
+    client.zadd(queue.keys("workers"), {"w0": queue.now_ms() - 60_000})
+    assert stats_of(queue)["workers"] == ["w1"]
+
+
+@pytest.mark.parametrize(
+    ("by", "reason", "has_end"),
+    [
+        ("operator", "maintenance", False),
+        ("trouble", "503", True),
+        ("key_refused", "bad key", True),
+        ("throttled", "429", True),
+    ],
+)
+def test_a_pause_tells_who_why_and_until_when(redis_client: Redis, by: str, reason: str, has_end: bool) -> None:
+    """Whatever holds calls back is named; only an operator's pause has no end."""
+    queue = queue_on(redis_client)
+    limiter = Limiter(redis_client, settings_for_tests())
+    if by == "operator":
+        limiter.pause(reason)
+    else:
+        for _ in range(3):
+            limiter.record(Kind(by), reason=reason, reset_ms=60_000)
+    pause = stats_of(queue)["pause"]
+    assert pause is not None
+    assert (pause["by"], pause["reason"]) == (by, reason)
+    assert (pause["until"] is not None) == has_end
+    assert (pause["since"] is None) == (by == "throttled")
