@@ -178,10 +178,8 @@ def test_a_reset_of_fifteen_minutes_is_held_across_restarts_and_shown(rig: Rig) 
     [
         {"reset": None},
         {"reset": "0"},
-        {"reset": "-5"},
         {"reset": "9" * 30},
         {"reset": "soon", "limit": "-1", "interval": "0"},
-        {"limit": "0", "interval": "-1000", "reset": "1e3"},
         {"limit": "NaN", "interval": "1000; drop", "reset": ""},
     ],
 )

@@ -98,7 +98,7 @@ some_ids = st.lists(st.sampled_from(EXISTING + NEVER), min_size=1, max_size=14)
 
 
 @pytest.mark.timeout(240)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(
     requests=st.lists(some_ids, min_size=1, max_size=5),
     script=st.lists(st.sampled_from(sorted(ANSWERS)), max_size=12),

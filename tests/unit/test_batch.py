@@ -17,7 +17,6 @@ from config.settings import Window
 from tests.unit.support_api import Works, works_on
 from tests.unit.support_limiter import let_pass
 from tests.unit.support_queue import check_invariants, ids, must_claim, raw, run_out
-from worker import batch
 from worker.answers import Answer, KeyRefused, Listed, Meta, Refused, Throttled, Unanswered
 from worker.batch import Ran, run_batch
 from worker.states import Outcome
@@ -71,7 +70,7 @@ def test_without_a_slot_nothing_is_claimed(redis_client: Redis) -> None:
 
 def test_an_id_that_the_answer_leaves_out_is_sent_again(redis_client: Redis) -> None:
     """200 without one of the ids: retried, and presumed deleted if it is missing then."""
-    works, files = enqueued(redis_client, 2)
+    works, _files = enqueued(redis_client, 2)
 
     def leaves_out(file_ids: list[str]) -> Answer:
         works.api.carry_out(file_ids)
@@ -216,7 +215,7 @@ def test_an_answer_lost_after_the_effect_is_presumed_deleted(redis_client: Redis
 
 def test_a_worker_that_dies_after_the_call_leaves_presumed_deletions(redis_client: Redis) -> None:
     """A lease that ran out counts as a call whose answer was lost."""
-    works, files = enqueued(redis_client, 10)
+    works, _files = enqueued(redis_client, 10)
     claim = must_claim(works.queue, "dead")
     works.api.delete([item.file_id for item in claim.items])
     run_out(works.queue, "dead")
@@ -226,7 +225,7 @@ def test_a_worker_that_dies_after_the_call_leaves_presumed_deletions(redis_clien
 
 def test_a_throttled_call_spends_nothing(redis_client: Redis) -> None:
     """429: all pause for as long as the API says; then the same ids go out."""
-    works, files = enqueued(redis_client, 5, max_attempts=1)
+    works, _files = enqueued(redis_client, 5, max_attempts=1)
     works.api.faults = [throttled]
     run_batch(works.engine)
     assert 29_000 < works.engine.limiter.look().pause_ms <= 30_000
@@ -288,7 +287,7 @@ def test_an_answer_waits_for_redis(redis_client: Redis, monkeypatch: pytest.Monk
         return settle(token, verdict)
 
     monkeypatch.setattr(works.queue, "settle", flaky)
-    monkeypatch.setattr(batch.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     run_batch(works.engine)
     assert works.report("r")["deleted"] == 3
     assert len(works.api.calls) == 1
@@ -340,7 +339,7 @@ def test_any_sequence_of_answers_and_deaths_ends_with_honest_outcomes(
         else:
             run_batch(works.engine)
     works.run()
-    lost = [name for name in faults if name in {"refused"}]
+    lost = [name for name in faults if name == "refused"]
     for (_, file), outcome in check_invariants(works.queue, expected).outcomes().items():
         if outcome is Outcome.DELETED:
             assert file in existed

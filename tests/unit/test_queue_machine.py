@@ -305,8 +305,8 @@ def test_no_sequence_of_operations_breaks_the_queue(redis_client: Redis) -> None
     run_state_machine_as_test(
         OnThisServer,
         settings=settings(
-            max_examples=40 if is_fake else 60,
-            stateful_step_count=25 if is_fake else 40,
+            max_examples=20 if is_fake else 30,
+            stateful_step_count=20 if is_fake else 30,
             deadline=None,
             database=None,
             print_blob=True,

@@ -199,7 +199,7 @@ def test_ids_of_any_alphabet_survive(redis_client: Redis) -> None:
     strange = ['"quoted"', "a/b\\c", "ключ", "🗝", "%s", "{x}", "a:b"]
     queue, claim = started(redis_client, *strange)
     assert set(files_of(claim.items)) == set(strange)
-    end_all(queue, claim, Outcome.FAILED, 'said "no" – ключ')
+    end_all(queue, claim, Outcome.FAILED, 'said "no": ключ')
     assert set(outcomes(queue)) == set(strange)
     check_invariants(queue, {"r": set(strange)})
 

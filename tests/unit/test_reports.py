@@ -19,7 +19,7 @@ COUNTS = ("waiting", "in_flight", "deleted", "not_found", "presumed_deleted", "f
 def read(queue: Queue, request_id: str = "r") -> Report:
     report = Reports(queue.redis, queue.keys).read([request_id])[0]
     assert report is not None
-    counts = report["waiting"] + report["in_flight"] + sum(report[outcome.value] for outcome in Outcome)  # type: ignore[literal-required]
+    counts = report["waiting"] + report["in_flight"] + sum(report[outcome.value] for outcome in Outcome)
     assert counts == report["total"], "the counts add up to the total at any time"
     return report
 

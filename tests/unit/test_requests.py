@@ -60,16 +60,19 @@ def test_a_good_request_passes() -> None:
     assert asked == {"request_id": "id-1", "source": "shop.cleanup_2", "reason": "why not", "hold_seconds": 5.0}
 
 
+BAD_HOLDS: list[object] = [-1, -0.001, float("nan"), float("inf"), "5", None, True, 1e12, []]
+BAD_SOURCES: list[object] = ["", "a b", "x" * 65, "ключ", "a:b", "a\n", None, 5, ["s"]]
+BAD_REASONS: list[object] = ["a\nb", "\x1b[31m", 5, "x" * 501, []]
+BAD_TASK_IDS: list[object] = ["", "a b", "a}b{", "x" * 129, None, 5]
+
+
 @pytest.mark.parametrize(
     ("argument", "changed"),
     [
-        *(("source", {"source": value}) for value in ("", "a b", "x" * 65, "ключ", "a:b", "a\n", None, 5, ["s"])),
-        *(("reason", {"reason": value}) for value in ("a\nb", "\x1b[31m", 5, "x" * 501, [])),
-        *(
-            ("hold_seconds", {"hold_seconds": value})
-            for value in (-1, -0.001, float("nan"), float("inf"), "5", None, True, 1e12, [])
-        ),
-        *(("task id", {"request_id": value}) for value in ("", "a b", "a}b{", "x" * 129, None, 5)),
+        *(("source", {"source": value}) for value in BAD_SOURCES),
+        *(("reason", {"reason": value}) for value in BAD_REASONS),
+        *(("hold_seconds", {"hold_seconds": value}) for value in BAD_HOLDS),
+        *(("task id", {"request_id": value}) for value in BAD_TASK_IDS),
     ],
 )
 def test_a_bad_part_is_named(argument: str, changed: dict[str, object]) -> None:
@@ -93,6 +96,7 @@ def test_arbitrary_json_ends_in_ids_or_in_our_own_error(
     file_ids: Any, request_id: Any, source: Any, reason: Any, hold: Any
 ) -> None:
     """Whatever arrives in a message, no other exception than `InvalidRequest` comes of it, and its text is clean."""
+    shown: list[str] = []
     for check in (
         lambda: checked_file_ids(file_ids, MOST),
         lambda: checked_request(request_id, source, reason, hold),
@@ -100,4 +104,5 @@ def test_arbitrary_json_ends_in_ids_or_in_our_own_error(
         try:
             check()
         except InvalidRequest as error:
-            assert str(error).isprintable()
+            shown.append(str(error))
+    assert all(text.isprintable() for text in shown)

@@ -31,7 +31,8 @@ def publisher_of(queue: Queue, app: Celery) -> Publisher:
 
 def stored(queue: Queue, app: Celery, request_id: str = "r") -> dict[str, Any]:
     """Return what a caller finds in the result backend; empty when there is nothing."""
-    key: Any = app.backend.get_key_for_task(request_id)
+    backend: Any = app.backend
+    key = backend.get_key_for_task(request_id)
     found: dict[str, Any] = json.loads(raw(queue).get(key.decode() if isinstance(key, bytes) else key) or "{}")
     return found
 
@@ -86,7 +87,7 @@ def test_what_is_no_success_is_an_error_with_the_report(
     result = stored(queue, app)
     assert (result["status"], result["result"]["exc_type"]) == (state, error)
     assert result["result"]["exc_message"][0]["total"] == 1
-    again = app.backend.exception_to_python(result["result"])
+    again: Any = app.backend.exception_to_python(result["result"])
     assert type(again).__name__ == error
     assert again.report["state"] == state
     assert "r" in str(again)
