@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 POLL_FIRST_SECONDS = 0.05
-POLL_MOST_SECONDS = 0.5
+POLL_MOST_SECONDS = 0.2
 PIPELINED_REQUESTS = 200
 """Requests that `enqueue_many` sends in one round trip."""
 

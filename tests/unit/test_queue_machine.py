@@ -121,12 +121,14 @@ class QueueMachine(RuleBasedStateMachine):
         token = self.new_name("t")
         before = self.picture()
         claim = self.queue.claim(token, fewest)
+        for lost in before.held_tokens - self.picture().held_tokens:
+            self.touched |= {file for _, file in before.leases[lost]}
         if claim is not None:
+            self.claims.append(claim)
             self.check_claim(claim, before)
             again = self.queue.claim(token)
             assert again is not None
             assert sorted(again.items) == sorted(claim.items), "the same token gives the same claim"
-            self.claims.append(claim)
         if fewest == 1:
             self.check_shares(before, claim.items if claim else [])
 
@@ -135,11 +137,8 @@ class QueueMachine(RuleBasedStateMachine):
         files = [item.file_id for item in claim.items]
         assert 0 < len(files) <= SIZE
         assert len(set(files)) == len(files)
-        held = {file for token in before.held_tokens for _, file in before.leases[token]}
         for item in claim.items:
             assert item.request_id in self.expected, "an unsealed request was claimed"
-            if item.file_id in held:
-                self.touched.add(item.file_id)
             wanted = Doubt.UNANSWERED if item.file_id in self.touched else Doubt.NONE
             assert item.doubt is (Doubt.GONE if item.file_id in self.gone else wanted)
         if claim.suspect:

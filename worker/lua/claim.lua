@@ -18,7 +18,7 @@ local now = now_ms()
 local function without_revoked(items)
   local revoked, kept, touched = {}, {}, {}
   for _, item in ipairs(items) do
-    local request, file = split_field(item[1])
+    local request, file = item[4], item[5]
     if revoked[request] == nil then revoked[request] = redis.call('HGET', request_key(request), 'revoked') or false end
     if revoked[request] then
       local remark = item[3] == DOUBT.NONE and '' or REMARK_DOUBTFUL
@@ -43,7 +43,7 @@ local function take_group(old)
     local files = {}
     for i, item in ipairs(items) do
       item[3] = DOUBT.UNANSWERED
-      local _, file = split_field(item[1])
+      local file = item[5]
       files[i] = file
     end
     remember_doubtful(files, now, result_ttl, remember)
@@ -63,7 +63,7 @@ local function take_from_request(request, source, room, items)
   local due = redis.call('ZRANGEBYSCORE', retries, '-inf', now, 'LIMIT', 0, room)
   for _, file in ipairs(due) do
     local attempts, doubt = split_field(redis.call('HGET', tried, file))
-    items[#items + 1] = {request .. ' ' .. file, attempts, doubt}
+    items[#items + 1] = {request .. ' ' .. file, attempts, doubt, request, file}
     redis.call('ZREM', retries, file)
     redis.call('HDEL', tried, file)
     taken = taken + 1
@@ -71,7 +71,7 @@ local function take_from_request(request, source, room, items)
   local waiting = request_key(request, 'waiting')
   if taken < room then
     for _, file in ipairs(redis.call('LPOP', waiting, room - taken) or {}) do
-      items[#items + 1] = {request .. ' ' .. file, '0', DOUBT.NONE}
+      items[#items + 1] = {request .. ' ' .. file, '0', DOUBT.NONE, request, file}
       taken = taken + 1
     end
   end
@@ -119,7 +119,7 @@ end
 
 -- Put back an item whose file id is claimed elsewhere (by another request): it learns what became of that call.
 local function defer(item)
-  local request, file = split_field(item[1])
+  local request, file = item[4], item[5]
   redis.call('ZADD', request_key(request, 'retries'), now + 1000, file)
   redis.call('HSET', request_key(request, 'tried'), file, item[2] .. ' ' .. item[3])
   note_next_retry(request)
@@ -129,14 +129,12 @@ end
 local function take_free(candidates, items)
   local files = {}
   for i, item in ipairs(candidates) do
-    local _, file = split_field(item[1])
-    files[i] = file
+    files[i] = item[5]
   end
   local holders = #files > 0 and in_slices('HMGET', KEY.leased, files) or {}
   local mine = {}
   for _, item in ipairs(items) do
-    local _, file = split_field(item[1])
-    mine[file] = true
+    mine[item[5]] = true
   end
   for i, item in ipairs(candidates) do
     if holders[i] or mine[files[i]] then
@@ -170,8 +168,7 @@ end
 local function add_knowledge(items)
   local files = {}
   for i, item in ipairs(items) do
-    local _, file = split_field(item[1])
-    files[i] = file
+    files[i] = item[5]
   end
   local gone = {in_slices('SMISMEMBER', KEY['gone:0'], files), in_slices('SMISMEMBER', KEY['gone:1'], files)}
   local doubtful = in_slices('ZMSCORE', KEY.doubtful, files)
@@ -187,7 +184,7 @@ end
 local function write_lease(items, fails, failed_at, suspect)
   local fields, leased = {'held', '1', 'fails', fails, 'failed_at', failed_at, 'suspect', suspect and '1' or '0'}, {}
   for _, item in ipairs(items) do
-    local _, file = split_field(item[1])
+    local file = item[5]
     fields[#fields + 1] = item[1]
     fields[#fields + 1] = item[2] .. ' ' .. item[3]
     leased[#leased + 1] = file
@@ -224,7 +221,7 @@ end
 
 local reply = {fails, failed_at > 0 and now - failed_at or -1, suspect and '1' or '0'}
 for _, item in ipairs(items) do
-  local request, file = split_field(item[1])
+  local request, file = item[4], item[5]
   reply[#reply + 1] = request
   reply[#reply + 1] = file
   reply[#reply + 1] = item[2]

@@ -92,14 +92,14 @@ local function split_field(field)
   return string.sub(field, 1, gap - 1), string.sub(field, gap + 1)
 end
 
--- The items of a lease: a list of {field, attempts, doubt}, without its own fields, which have no space.
+-- The items of a lease: a list of {field, attempts, doubt, request, file}, without its own fields, which have no space.
 local function items_of(lease)
   local items = {}
   local all = redis.call('HGETALL', lease)
   for i = 1, #all, 2 do
     if string.find(all[i], ' ', 1, true) then
       local attempts, doubt = split_field(all[i + 1])
-      items[#items + 1] = {all[i], attempts, doubt}
+      items[#items + 1] = {all[i], attempts, doubt, split_field(all[i])}
     end
   end
   return items
