@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.honesty import await_final, check_honest
-from tests.chaos.processes import POLL_SECONDS, Proc, say, wait_until
+from tests.chaos.processes import Proc, say, wait_until
 from tests.chaos.rig import Rig
 
 pytestmark = pytest.mark.chaos
@@ -77,7 +77,9 @@ class Killer:
                 proc.start()
 
 
-def run_kills(folder: Path, *, seed: int, files: int, never: int, batch: int, pause: tuple[float, float]) -> None:
+def run_kills(
+    folder: Path, *, seed: int, files: int, never: int, batch: int, pause: tuple[float, float], most: int
+) -> None:
     """Run the attack until all requests have ended, then check everything."""
     dice = random.Random(seed)
     absent = [f"{number:024x}" for number in range(never)]
@@ -97,7 +99,7 @@ def run_kills(folder: Path, *, seed: int, files: int, never: int, batch: int, pa
         ]
         start = time.monotonic()
         killer = Killer(dice, workers, others)
-        for _ in kills_until_done(rig, dice, pause, files):
+        for _ in kills_until_done(rig, dice, pause, files, most):
             killer.strike()
             killer.revive()
         killer.revive()
@@ -112,14 +114,19 @@ def run_kills(folder: Path, *, seed: int, files: int, never: int, batch: int, pa
         )
 
 
-def kills_until_done(rig: Rig, dice: random.Random, pause: tuple[float, float], files: int) -> Iterator[None]:
-    """Yield at random moments until nearly all files are gone."""
-    deadline = time.monotonic() + 3600
-    while rig.sim.stats()["deleted"] < files * 0.98:
-        assert time.monotonic() < deadline
+def kills_until_done(
+    rig: Rig, dice: random.Random, pause: tuple[float, float], files: int, most: int
+) -> Iterator[None]:
+    """Yield at random moments until nearly all files are gone, at most so often.
+
+    On a machine so busy that workers take longer to start than they are let live, nothing would ever be done.
+    """
+    for _ in range(most):
         strike_at = time.monotonic() + dice.uniform(*pause)
-        while rig.sim.stats()["deleted"] < files * 0.98 and time.monotonic() < strike_at:
-            time.sleep(POLL_SECONDS)
+        while time.monotonic() < strike_at:
+            if rig.sim.stats()["deleted"] >= files * 0.98:
+                return
+            time.sleep(0.1)
         yield
 
 
@@ -128,7 +135,7 @@ def test_kills_at_random_lose_and_misreport_nothing(tmp_path: Path) -> None:
     """After kills of workers, children, beat and enqueuer every file is gone once and every outcome is true."""
     seed = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
     say(f"CHAOS_SEED={seed}")
-    run_kills(tmp_path, seed=seed, files=2500, never=50, batch=25, pause=(0.7, 2.0))
+    run_kills(tmp_path, seed=seed, files=2500, never=50, batch=25, pause=(0.7, 2.0), most=14)
 
 
 @pytest.mark.chaos_long
@@ -137,4 +144,4 @@ def test_kills_at_random_over_a_hundred_thousand_files(tmp_path: Path) -> None:
     """The same over 100,000 files, and 1000 ids that never existed."""
     seed = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
     say(f"CHAOS_SEED={seed}")
-    run_kills(tmp_path, seed=seed, files=100_000, never=1000, batch=100, pause=(0.5, 3.0))
+    run_kills(tmp_path, seed=seed, files=100_000, never=1000, batch=100, pause=(0.5, 3.0), most=150)
