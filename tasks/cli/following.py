@@ -18,6 +18,7 @@ from tasks.cli.common import (
 )
 from tasks.cli.describing import report_lines
 from tasks.cli.output import counted, data, json_data, words
+from worker.states import Report
 
 
 def add_to(app: typer.Typer) -> None:
@@ -36,12 +37,7 @@ def status(request_id: RequestId, as_json: AsJson = False) -> int:
       kitsweep status $ID --json | jq .state
     """
     report = open_client().status(checked_id(request_id))
-    if as_json:
-        json_data(report)
-    else:
-        for line in report_lines(report):
-            data(line)
-    return status_of(report)
+    return _show(report, as_json=as_json)
 
 
 def watch(request_id: RequestId, as_json: AsJson = False) -> int:
@@ -59,12 +55,7 @@ def watch(request_id: RequestId, as_json: AsJson = False) -> int:
     checked_id(request_id)
     with interruptible(f"the request goes on; `kitsweep cancel {request_id}` cancels what still waits"):
         report = follow(open_client(), request_id)
-    if as_json:
-        json_data(report)
-    else:
-        for line in report_lines(report):
-            data(line)
-    return status_of(report)
+    return _show(report, as_json=as_json)
 
 
 def cancel(request_id: RequestId, as_json: AsJson = False) -> int:
@@ -99,3 +90,13 @@ def cancel(request_id: RequestId, as_json: AsJson = False) -> int:
         flying = f"; {counted(in_flight, 'file id')} in a call run to their end" if in_flight else ""
         words(f"Cancelled: {counted(report['cancelled'], 'file id')} will not be deleted{flying}.")
     return DONE
+
+
+def _show(report: Report, *, as_json: bool) -> int:
+    """Write a report, and return the exit status that it means."""
+    if as_json:
+        json_data(report)
+    else:
+        for line in report_lines(report):
+            data(line)
+    return status_of(report)
