@@ -121,6 +121,13 @@ class Settings(BaseSettings):
         validate_default=True,
         description="Seconds to wait for a connection to the API; never above the time-out of the call.",
     )
+    stop_seconds: float = Field(
+        default=10,
+        ge=1,
+        le=3600,
+        allow_inf_nan=False,
+        description="Seconds that a worker has to stop; a call that hangs is given up in time, and is made again.",
+    )
     remember_seconds: int = Field(
         default=86_400,
         ge=1,

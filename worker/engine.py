@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from config.settings import Settings, load_settings
+from worker import stopping
 from worker.audit import Audit
 from worker.batch import Engine
 from worker.cleanup.counting import Library
@@ -53,7 +54,7 @@ def cleaner() -> Cleaner:
         runs=Runs(queue(), about),
         rules=RulesFile(about.cleanup_file),
         limiter=Limiter(queue().redis, about, Endpoint.LIST),
-        api=ImageKit(about),
+        api=ImageKit(about, stopping.calls_end_at(about.stop_seconds)),
         publish=publisher().publish,
     )
 
@@ -71,7 +72,7 @@ def engine() -> Engine:
     return Engine(
         queue=queue(),
         limiter=Limiter(queue().redis, about),
-        api=ImageKit(about),
+        api=ImageKit(about, stopping.calls_end_at(about.stop_seconds)),
         leases=LeaseKeeper(queue(), about.lease_seconds),
         batch_size=about.batch_size,
         max_attempts=about.max_attempts,

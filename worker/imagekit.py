@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
@@ -41,7 +41,8 @@ MAX_PAGE_BYTES = 64 * 1024 * 1024
 class ImageKit:
     """Calls the API with one account's private key. Safe to share among threads, and to make before forks."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, end: Callable[[], float] | None = None) -> None:
+        """Make a client; `end` tells by when (monotonic seconds) calls must have ended, as a stopping worker's must."""
         key = settings.private_key.get_secret_value() if settings.private_key else ""
         token = base64.b64encode(f"{key}:".encode()).decode()
         self._has_key = bool(key)
@@ -55,7 +56,8 @@ class ImageKit:
             }
         )
         self._reader = AnswerReader(secrets=(key, token) if key else ())
-        self._transport = Transport(settings.http_connect_timeout_seconds, settings.http_timeout_seconds)
+        times = (settings.http_connect_timeout_seconds, settings.http_timeout_seconds)
+        self._transport = Transport(*times, end) if end else Transport(*times)
 
     def __repr__(self) -> str:
         return f"ImageKit({self._base_url!r})"

@@ -1,8 +1,9 @@
 """One HTTP exchange on `requests`, bounded in time and size: a `RawAnswer` for whatever happens.
 
 Three things are added to `requests`, which has none of them: a deadline for the answer as a whole (its own
-read time-out starts anew with every byte, and so a trickle can last for ever), a cap on the size of a body,
-and the certainty whether anything of a call can have reached the server.
+read time-out starts anew with every byte, and so a trickle can last for ever) that may come nearer when the
+worker is to stop, a cap on the size of a body, and the certainty whether anything of a call can have reached
+the server.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import http.client
 import io
 import logging
+import math
 import os
 import socket
+import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -24,6 +27,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NewConnectionError
 from urllib3.response import BaseHTTPResponse
+from urllib3.util.wait import wait_for_read
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
 IDLE_SECONDS = 4.0
 """A connection that idled for longer is not used again: servers close idle ones (Node's default is 5 s), and
 a call sent into the closing is an ambiguous one. A new connection costs little to whoever calls so rarely."""
+GLANCE_SECONDS = 0.5
+"""How often a call that waits looks whether it is to be given up."""
 
 # It would log a server's malformed headers as they are, control characters included, with a traceback for
 # each.
@@ -52,33 +58,51 @@ class RawAnswer:
     """When the last byte of the call was sent, monotonic seconds; None when it was not sent whole."""
 
 
-class _LastSent(threading.local):
-    """When this thread's call was sent, monotonic seconds."""
-
-    at: float | None = None
+def _never() -> float:
+    return math.inf
 
 
-_last_sent = _LastSent()
+class _UnderWay(threading.local):
+    """This thread's call."""
+
+    sent_at: float | None = None
+    """Monotonic seconds."""
+    end: Callable[[], float] = staticmethod(_never)
+
+
+_under_way = _UnderWay()
 
 
 class _DeadlineReader(io.RawIOBase):
-    """Reads a socket until a moment that is set at the start, however the bytes dribble in."""
+    """Reads a socket until a moment that is set at the start, however the bytes dribble in, or an earlier `end`."""
 
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, seconds: float | None) -> None:
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, end: Callable[[], float]) -> None:
         self._raw = raw
         self._sock = sock
-        self._deadline = None if seconds is None else time.monotonic() + seconds
+        seconds = sock.gettimeout()
+        self._deadline = math.inf if seconds is None else time.monotonic() + seconds
+        self._end = end
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int | None:
-        if self._deadline is not None:
-            left = self._deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError("timed out")
-            self._sock.settimeout(left)
+        while not self._is_ready():
+            pass
         return self._raw.readinto(buffer)
+
+    def _is_ready(self) -> bool:
+        """Wait for bytes, for a glance at most. Raises `TimeoutError` when it is too late."""
+        now, end = time.monotonic(), self._end()
+        if now >= end:
+            raise TimeoutError("given up, since the worker stops")
+        if now >= self._deadline:
+            raise TimeoutError("timed out")
+        left = min(self._deadline, end) - now
+        # A record of TLS that came in part would block after the glance.
+        self._sock.settimeout(left if math.isfinite(left) else None)
+        pending = isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
+        return pending or wait_for_read(self._sock, min(left, GLANCE_SECONDS))
 
     def close(self) -> None:
         self._raw.close()
@@ -90,9 +114,9 @@ class _Response(http.client.HTTPResponse):
 
     def __init__(self, sock: socket.socket, debuglevel: int = 0, method: str | None = None) -> None:
         super().__init__(sock, debuglevel, method)
-        _last_sent.at = time.monotonic()  # http.client makes the answer's reader when all is sent
+        _under_way.sent_at = time.monotonic()  # http.client makes the answer's reader when all is sent
         raw = self.fp.detach()
-        self.fp = io.BufferedReader(_DeadlineReader(raw, sock, sock.gettimeout()))
+        self.fp = io.BufferedReader(_DeadlineReader(raw, sock, _under_way.end))
 
 
 class _NoConnectionError(NewConnectionError):
@@ -156,19 +180,21 @@ class Transport:
     """For each address of the server; the time that looking up a name takes is the system's."""
     answer_seconds: float
     """For the whole answer, from the last byte sent to the last byte received."""
+    end: Callable[[], float] = _never
+    """Tells by when an answer must be there at the latest, monotonic seconds; asked again and again while one waits."""
     _kept: _Kept = field(default_factory=_Kept, repr=False)
 
     def exchange(self, request: requests.PreparedRequest, max_bytes: int) -> RawAnswer:
         """Send a prepared request, once, without following redirects, and read up to `max_bytes` of body."""
         start = time.perf_counter()
-        _last_sent.at = None
+        _under_way.sent_at, _under_way.end = None, self.end
         adapter = self._session().get_adapter(str(request.url))
         try:
             # Not Session.send: it obeys the environment, keeps cookies, and reads redirects without bound.
             response = adapter.send(request, stream=True, timeout=(self.connect_seconds, self.answer_seconds))
         except Exception as error:  # noqa: BLE001  # whatever a server does to the libraries is an answer too
             sent = not _never_connected(error)
-            return RawAnswer(None, {}, b"", _describe(error), sent, _ms_since(start), _last_sent.at)
+            return RawAnswer(None, {}, b"", _describe(error), sent, _ms_since(start), _under_way.sent_at)
         body, failure = _read(response.raw, response.status_code, max_bytes)
         self._kept.used = time.monotonic()
         return RawAnswer(
@@ -177,7 +203,7 @@ class Transport:
             body,
             failure,
             elapsed_ms=_ms_since(start),
-            sent_at=_last_sent.at,
+            sent_at=_under_way.sent_at,
         )
 
     def close(self) -> None:

@@ -46,6 +46,27 @@ def test_sigterm_finishes_what_is_in_the_air_and_claims_nothing_new(tmp_path: Pa
         assert report["deleted"] == rig.sim.stats()["deleted"] == len(ids) - report["waiting"]
 
 
+@pytest.mark.parametrize(("pool", "size"), POOLS)
+def test_sigterm_gives_a_call_that_hangs_up_in_time(tmp_path: Path, pool: str, size: int) -> None:
+    """Within docker's 10 s the worker ends in order; the items go back at once, and another worker ends them truly."""
+    with Rig(tmp_path, files=100, lease_seconds=60) as rig:
+        ids = rig.sim.remaining()
+        rig.sim.fault("hang", times=1)
+        request = rig.client.enqueue(ids)
+        worker = rig.worker("w1", pool, size)
+        rig.await_workers(worker)
+        rig.sim.wait_for(lambda stats: stats["in_flight"] > 0, timeout=60)
+        worker.signal(signal.SIGTERM)
+        took = worker.wait(DOCKER_SECONDS)
+        say(f"\n{pool}: stopped {took:.1f} s after SIGTERM, with a call that hangs")
+        assert worker.exit_status == 0, worker.tail()
+        assert "given up, since the worker stops" in worker.text()
+        assert rig.client.status(request)["waiting"] == len(ids)
+        rig.worker("w2", pool, size)
+        await_final(rig, [request], 50)
+        check_honest(rig, {request: ids})
+
+
 @pytest.mark.parametrize(("pool", "size", "second"), [("threads", 6, signal.SIGQUIT), ("prefork", 4, signal.SIGTERM)])
 def test_a_second_signal_ends_a_worker_whose_call_hangs(
     tmp_path: Path, pool: str, size: int, second: signal.Signals
