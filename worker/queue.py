@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -139,7 +139,7 @@ class Queue:
         Raises `RequestVanished` where what came before is gone.
         """
         whole = is_first and is_last
-        ids = dict.fromkeys(file_ids) if whole else file_ids
+        ids = dict.fromkeys(file_ids)
         reply = self.scripts.run(
             "enqueue",
             request_id,
@@ -178,11 +178,8 @@ class Queue:
         )
         if not reply:
             return None
-        fails, failed_ago, suspect, *flat = reply
-        items = [
-            Item(request_id, file_id, int(attempts), Doubt(doubt))
-            for request_id, file_id, attempts, doubt in zip(*[iter(flat)] * 4, strict=True)
-        ]
+        fails, failed_ago, suspect, packed = reply
+        items = list(_unpacked(packed))
         return Claim(token, items, int(fails), None if int(failed_ago) < 0 else int(failed_ago), suspect == "1")
 
     def settle(self, token: str, verdict: Verdict) -> Settled:
@@ -222,6 +219,14 @@ class Queue:
         """Return what there is to do now; claimable ids are counted up to `enough`."""
         claimable, groups, soonest = self.scripts.run("peek", enough)
         return Work(int(claimable), int(groups), None if int(soonest) < 0 else int(soonest))
+
+
+def _unpacked(packed: str) -> Iterator[Item]:
+    """Yield the items of a claim from their runs (see `pack_items` in `lua/common.lua`)."""
+    for request_id, attempts, doubt, file_ids in json.loads(packed):
+        spent, how_sure = int(attempts), Doubt(doubt)
+        for file_id in file_ids:
+            yield Item(request_id, file_id, spent, how_sure)
 
 
 def read_enqueued(reply: Any, request_id: str, source: str) -> Enqueued:

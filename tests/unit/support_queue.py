@@ -132,7 +132,8 @@ def take_picture(queue: Queue, requests: Iterable[str]) -> Picture:
     for key in client.keys(f"{prefix}*".replace("{", r"\{").replace("}", r"\}")):
         fields = client.hgetall(key)
         token = key.removeprefix(prefix)
-        picture.leases[token] = [(name.split(" ")[0], name.split(" ")[1]) for name in fields if " " in name]
+        runs = json.loads(fields["items"])
+        picture.leases[token] = [(request, file) for request, _, _, files in runs for file in files]
         if fields.get("held") == "1":
             picture.held_tokens.add(token)
     for request in requests:

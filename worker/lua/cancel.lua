@@ -51,15 +51,16 @@ local function cancel_parked()
   for _, token in ipairs(redis.call('ZRANGE', KEY.leases, 0, -1)) do
     local lease = KEY['lease:'] .. token
     if redis.call('HGET', lease, 'held') == '0' then
-      for _, item in ipairs(items_of(lease)) do
-        local owner, file = split_field(item[1])
-        if owner == request then
-          redis.call('HDEL', lease, item[1])
-          redis.call('HDEL', KEY.leased, file)
-          end_one(file, item[2], item[3])
+      local others = {}
+      for _, item in ipairs(read_items(lease)) do
+        if item[1] == request then
+          redis.call('HDEL', KEY.leased, item[2])
+          end_one(item[2], item[3], item[4])
+        else
+          others[#others + 1] = item
         end
       end
-      drop_if_empty(token)
+      leave_items(token, others)
     end
   end
 end

@@ -6,8 +6,8 @@
 -- KEYS  1 prefix
 -- ARGV  1 token   2 size, ids   3 lease, ms   4 fewest ids worth a claim (a due group is always worth one)
 --       5 result ttl, ms   6 patience of the outbox, ms   7 how long deleted ids are remembered, ms
--- Returns {fails, ms since the group last failed or -1, '1' if suspect, then for each item:
---          request id, file id, attempts, doubt}; fails is 0 for fresh ids; {} when there is nothing to claim.
+-- Returns {fails, ms since the group last failed or -1, '1' if suspect, items: JSON, [[request id, attempts, doubt,
+--          [file id…]]…]}; fails is 0 for fresh ids; {} when there is nothing to claim.
 local token, size, lease_ms, fewest = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local result_ttl, patience, remember = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local lease = KEY['lease:'] .. token
@@ -18,11 +18,11 @@ local now = now_ms()
 local function without_revoked(items)
   local revoked, kept, touched = {}, {}, {}
   for _, item in ipairs(items) do
-    local request, file = item[4], item[5]
+    local request, file = item[1], item[2]
     if revoked[request] == nil then revoked[request] = redis.call('HGET', request_key(request), 'revoked') or false end
     if revoked[request] then
-      local remark = item[3] == DOUBT.NONE and '' or REMARK_DOUBTFUL
-      end_items(request, OUTCOME.CANCELLED, item[2], remark, {file}, KEY.in_flight, now)
+      local remark = item[4] == DOUBT.NONE and '' or REMARK_DOUBTFUL
+      end_items(request, OUTCOME.CANCELLED, item[3], remark, {file}, KEY.in_flight, now)
       redis.call('HDEL', KEY.leased, file)
       touched[request] = true
     else
@@ -33,22 +33,28 @@ local function without_revoked(items)
   return kept
 end
 
+local function count_take_off(items)
+  local by_request = {}
+  for _, item in ipairs(items) do
+    by_request[item[1]] = (by_request[item[1]] or 0) + 1
+  end
+  count_flight(by_request, 1)
+end
+
 -- Take over a due group: all its items are then in flight. Returns them, and fails, failed_at, suspect.
 local function take_group(old)
   local from = KEY['lease:'] .. old
   local about = redis.call('HMGET', from, 'held', 'fails', 'failed_at', 'suspect')
-  local items, fields = items_of(from), {}
-  for i, item in ipairs(items) do fields[i] = item[1] end
+  local items = read_items(from)
   if about[1] == '1' then
     local files = {}
     for i, item in ipairs(items) do
-      item[3] = DOUBT.UNANSWERED
-      local file = item[5]
-      files[i] = file
+      item[4] = DOUBT.UNANSWERED
+      files[i] = item[2]
     end
     remember_doubtful(files, now, result_ttl, remember)
   else
-    count_flight(fields, 1)
+    count_take_off(items)
   end
   redis.call('DEL', from)
   redis.call('ZREM', KEY.leases, old)
@@ -63,7 +69,7 @@ local function take_from_request(request, source, room, items)
   local due = redis.call('ZRANGEBYSCORE', retries, '-inf', now, 'LIMIT', 0, room)
   for _, file in ipairs(due) do
     local attempts, doubt = split_field(redis.call('HGET', tried, file))
-    items[#items + 1] = {request .. ' ' .. file, attempts, doubt, request, file}
+    items[#items + 1] = {request, file, attempts, doubt}
     redis.call('ZREM', retries, file)
     redis.call('HDEL', tried, file)
     taken = taken + 1
@@ -71,7 +77,7 @@ local function take_from_request(request, source, room, items)
   local waiting = request_key(request, 'waiting')
   if taken < room then
     for _, file in ipairs(redis.call('LPOP', waiting, room - taken) or {}) do
-      items[#items + 1] = {request .. ' ' .. file, '0', DOUBT.NONE, request, file}
+      items[#items + 1] = {request, file, '0', DOUBT.NONE}
       taken = taken + 1
     end
   end
@@ -119,9 +125,9 @@ end
 
 -- Put back an item whose file id is claimed elsewhere (by another request): it learns what became of that call.
 local function defer(item)
-  local request, file = item[4], item[5]
+  local request, file = item[1], item[2]
   redis.call('ZADD', request_key(request, 'retries'), now + 1000, file)
-  redis.call('HSET', request_key(request, 'tried'), file, item[2] .. ' ' .. item[3])
+  redis.call('HSET', request_key(request, 'tried'), file, item[3] .. ' ' .. item[4])
   note_next_retry(request)
 end
 
@@ -129,12 +135,12 @@ end
 local function take_free(candidates, items)
   local files = {}
   for i, item in ipairs(candidates) do
-    files[i] = item[5]
+    files[i] = item[2]
   end
   local holders = #files > 0 and in_slices('HMGET', KEY.leased, files) or {}
   local mine = {}
   for _, item in ipairs(items) do
-    mine[item[5]] = true
+    mine[item[2]] = true
   end
   for i, item in ipairs(candidates) do
     if holders[i] or mine[files[i]] then
@@ -150,56 +156,51 @@ end
 local ROUNDS = 8
 
 local function take_fresh(room, items)
-  local fields = {}
+  local before = #items
   for _ = 1, ROUNDS do
-    local before = #items
     local candidates = {}
-    take_shares(room, candidates)
+    take_shares(room - (#items - before), candidates)
     if #candidates == 0 then break end
     take_free(candidates, items)
-    for i = before + 1, #items do fields[#fields + 1] = items[i][1] end
-    room = room - (#items - before)
-    if room <= 0 then break end
+    if #items - before >= room then break end
   end
-  count_flight(fields, 1)
+  count_take_off({unpack(items, before + 1)})
 end
 
 -- What is known of each file id from other requests' calls.
 local function add_knowledge(items)
   local files = {}
   for i, item in ipairs(items) do
-    files[i] = item[5]
+    files[i] = item[2]
   end
   local gone = {in_slices('SMISMEMBER', KEY['gone:0'], files), in_slices('SMISMEMBER', KEY['gone:1'], files)}
   local doubtful = in_slices('ZMSCORE', KEY.doubtful, files)
   for i, item in ipairs(items) do
     if gone[1][i] == 1 or gone[2][i] == 1 then
-      item[3] = DOUBT.GONE
+      item[4] = DOUBT.GONE
     elseif doubtful[i] then
-      item[3] = DOUBT.UNANSWERED
+      item[4] = DOUBT.UNANSWERED
     end
   end
 end
 
-local function write_lease(items, fails, failed_at, suspect)
-  local fields, leased = {'held', '1', 'fails', fails, 'failed_at', failed_at, 'suspect', suspect and '1' or '0'}, {}
+local function write_lease(packed, items, fails, failed_at, suspect)
+  redis.call('HSET', lease, 'held', '1', 'fails', fails, 'failed_at', failed_at, 'suspect', suspect and '1' or '0',
+    'items', packed)
+  local leased = {}
   for _, item in ipairs(items) do
-    local file = item[5]
-    fields[#fields + 1] = item[1]
-    fields[#fields + 1] = item[2] .. ' ' .. item[3]
-    leased[#leased + 1] = file
-    leased[#leased + 1] = token
+    leased[#leased + 1], leased[#leased + 2] = item[2], token
   end
-  in_slices('HSET', lease, fields)
   in_slices('HSET', KEY.leased, leased)
   redis.call('ZADD', KEY.leases, now + lease_ms, token)
 end
 
-local items, fails, failed_at, suspect = {}, 0, 0, false
+local packed, fails, failed_at, suspect = nil, 0, 0, false
 if redis.call('EXISTS', lease) == 1 then
-  local about = redis.call('HMGET', lease, 'fails', 'failed_at', 'suspect')
-  items, fails, failed_at, suspect = items_of(lease), tonumber(about[1]), tonumber(about[2]), about[3] == '1'
+  local about = redis.call('HMGET', lease, 'fails', 'failed_at', 'suspect', 'items')
+  fails, failed_at, suspect, packed = tonumber(about[1]), tonumber(about[2]), about[3] == '1', about[4]
 else
+  local items = {}
   promote_due(now)
   local others = count_claimable(now, fewest) >= fewest
   local group = redis.call('ZRANGEBYSCORE', KEY.leases, '-inf', now, 'LIMIT', 0, 1)[1]
@@ -216,15 +217,7 @@ else
   end
   if #items == 0 then return {} end
   add_knowledge(items)
-  write_lease(items, fails, failed_at, suspect)
+  packed = pack_items(items)
+  write_lease(packed, items, fails, failed_at, suspect)
 end
-
-local reply = {fails, failed_at > 0 and now - failed_at or -1, suspect and '1' or '0'}
-for _, item in ipairs(items) do
-  local request, file = item[4], item[5]
-  reply[#reply + 1] = request
-  reply[#reply + 1] = file
-  reply[#reply + 1] = item[2]
-  reply[#reply + 1] = item[3]
-end
-return reply
+return {fails, failed_at > 0 and now - failed_at or -1, suspect and '1' or '0', packed}

@@ -92,33 +92,46 @@ local function split_field(field)
   return string.sub(field, 1, gap - 1), string.sub(field, gap + 1)
 end
 
--- The items of a lease: a list of {field, attempts, doubt, request, file}, without its own fields, which have no space.
-local function items_of(lease)
-  local items = {}
-  local all = redis.call('HGETALL', lease)
-  for i = 1, #all, 2 do
-    if string.find(all[i], ' ', 1, true) then
-      local attempts, doubt = split_field(all[i + 1])
-      items[#items + 1] = {all[i], attempts, doubt, split_field(all[i])}
+-- Items, each {request, file, attempts, doubt}, as JSON: those that stand together and have the same make one run,
+-- [request, attempts, doubt, [file…]].
+local function pack_items(items)
+  local runs, last = {}, nil
+  for _, item in ipairs(items) do
+    if not last or item[1] ~= last[1] or item[3] ~= last[3] or item[4] ~= last[4] then
+      last = item
+      runs[#runs + 1] = {item[1], item[3], item[4], {}}
     end
+    local files = runs[#runs][4]
+    files[#files + 1] = item[2]
+  end
+  return cjson.encode(runs)
+end
+
+-- The items of a lease.
+local function read_items(lease)
+  local packed, items = redis.call('HGET', lease, 'items'), {}
+  for _, run in ipairs(packed and cjson.decode(packed) or {}) do
+    for _, file in ipairs(run[4]) do items[#items + 1] = {run[1], file, run[2], run[3]} end
   end
   return items
 end
 
--- How many items of each request, and of each source, a list of "request file" fields names.
-local function tally(fields)
-  local by_request = {}
-  for _, field in ipairs(fields) do
-    local request = split_field(field)
-    by_request[request] = (by_request[request] or 0) + 1
+-- Write down which items are left in a lease; without any it is over.
+local function leave_items(token, items)
+  local lease = KEY['lease:'] .. token
+  if #items > 0 then
+    redis.call('HSET', lease, 'items', pack_items(items))
+  else
+    redis.call('DEL', lease)
+    redis.call('ZREM', KEY.leases, token)
   end
-  return by_request
 end
 
--- Move items between waiting and in flight (n > 0: they take off) in all counters.
-local function count_flight(fields, sign)
+-- Move items between waiting and in flight (sign 1: they take off, -1: they come back) in all counters. `by_request` has
+-- the number of items of each request.
+local function count_flight(by_request, sign)
   local by_source = {}
-  for request, n in pairs(tally(fields)) do
+  for request, n in pairs(by_request) do
     local source = redis.call('HGET', request_key(request), 'source')
     if source then
       redis.call('HINCRBY', request_key(request), 'in_flight', sign * n)
@@ -271,16 +284,6 @@ local function remember_doubtful(files, now, result_ttl, remember)
   in_slices('ZADD', KEY.doubtful, scores)
   redis.call('ZREMRANGEBYSCORE', KEY.doubtful, '-inf', now - keep)
   redis.call('PEXPIRE', KEY.doubtful, keep)
-end
-
--- A lease without items is over.
-local function drop_if_empty(token)
-  local lease = KEY['lease:'] .. token
-  for _, field in ipairs(redis.call('HKEYS', lease)) do
-    if string.find(field, ' ', 1, true) then return end
-  end
-  redis.call('DEL', lease)
-  redis.call('ZREM', KEY.leases, token)
 end
 
 -- The limiter's part -----------------------------------------------------------------------------------------------

@@ -3,10 +3,10 @@
 --
 -- KEYS  1 prefix   2 where the first result goes, or none
 -- ARGV  1 request id   2 source   3 reason, or ''   4 hold, ms (0: none)   5 '1' when this chunk is the last
---       6 its place: 'whole' (the first and the last; its ids are known to be distinct), 'first', or 'later'
+--       6 its place: 'whole' (the first and the last), 'first', or 'later'
 --       7 how long an unsealed request lives, ms   8 canvas, JSON or ''   9 the first result, or ''
 --       10 who asks: user or program @ host, or ''
---       11 guard of the source: '', or "max_files usual_factor max_share" with 0 for none   12… file ids
+--       11 guard of the source: '', or "max_files usual_factor max_share" with 0 for none   12… file ids, each once
 -- Returns {state after the call, '1' if this call sealed it, number of ids, why it is held for approval or ''}; state is
 --         '' when what a later chunk was to be added to is gone: expired, cancelled, or lost
 local request, source, hold, last, place = ARGV[1], ARGV[2], tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6]
@@ -25,11 +25,18 @@ local function describe()
   redis.call('HSET', key, unpack(fields))
 end
 
-local function add_new_ids()
-  local ids = {}
-  for i = 12, #ARGV do
-    if redis.call('SADD', seen, ARGV[i]) == 1 then ids[#ids + 1] = ARGV[i] end
+-- The ids of the chunk that no chunk before it had; those of the chunk itself are known to be distinct.
+local function new_ids()
+  local ids, new = {unpack(ARGV, 12)}, {}
+  for i, known in ipairs(in_slices('SMISMEMBER', seen, ids)) do
+    if known == 0 then new[#new + 1] = ids[i] end
   end
+  return new
+end
+
+local function add_new_ids()
+  local ids = new_ids()
+  in_slices('SADD', seen, ids)
   in_slices('RPUSH', waiting, ids)
 end
 

@@ -22,21 +22,34 @@ local function touch(request)
   end
 end
 
--- The ids of one request that the token holds, and their "attempts doubt"; they are taken off the lease.
+-- What the token holds and has not been settled yet: request → file → {file, attempts, doubt}.
+local items, holding = read_items(lease), {}
+for _, item in ipairs(items) do
+  local request, file = item[1], item[2]
+  holding[request] = holding[request] or {}
+  holding[request][file] = {file, item[3], item[4]}
+end
+
+local function what_is_left()
+  local left = {}
+  for _, item in ipairs(items) do
+    if holding[item[1]][item[2]] then left[#left + 1] = item end
+  end
+  return left
+end
+
+-- The ids of one request that the token holds, each {file, attempts, doubt}, and those that it does not; they are taken
+-- off the lease.
 local function take_held(request, ids)
-  local fields = {}
-  for i, id in ipairs(ids) do fields[i] = request .. ' ' .. id end
-  local states = in_slices('HMGET', lease, fields)
-  local held, held_fields, stray = {}, {}, {}
-  for i, id in ipairs(ids) do
-    if states[i] then
-      held[#held + 1] = {id, states[i]}
-      held_fields[#held_fields + 1] = fields[i]
+  local here, held, stray = holding[request] or {}, {}, {}
+  for _, id in ipairs(ids) do
+    if here[id] then
+      held[#held + 1] = here[id]
+      here[id] = nil
     else
       stray[#stray + 1] = id
     end
   end
-  in_slices('HDEL', lease, held_fields)
   settled = settled + #held
   if #held > 0 then touch(request) end
   return held, stray
@@ -48,14 +61,26 @@ local function ids_of(held)
   return ids
 end
 
+local function take_from_lease(other, request, id)
+  local found, others = false, {}
+  for _, item in ipairs(read_items(KEY['lease:'] .. other)) do
+    if item[1] == request and item[2] == id then
+      found = true
+    else
+      others[#others + 1] = item
+    end
+  end
+  if found then leave_items(other, others) end
+  return found
+end
+
 -- A deleted item whose claim was lost: find it where it is now. Returns the counter it leaves, or nil when it has ended.
 local function take_stray(request, id)
   local other = redis.call('HGET', KEY.leased, id)
-  if other and redis.call('HDEL', KEY['lease:'] .. other, request .. ' ' .. id) == 1 then
-    local held = redis.call('HGET', KEY['lease:'] .. other, 'held') == '1'
+  local flies = other and redis.call('HGET', KEY['lease:'] .. other, 'held') == '1'
+  if other and take_from_lease(other, request, id) then
     redis.call('HDEL', KEY.leased, id)
-    drop_if_empty(other)
-    return held and KEY.in_flight or KEY.waiting
+    return flies and KEY.in_flight or KEY.waiting
   end
   if redis.call('ZREM', request_key(request, 'retries'), id) == 1 then
     redis.call('HDEL', request_key(request, 'tried'), id)
@@ -99,8 +124,7 @@ local function cancel_instead(request, held, doubt)
   if not redis.call('HGET', request_key(request), 'revoked') then return false end
   local clean, unsure = {}, {}
   for _, item in ipairs(held) do
-    local _, before = split_field(item[2])
-    local sure = before == DOUBT.NONE and doubt == DOUBT.NONE
+    local sure = item[3] == DOUBT.NONE and doubt == DOUBT.NONE
     local list = sure and clean or unsure
     list[#list + 1] = item[1]
   end
@@ -119,42 +143,39 @@ local function put_back_to_retry(request, attempts, doubt, delay, ids)
   local held = take_held(request, ids)
   note_doubt(doubt, ids_of(held))
   if #held == 0 or cancel_instead(request, held, doubt) then return end
-  local mine, dues, tries, fields = ids_of(held), {}, {}, {}
-  for i, item in ipairs(held) do
-    local _, before = split_field(item[2])
+  local mine, dues, tries = ids_of(held), {}, {}
+  for _, item in ipairs(held) do
     dues[#dues + 1], dues[#dues + 2] = now + delay, item[1]
-    tries[#tries + 1], tries[#tries + 2] = item[1], attempts .. ' ' .. worse(doubt, before)
-    fields[i] = request .. ' ' .. item[1]
+    tries[#tries + 1], tries[#tries + 2] = item[1], attempts .. ' ' .. worse(doubt, item[3])
   end
   in_slices('HDEL', KEY.leased, mine)
   in_slices('ZADD', request_key(request, 'retries'), dues)
   in_slices('HSET', request_key(request, 'tried'), tries)
-  count_flight(fields, -1)
+  count_flight({[request] = #held}, -1)
   note_next_retry(request)
 end
 
 local function park(group, delay, fails, suspect, doubt, requests)
-  local key, kept, leased, fields = KEY['lease:'] .. group, {}, {}, {}
+  local kept, leased, by_request = {}, {}, {}
   for _, part in ipairs(requests) do
     local request = part[1]
     local held = take_held(request, part[2])
     note_doubt(doubt, ids_of(held))
     if #held > 0 and not cancel_instead(request, held, doubt) then
+      by_request[request] = #held
       for _, item in ipairs(held) do
-        local attempts, before = split_field(item[2])
-        fields[#fields + 1] = request .. ' ' .. item[1]
-        kept[#kept + 1], kept[#kept + 2] = fields[#fields], attempts .. ' ' .. worse(doubt, before)
+        kept[#kept + 1] = {request, item[1], item[2], worse(doubt, item[3])}
         leased[#leased + 1], leased[#leased + 2] = item[1], group
       end
     end
   end
-  if #fields == 0 then return end
+  if #kept == 0 then return end
   local failed_at = doubt == DOUBT.UNANSWERED and now or redis.call('HGET', lease, 'failed_at') or 0
-  in_slices('HSET', key, kept)
-  redis.call('HSET', key, 'held', '0', 'fails', fails, 'failed_at', failed_at, 'suspect', suspect)
+  redis.call('HSET', KEY['lease:'] .. group, 'held', '0', 'fails', fails, 'failed_at', failed_at, 'suspect', suspect,
+    'items', pack_items(kept))
   in_slices('HSET', KEY.leased, leased)
   redis.call('ZADD', KEY.leases, now + delay, group)
-  count_flight(fields, -1)
+  count_flight(by_request, -1)
 end
 
 -- Two sets take turns, so that an id is remembered for at least `remember` and at most twice as long.
@@ -171,7 +192,7 @@ for _, r in ipairs(verdict.retried or {}) do put_back_to_retry(r[1], r[2], r[3],
 for _, p in ipairs(verdict.parked or {}) do park(p[1], p[2], p[3], p[4], p[5], p[6]) end
 remember_gone()
 remember_doubtful(doubtful, now, result_ttl, remember)
-drop_if_empty(token)
+leave_items(token, what_is_left())
 
 local reply = {settled}
 for _, request in ipairs(order) do
