@@ -31,7 +31,7 @@ cleanup:rule:<name>    hash    schedule, last_due (ms), run, request, approved: 
 cleanup:history:<name> list    the rule's last runs, newest first
 source:<name>:sizes    list    sizes of the source's last requests that went through, where it has a guard
 leases                 zset    token → ms: until when a claim is held, or when a parked group is due
-lease:<token>          hash    held, fails, failed_at, suspect, and items: JSON [[request id, attempts, doubt, [file id…]]…]
+lease:<token>          hash    held, fails, failed_at, suspect, items: JSON [[request id, attempts, doubt, [file id…]]…]
 leased                 hash    file id → token: where a file id is claimed or parked; one place at a time
 gone:0 gone:1          set     file ids that the API said we deleted, by turns of `remember_seconds`
 doubtful               zset    file id → ms of the last call whose answer was lost

@@ -110,6 +110,11 @@ some_ids = st.lists(st.sampled_from(EXISTING + NEVER), min_size=1, max_size=14)
     script=["throttled"],
     cancelled=17,
 )
+@example(  # The same with nobody else at all, and an id that is refused in the midst.
+    requests=[["file04", "file14", POISON, REFUSED], [REFUSED], [REFUSED]],
+    script=[],
+    cancelled=0,
+)
 def test_any_answers_and_crashes_end_honestly(requests: list[list[str]], script: list[str], cancelled: int) -> None:
     """No id is lost; gone is said only of what is gone, not_found only of what never was, failed only of culprits."""
     with a_redis() as client:

@@ -101,16 +101,18 @@ class Works:
         Fails if something is left after `most` batches.
         """
         for batches in range(most):
-            self.let_time_pass()
+            # As in life, a parked group and the retries that wait for its file ids are not always due at once.
+            self.let_time_pass(retries=batches % 2 == 0)
             if run_batch(self.engine) is Ran.NO_WORK and not _unfinished(self.queue):
                 return batches
         raise AssertionError(f"not done after {most} batches")
 
-    def let_time_pass(self) -> None:
-        """End all pauses that end by themselves, and make due all that waits for its time."""
+    def let_time_pass(self, *, retries: bool = True) -> None:
+        """End all pauses that end by themselves, and make due all that waits for its time, perhaps without retries."""
         end_pauses(self.engine.limiter, self.queue)
         make_groups_due(self.queue)
-        make_retries_due(self.queue)
+        if retries:
+            make_retries_due(self.queue)
         move_into_the_past(self.queue, 1000)
 
 
