@@ -10,7 +10,7 @@
                  ▲                   │
                  └── snooze/retry ───┘     waiting ──cancel──▶ cancelled
 
-``PROGRESS`` is never stored: it is ``QUEUED`` with an item in flight or ended.
+``PROGRESS`` is never stored: it is ``QUEUED`` after the first claim, or with an item ended.
 The Lua operations receive these names from here (see `worker.scripts`), so that the two cannot drift apart.
 """
 

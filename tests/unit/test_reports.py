@@ -48,6 +48,18 @@ def test_a_request_with_an_item_in_flight_or_ended_is_in_progress(redis_client: 
     assert (read(queue)["state"], read(queue)["deleted"]) == ("PROGRESS", 1)
 
 
+def test_a_request_never_goes_back_from_progress_to_queued(redis_client: Redis) -> None:
+    """Also when all that was in flight waits again, as in an outage."""
+    queue = queue_on(redis_client)
+    queue.enqueue("r", ["a", "b"], source="s")
+    claim = must_claim(queue, "t")
+    verdict = Verdict()
+    verdict.park("group", claim.items, delay_ms=60_000)
+    queue.settle("t", verdict)
+    report = read(queue)
+    assert (report["state"], report["waiting"], report["in_flight"]) == ("PROGRESS", 2, 0)
+
+
 def test_an_unsealed_request_is_open(redis_client: Redis) -> None:
     """It has no total yet."""
     queue = queue_on(redis_client)
