@@ -19,7 +19,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from worker.answers import Answer, KeyRefused, Listed, Missing, Refused, Throttled, Unanswered
 from worker.arrivals import Arrivals
-from worker.judging import ISOLATE_ALONE_AFTER, Circumstances, judge, judge_known
+from worker.judging import ISOLATE_AFTER, ISOLATE_ALONE_AFTER, Circumstances, judge, judge_known
 from worker.leases import LeaseKeeper
 from worker.limiter import Kind, Learned, Limiter, Slot
 from worker.queue import Queue, Settled
@@ -105,12 +105,14 @@ def _carry_out(engine: Engine, claim: Claim, slot: Slot, spend_at: float) -> Set
         engine.limiter.give_back(claim.token)
     elif witness := _witness_for(engine, claim, to_send):
         _sleep_until(spend_at)
-        _record(engine, claim.token, engine.api.delete([witness]), slot, spend_at)
+        _record(engine, claim, engine.api.delete([witness]), slot, spend_at, shows_health=True)
         verdict.park(new_token(), to_send, fails=claim.fails, suspect=claim.suspect)
     else:
         _sleep_until(spend_at)
         answer = engine.api.delete([item.file_id for item in to_send])
-        learned = _record(engine, claim.token, answer, slot, spend_at)
+        # A group that has failed before says more of itself than of the API.
+        is_fresh = not claim.suspect and claim.fails < ISOLATE_AFTER
+        learned = _record(engine, claim, answer, slot, spend_at, shows_health=is_fresh)
         verdict.extend(_classify(engine, claim, to_send, answer, learned))
     return _while_redis_is_away(lambda: engine.queue.settle(claim.token, verdict))
 
@@ -118,12 +120,13 @@ def _carry_out(engine: Engine, claim: Claim, slot: Slot, spend_at: float) -> Set
 def _witness_for(engine: Engine, claim: Claim, to_send: list[Item]) -> str | None:
     """Return a file id that tells an outage from an id whose every call fails, when nothing else can.
 
-    A lone suspect, or a group that failed again and again, with no success of others since, proves nothing: the API
-    may be down. (Other work may wait, and yet be unable to show it: the same file ids, asked for by another request.)
-    So the call is made with a file that is gone already, which deletes nothing and shows whether the API answers.
+    A lone suspect, or a group that failed as often as would split it, with no success of others since, proves nothing:
+    the API may be down. (Other work may wait, and yet be unable to show it: the same file ids, asked for by another
+    request.) So the call is made with a file that is gone already, which deletes nothing and shows whether the API is
+    up.
     """
     lonely = claim.suspect and len(to_send) == 1 and claim.fails > 0
-    if not lonely and claim.fails < ISOLATE_ALONE_AFTER:
+    if not lonely and claim.fails < ISOLATE_ALONE_AFTER - 1:
         return None
     if engine.limiter.success().succeeded_within(claim.failed_ago()):
         return None
@@ -133,7 +136,7 @@ def _witness_for(engine: Engine, claim: Claim, to_send: list[Item]) -> str | Non
 def _classify(engine: Engine, claim: Claim, sent: list[Item], answer: Answer, learned: Learned) -> Verdict:
     about = Circumstances(
         max_attempts=engine.max_attempts,
-        others_succeeded=learned.succeeded_within(claim.failed_ago()),
+        others_succeeded=learned.is_healthy and learned.succeeded_within(claim.failed_ago()),
         others_wait=not isinstance(answer, Unanswered) or _others_wait(engine),
     )
     return judge(claim, sent, answer, about, new_token)
@@ -144,7 +147,9 @@ def _others_wait(engine: Engine) -> bool:
     return work.claimable > 0 or work.groups > 0
 
 
-def _record(engine: Engine, call_id: str, answer: Answer, slot: Slot, spend_at: float) -> Learned:
+def _record(
+    engine: Engine, claim: Claim, answer: Answer, slot: Slot, spend_at: float, *, shows_health: bool
+) -> Learned:
     """Tell the limiter, and so every worker, what the answer says of the API as a whole."""
     kind, reason, reset_ms = Kind.OK, "", None
     match answer:
@@ -164,8 +169,9 @@ def _record(engine: Engine, call_id: str, answer: Answer, slot: Slot, spend_at: 
             reset_ms=reset_ms,
             probe=slot.probe,
             learned=answer.meta.limits,
-            call_id=call_id,
+            call_id=claim.token,
             late_ms=late_ms,
+            shows_health=shows_health,
         )
     )
 

@@ -29,7 +29,7 @@ class Circumstances:
 
     max_attempts: int
     others_succeeded: bool = False
-    """Whether any call has succeeded since this group failed before."""
+    """Whether a call has succeeded since this group failed before, as most do."""
     others_wait: bool = True
     """Whether there is other work that would show whether the API is up."""
 
@@ -96,7 +96,8 @@ def _judge_unanswered(
         verdict.park(new_token(), sent, fails=claim.fails, suspect=claim.suspect)
         return
     fails = claim.fails + 1
-    delay_ms = backoff_ms(fails)
+    # In an outage the account waits as a whole; if each group did so by itself, the last would come long after the end.
+    delay_ms = backoff_ms(fails if about.others_succeeded else 1)
     if claim.suspect and len(sent) == 1:
         _judge_lone_suspect(verdict, claim, sent, answer, about, new_token)
     elif (about.others_succeeded and fails >= ISOLATE_AFTER) or (

@@ -39,7 +39,7 @@ outbox                 zset    finished request id → from when anybody may pub
 changed                set     unfinished requests whose report changed since it was last published
 waiting, in_flight     hash    source → number of ids
 totals                 hash    outcome → number of items that ended so, ever
-account                hash    pause of the operator, outage and key pauses, last success, and since when
+account                hash    pause of the operator, outage and key pauses, last success, share of calls that go well
 limits:<endpoint>      hash    throttle pause, learned windows, margin of one endpoint
 calls:<endpoint>       zset    one member per call → ms: the sliding log
 workers                zset    worker name → last heartbeat (ms)

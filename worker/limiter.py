@@ -52,6 +52,8 @@ class Learned(NamedTuple):
     """For which the endpoint is paused from now on; 0 if it is not."""
     success_ago_ms: int | None
     """Since the account's last successful call."""
+    is_healthy: bool
+    """Whether most calls go well, of those that have no more reason to fail than any other."""
 
     def succeeded_within(self, ms: int | None) -> bool:
         """Whether any call has succeeded in the last `ms` milliseconds; false when None."""
@@ -112,8 +114,12 @@ class Limiter:
         learned: tuple[Window, ...] = (),
         call_id: str = "",
         late_ms: int = 0,
+        shows_health: bool = False,
     ) -> Learned:
-        """Learn from an answer of the API to the call that was sent `late_ms` after its slot."""
+        """Learn from an answer of the API to the call that was sent `late_ms` after its slot.
+
+        `shows_health`: the call had no more reason to fail than any other.
+        """
         windows = [part for window in learned for part in (window.limit, window.interval_ms)]
         reset = "" if reset_ms is None else reset_ms
         return _read_learned(
@@ -127,6 +133,7 @@ class Limiter:
                 FIRST_MARGIN_MS,
                 call_id,
                 late_ms,
+                int(shows_health),
                 *windows,
             )
         )
@@ -175,6 +182,6 @@ class Limiter:
             self._redis.hdel(account, "trouble_until")
 
 
-def _read_learned(reply: tuple[int, int]) -> Learned:
-    pause, ago = reply
-    return Learned(int(pause), None if int(ago) < 0 else int(ago))
+def _read_learned(reply: tuple[int, int, str]) -> Learned:
+    pause, ago, healthy = reply
+    return Learned(int(pause), None if int(ago) < 0 else int(ago), healthy == "1")

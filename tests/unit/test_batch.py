@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Callable
 from typing import Any
@@ -191,6 +192,46 @@ def test_an_outage_of_any_length_fails_no_id(redis_client: Redis, alone: bool) -
     works.run(2000)
     report = works.report("r")
     assert (report["state"], report["failed"], report["deleted"]) == ("SUCCESS", 0, len(files))
+
+
+def test_a_long_outage_does_not_take_the_only_batch_apart(redis_client: Redis) -> None:
+    """A witness tells the outage from an id whose every call fails, before anything is split."""
+    works, _ = enqueued(redis_client, 1)
+    works.run()
+    works.queue.enqueue("alone", ids("a", 100), source="s")
+    works.api.files |= set(ids("a", 100))
+    before = len(works.api.calls)
+    works.api.faults = [outage] * 50
+    works.run()
+    assert works.report("alone")["deleted"] == 100
+    assert [len(call) for call in works.api.calls[before + 50 :]] == [1, 100], "a witness, and a full batch"
+
+
+@pytest.mark.parametrize("bad_share", [0.5, 0.85, 0.95])
+def test_an_api_that_mostly_fails_fails_no_id(redis_client: Redis, bad_share: float) -> None:
+    """A success now and then does not make the many failures the fault of the ids: no attempt of theirs is final."""
+    works, files = enqueued(redis_client, 300, batch_size=20)
+    dice = random.Random(7)
+    carry_out = works.api.carry_out
+    works.api.faults = [
+        (lambda _: Unanswered("HTTP 503")) if dice.random() < bad_share else carry_out for _ in range(2000)
+    ]
+    works.run(2500)
+    report = works.report("r")
+    assert (report["state"], report["failed"], report["deleted"]) == ("SUCCESS", 0, len(files))
+
+
+def test_after_an_outage_a_poison_id_is_found_all_the_same(redis_client: Redis) -> None:
+    """The share of calls that go well recovers through witnesses, though nothing else is left to be done."""
+    works, files = enqueued(redis_client, 20)
+    works.run()
+    works.api.faults = [outage] * 60
+    works.queue.enqueue("bad", ["poison", *ids("a", 9)], source="s")
+    works.api.files |= set(ids("a", 9))
+    works.api.poison = {"poison"}
+    works.run()
+    report = works.report("bad")
+    assert (report["deleted"], report["failed"]) == (9, 1)
 
 
 def test_an_outage_pauses_the_account(redis_client: Redis) -> None:

@@ -298,6 +298,8 @@ local OUTAGE_FIRST_MS = 2000
 local OUTAGE_MOST_MS = 10000
 local KEY_FIRST_MS = 5000
 local KEY_MOST_MS = 60000
+local HEALTH_WEIGHT = 0.1 -- of the newest call in the share of calls that go well
+local HEALTHY = 0.7 -- the share from which on a call that fails again and again may be the fault of its ids
 
 local function margin_of(limits, first)
   return tonumber(redis.call('HGET', limits, 'margin') or first)
@@ -377,9 +379,16 @@ local function wait_for_windows(endpoint, now, share, first_margin, args, first)
   return wait, longest
 end
 
--- {ms for which the endpoint is paused, ms since the last success of the account or -1}
+-- Note how a call went that had no more reason to fail than any other.
+local function note_health(went_well)
+  local before = tonumber(redis.call('HGET', KEY.account, 'health') or 1)
+  redis.call('HSET', KEY.account, 'health', before + HEALTH_WEIGHT * ((went_well and 1 or 0) - before))
+end
+
+-- {ms for which the endpoint is paused, ms since the last success of the account or -1, '1' if most calls go well}
 local function pause_and_success(endpoint, now)
   local left = pause_left(endpoint, now)
-  local success = redis.call('HGET', KEY.account, 'last_success')
-  return {left, success and now - tonumber(success) or -1}
+  local about = redis.call('HMGET', KEY.account, 'last_success', 'health')
+  local healthy = tonumber(about[2] or 1) >= HEALTHY
+  return {left, about[1] and now - tonumber(about[1]) or -1, healthy and '1' or '0'}
 end

@@ -4,8 +4,10 @@
 -- ARGV  1 endpoint   2 kind: ok | throttled | trouble | key_refused   3 reason, for people
 --       4 ms that a throttle lasts, or ''   5 '1' if the call was a probe
 --       6 first margin, ms   7 call id   8 ms by which the call was sent later than its slot
---       9… windows learned: limit, interval ms, …
--- Returns {ms for which the endpoint is paused from now on, ms since the last success of the account or -1}
+--       9 '1' if the call shows the health of the API: it had no more reason to fail than any other
+--       10… windows learned: limit, interval ms, …
+-- Returns {ms for which the endpoint is paused from now on, ms since the last success of the account or -1,
+--          '1' if most calls go well}
 local endpoint, kind, reason = ARGV[1], ARGV[2], ARGV[3]
 local limits, account = KEY['limits:'] .. endpoint, KEY.account
 local now = now_ms()
@@ -14,9 +16,11 @@ local now = now_ms()
 local log = KEY['calls:'] .. endpoint
 if redis.call('ZSCORE', log, ARGV[7]) then redis.call('ZINCRBY', log, ARGV[8], ARGV[7]) end
 
-for i = 9, #ARGV, 2 do
+for i = 10, #ARGV, 2 do
   redis.call('HSET', limits, 'window:' .. ARGV[i + 1], ARGV[i] .. ' ' .. now)
 end
+
+if ARGV[9] == '1' and (kind == 'ok' or kind == 'trouble') then note_health(kind == 'ok') end
 
 local margin = margin_of(limits, tonumber(ARGV[6]))
 if kind == 'throttled' then
