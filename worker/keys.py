@@ -11,7 +11,10 @@ request:about:<id>     hash    source, reason, state, total, in_flight, one coun
                                enqueued_at, finished_at, hold_until (ms), canvas (what Celery runs afterwards),
                                origin (who asked), approval (why it is held), run (of a cleanup rule)
 request:waiting:<id>   list    file ids that no claim has taken yet, in the order in which they came
-request:seen:<id>      set     file ids so far, only until the request is sealed (counts duplicates once)
+request:incoming:<id>:<stream>
+                       list    file ids of a stream so far, only until the request is sealed
+request:seen:<id>:<stream>
+                       set     the same, so that duplicates count once; a cleanup run has one without a stream
 request:retries:<id>   zset    file id → due (ms): items that came back one by one
 request:tried:<id>     hash    file id → "attempts doubt" of the items in `retries`
 request:<outcome>:<id> list    JSON [ended_at ms, attempts, error, file id, …]: how items ended, in groups

@@ -104,7 +104,7 @@ class Limiter:
         """Return the place of a call that was not made."""
         self._scripts.run("give_back", self._endpoint, call_id)
 
-    def record(
+    def record(  # noqa: PLR0913 - what an answer tells
         self,
         kind: Kind,
         *,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
@@ -94,9 +95,10 @@ class Queue:
         """Accept a request whole, or change nothing when its id was accepted before.
 
         `file_ids` may be a stream of any length. It is sent in chunks, and nothing is deleted before the last is in.
-        Duplicates count once. The same ids may be sent again at any time, also by two callers at once.
+        Duplicates count once. The same request may be sent again at any time, also by two callers at once: the first
+        to send its last chunk makes the request, of what it sent itself.
         """
-        stream = iter(file_ids)
+        stream, token = iter(file_ids), uuid.uuid4().hex
         chunk = list(islice(stream, CHUNK_IDS))
         first = True
         while True:
@@ -111,6 +113,7 @@ class Queue:
                 origin=origin,
                 is_first=first,
                 is_last=not following,
+                stream=token,
             )
             if not following or reply.state is not State.OPEN:
                 return reply
@@ -128,10 +131,13 @@ class Queue:
         origin: str | None = None,
         is_first: bool = True,
         is_last: bool = True,
+        stream: str = "",
         early_result: tuple[str, str] | None = None,
         pipe: Pipeline | None = None,
     ) -> Enqueued:
         """Add one chunk of a request, at most `CHUNK_IDS` ids; the last one seals it. In a pipe, ignore the answer.
+
+        Chunks with the same `stream`, a token, belong together.
 
         `early_result`, a key and a value, is written in the same step if the call seals the request. `origin`
         says who asks, user or program and host; by default whoever runs this process.
@@ -153,6 +159,7 @@ class Queue:
             early_result[1] if early_result else "",
             whoami() if origin is None else origin,
             self._guards.bounds_of(source),
+            stream,
             *ids,
             pipe=pipe,
             keys=[early_result[0]] if early_result else [],

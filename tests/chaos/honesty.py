@@ -78,6 +78,6 @@ def check_nothing_left(rig: Rig) -> None:
         assert redis.hgetall(keys(name)) == {}, name
     for name in ("sources", "retries", "holds", "leases", "outbox"):
         assert redis.zrange(keys(name), 0, -1) == [], name
-    for part in ("waiting", "seen", "retries", "tried"):
+    for part in ("waiting", "incoming", "seen", "retries", "tried"):
         assert list(redis.scan_iter(keys.request("*", part))) == [], part
     assert list(redis.scan_iter(keys.lease("*"))) == []

@@ -223,7 +223,7 @@ def test_an_api_that_mostly_fails_fails_no_id(redis_client: Redis, bad_share: fl
 
 def test_after_an_outage_a_poison_id_is_found_all_the_same(redis_client: Redis) -> None:
     """The share of calls that go well recovers through witnesses, though nothing else is left to be done."""
-    works, files = enqueued(redis_client, 20)
+    works, _ = enqueued(redis_client, 20)
     works.run()
     works.api.faults = [outage] * 60
     works.queue.enqueue("bad", ["poison", *ids("a", 9)], source="s")

@@ -17,7 +17,7 @@ from tests.unit.support_queue import (
     take_picture,
 )
 from worker.errors import RequestVanished
-from worker.queue import CHUNK_IDS
+from worker.queue import CHUNK_IDS, Queue
 from worker.states import State
 
 
@@ -44,7 +44,12 @@ def test_duplicates_across_chunks_count_once(redis_client: Redis) -> None:
     many = ids("a", CHUNK_IDS + 10)
     assert queue.enqueue("r", [*many, *many[:7]], source="s").total == len(many)
     check_invariants(queue, {"r": set(many)})
-    assert not raw(queue).exists(queue.keys.request("r", "seen"))
+    assert [key for key in unsealed_keys(queue) if raw(queue).exists(key)] == [queue.keys.request("r")]
+
+
+def unsealed_keys(queue: Queue) -> list[str]:
+    """Return the keys of the request `r` while it is sent as the stream without a token."""
+    return [queue.keys.request("r"), *(f"{queue.keys.request('r', part)}:" for part in ("incoming", "seen"))]
 
 
 def test_an_unsealed_request_is_never_claimed_and_expires(redis_client: Redis) -> None:
@@ -54,8 +59,8 @@ def test_an_unsealed_request_is_never_claimed_and_expires(redis_client: Redis) -
     assert (reply.state, reply.is_new) == (State.OPEN, False)
     assert queue.claim("t") is None
     assert queue.peek(10).claimable == 0
-    for part in ("about", "waiting", "seen"):
-        assert 0 < raw(queue).pttl(queue.keys.request("r", part)) <= 60_000
+    for key in unsealed_keys(queue):
+        assert 0 < raw(queue).pttl(key) <= 60_000
 
 
 def test_sealing_takes_the_expiry_away(redis_client: Redis) -> None:
@@ -114,6 +119,51 @@ def test_a_whole_resend_completes_a_stream_that_broke_off(redis_client: Redis) -
     check_invariants(queue, {"r": {"a", "b", "c"}})
 
 
+@pytest.mark.parametrize("how", ["whole", "as a stream"])
+def test_what_a_broken_stream_left_is_not_deleted_with_another(redis_client: Redis, how: str) -> None:
+    """Nothing beyond what was asked: who sends a corrected list under the same id gets that list, and no more."""
+    queue = queue_on(redis_client)
+    queue.add_chunk("r", ids("old", 7), source="a", reason="first try", is_last=False, stream="1")
+    if how == "whole":
+        reply = queue.enqueue("r", ["x", "y"], source="b")
+    else:
+        queue.add_chunk("r", ["x"], source="b", is_last=False, stream="2")
+        reply = queue.add_chunk("r", ["y"], source="b", is_first=False, stream="2")
+    assert (reply.state, reply.is_new, reply.total) == (State.QUEUED, True, 2)
+    picture = check_invariants(queue, {"r": {"x", "y"}})
+    assert picture.requests["r"].source == "b"
+    assert "reason" not in picture.requests["r"].about
+    assert raw(queue).hgetall(queue.keys("waiting")) == {"b": "2"}
+    late = queue.add_chunk("r", ["old8"], source="a", is_first=False, stream="1")
+    assert (late.state, late.is_new, late.total) == (State.QUEUED, False, 2)
+
+
+def test_of_two_streams_at_once_the_first_to_end_makes_the_request(redis_client: Redis) -> None:
+    """As when a message was delivered twice: the other is told that the request is there."""
+    queue = queue_on(redis_client)
+    for stream in ("1", "2"):
+        queue.add_chunk("r", ["a", "b"], source="s", is_last=False, stream=stream)
+    assert queue.add_chunk("r", ["c"], source="s", is_first=False, stream="2").is_new
+    assert not queue.add_chunk("r", ["c"], source="s", is_first=False, stream="1").is_new
+    check_invariants(queue, {"r": {"a", "b", "c"}})
+
+
+def test_cancelling_an_unsealed_request_leaves_nothing(redis_client: Redis) -> None:
+    """Also of several streams."""
+    queue = queue_on(redis_client)
+    for stream in ("1", "2"):
+        queue.add_chunk("r", ["a", "b"], source="s", is_last=False, stream=stream)
+    queue.cancel("r")
+    assert raw(queue).keys("*request*") == []
+
+
+def test_a_request_that_nobody_published_is_published_by_a_worker(redis_client: Redis) -> None:
+    """Its producer may die between the seal and the publication."""
+    queue = queue_on(redis_client)
+    queue.enqueue("r", ["a"], source="s", hold_seconds=3600)
+    assert raw(queue).smembers(queue.keys("changed")) == {"r"}
+
+
 @pytest.mark.parametrize("how", ["cancelled", "expired"])
 def test_the_tail_of_a_vanished_request_is_refused(redis_client: Redis, how: str) -> None:
     """All or nothing: when what came before is gone, later chunks do not make a request of their own."""
@@ -126,7 +176,7 @@ def test_the_tail_of_a_vanished_request_is_refused(redis_client: Redis, how: str
     if how == "cancelled":
         queue.cancel("r")
     else:
-        raw(queue).delete(*(queue.keys.request("r", part) for part in ("about", "waiting", "seen")))
+        raw(queue).delete(*unsealed_keys(queue))
     with pytest.raises(RequestVanished):
         queue.add_chunk("r", ["z"], source="s", is_first=False)
     assert not raw(queue).exists(queue.keys.request("r"))

@@ -14,6 +14,10 @@ local state, source = about[1], about[2]
 if not state then return {} end
 if FINAL[state] then return {state, 0} end
 if state == STATE.OPEN then
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    local stream = string.match(field, '^stream(:.*)$')
+    if stream then redis.call('UNLINK', request_key(request, 'incoming') .. stream, request_key(request, 'seen') .. stream) end
+  end
   redis.call('UNLINK', key, request_key(request, 'waiting'), request_key(request, 'seen'))
   return {STATE.REVOKED, 0}
 end

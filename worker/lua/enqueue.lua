@@ -1,21 +1,28 @@
--- Accept ids of a request: all at once, or chunk by chunk until the last chunk seals it.
--- An unsealed request deletes nothing and expires; a sealed one is never changed by a second call.
+-- Accept ids of a request: all at once, or as a stream, chunk by chunk until the last one seals it.
+-- An unsealed request deletes nothing and expires; a sealed one is never changed by a second call. Each stream collects
+-- for itself: one that broke off leaves nothing to another with the same request id, and of several the first to end
+-- makes the request, with its own ids, source and reason.
 --
 -- KEYS  1 prefix   2 where the first result goes, or none
 -- ARGV  1 request id   2 source   3 reason, or ''   4 hold, ms (0: none)   5 '1' when this chunk is the last
 --       6 its place: 'whole' (the first and the last), 'first', or 'later'
 --       7 how long an unsealed request lives, ms   8 canvas, JSON or ''   9 the first result, or ''
 --       10 who asks: user or program @ host, or ''
---       11 guard of the source: '', or "max_files usual_factor max_share" with 0 for none   12… file ids, each once
+--       11 guard of the source: '', or "max_files usual_factor max_share" with 0 for none
+--       12 token of the stream   13… file ids, each once
 -- Returns {state after the call, '1' if this call sealed it, number of ids, why it is held for approval or ''}; state is
 --         '' when what a later chunk was to be added to is gone: expired, cancelled, or lost
 local request, source, hold, last, place = ARGV[1], ARGV[2], tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6]
-local key, waiting, seen = request_key(request), request_key(request, 'waiting'), request_key(request, 'seen')
+local stream, FIRST_ID = ARGV[12], 13
+local key, waiting = request_key(request), request_key(request, 'waiting')
+local incoming = request_key(request, 'incoming') .. ':' .. stream
+local seen = request_key(request, 'seen') .. ':' .. stream
 local now = now_ms()
 
-local about = redis.call('HMGET', key, 'state', 'total')
+local about = redis.call('HMGET', key, 'state', 'total', 'stream:' .. stream)
 if about[1] and about[1] ~= STATE.OPEN then return {about[1], '0', tonumber(about[2]), ''} end
-if not about[1] and place == 'later' then return {'', '0', 0, ''} end
+if place == 'later' and not about[3] then return {'', '0', 0, ''} end
+if #ARGV < FIRST_ID then return {STATE.OPEN, '0', 0, ''} end
 
 local function describe()
   local fields = {'state', STATE.OPEN, 'source', source, 'enqueued_at', now}
@@ -25,42 +32,39 @@ local function describe()
   redis.call('HSET', key, unpack(fields))
 end
 
--- The ids of the chunk that no chunk before it had; those of the chunk itself are known to be distinct.
+-- The ids of the chunk that no chunk of the stream had before.
 local function new_ids()
-  local ids, new = {unpack(ARGV, 12)}, {}
+  local ids, new = {unpack(ARGV, FIRST_ID)}, {}
   for i, known in ipairs(in_slices('SMISMEMBER', seen, ids)) do
     if known == 0 then new[#new + 1] = ids[i] end
   end
   return new
 end
 
-local function add_new_ids()
+local function add_to_stream()
   local ids = new_ids()
   in_slices('SADD', seen, ids)
-  in_slices('RPUSH', waiting, ids)
+  in_slices('RPUSH', incoming, ids)
 end
 
-local total
-if place == 'whole' and not about[1] then
-  if #ARGV < 12 then return {STATE.OPEN, '0', 0, ''} end
-  describe()
-  in_slices('RPUSH', waiting, {unpack(ARGV, 12)})
-  total = #ARGV - 11
+if place == 'whole' then
+  redis.call('DEL', key)
+  in_slices('RPUSH', waiting, {unpack(ARGV, FIRST_ID)})
 else
-  if not about[1] then
-    redis.call('DEL', waiting, seen)
-    describe()
-  end
-  add_new_ids()
-  total = redis.call('LLEN', waiting)
+  add_to_stream()
   if not last then
-    for _, part in ipairs({key, waiting, seen}) do redis.call('PEXPIRE', part, ARGV[7]) end
-    return {STATE.OPEN, '0', total, ''}
+    if not about[1] then describe() end
+    redis.call('HSET', key, 'stream:' .. stream, '1')
+    for _, part in ipairs({key, incoming, seen}) do redis.call('PEXPIRE', part, ARGV[7]) end
+    return {STATE.OPEN, '0', redis.call('LLEN', incoming), ''}
   end
+  redis.call('DEL', key)
   redis.call('UNLINK', seen)
-  redis.call('PERSIST', key)
+  redis.call('RENAME', incoming, waiting)
   redis.call('PERSIST', waiting)
 end
+describe()
+local total = redis.call('LLEN', waiting)
 
 local approval = ''
 if ARGV[11] ~= '' then
@@ -74,5 +78,8 @@ seal(request, {source = source, reason = given(ARGV[3]), origin = given(ARGV[10]
 if KEYS[2] then
   redis.call('SET', KEYS[2], ARGV[9])
   redis.call('PUBLISH', KEYS[2], ARGV[9])
+else
+  -- Whoever enqueued may die before it publishes that the request is there.
+  redis.call('SADD', KEY.changed, request)
 end
 return {STATE.QUEUED, '1', total, approval}
