@@ -1,4 +1,4 @@
-"""The API down, slow, lying, throttling, refusing the key: no id fails, calls stay few, work resumes by itself."""
+"""The API slow, lying, throttling, refusing the key: no id fails, calls stay few, work resumes by itself."""
 
 from __future__ import annotations
 
@@ -62,54 +62,6 @@ def await_pause(rig: Rig, by: str) -> Any:
     pause = rig.client.stats()["pause"]
     assert pause is not None
     return pause
-
-
-def run_outage(rig: Rig, mode: str, seconds: float) -> None:
-    """Let the API be down for a while in the middle of work, and check calls, words, resumption and outcomes."""
-    rig.sim.set_latency(100)
-    asked = ask(rig, 1000)
-    before = len(rig.sim.calls("bulk_delete"))
-    rig.sim.wait_for(lambda stats: stats["calls"] > before + 4, timeout=30)
-    rig.sim.outage(mode)
-    down_at = time.time()
-    wait_until(lambda: time.time() - down_at >= seconds, seconds + 5, "the outage is over")
-    pause = rig.client.stats()["pause"]
-    rig.sim.outage(None)
-    up_at = time.time()
-    during = calls_since(rig, down_at)
-    assert pause is not None, "stats say what is waited for"
-    assert (pause["by"], pause["since"] is not None) == ("trouble", True)
-    assert len(during) <= FIRST_FEW + seconds / 2, "about one call in two seconds at most"
-    wait_until(lambda: any(call.deleted for call in calls_since(rig, up_at)), 30, "work goes on")
-    resumed = time.time() - up_at
-    await_final(rig, asked, 60)
-    check_honest(rig, asked)
-    say(f"\n{mode} for {seconds:g} s: {len(during)} calls; resumed after {resumed:.1f} s; {pause['reason']}")
-    assert resumed <= 15
-
-
-def test_an_outage_draws_few_calls_and_fails_nothing(rig: Rig) -> None:
-    """Fewer than one call in two seconds, `stats` that say so, and work again within 15 s."""
-    run_outage(rig, "unavailable", 5)
-
-
-@pytest.mark.chaos_long
-@pytest.mark.parametrize("mode", ["unavailable", "cut", "hang", "refuse"])
-def test_a_long_outage_of_any_kind(rig: Rig, mode: str) -> None:
-    """The same for half a minute, for every way of being down."""
-    run_outage(rig, mode, 30)
-
-
-def test_a_flapping_api_fails_nothing(rig: Rig) -> None:
-    """Up and down: all files are gone in the end, each once."""
-    rig.sim.set_latency(30)
-    asked = ask(rig, 600)
-    for mode in ("unavailable", None, "cut", None, "unavailable", None):
-        rig.sim.outage(mode)
-        since = time.monotonic()
-        wait_until(lambda since=since: time.monotonic() - since >= 0.6, 5, "it stays so")  # type: ignore[misc]
-    await_final(rig, asked, 60)
-    check_honest(rig, asked)
 
 
 def test_calls_slower_than_the_lease_are_not_made_twice(rig: Rig) -> None:

@@ -47,9 +47,10 @@ local function add_to_stream()
   in_slices('RPUSH', incoming, ids)
 end
 
+-- The first to write is a command that a full server refuses: after any other write it would let all the rest pass.
 if place == 'whole' then
-  redis.call('DEL', key)
   in_slices('RPUSH', waiting, {unpack(ARGV, FIRST_ID)})
+  redis.call('DEL', key)
 else
   add_to_stream()
   if not last then
