@@ -11,6 +11,7 @@ from celery.signals import setup_logging
 from config.celery_settings import celery_settings
 from config.settings import ConfigError
 from worker import engine, revoking, stopping
+from worker.broker import mend_transports
 from worker.dispatcher import Dispatcher
 from worker.logs import configure_logging
 
@@ -22,12 +23,11 @@ def _create() -> Celery:
         sys.exit(f"kitsweep: {error}")
     celery = Celery("kitsweep")
     celery.config_from_object(celery_settings(settings))
-    sentinel = settings.redis_parts.scheme == "sentinel"
-    celery.conf.broker_transport = f"worker.broker:{'SentinelTransport' if sentinel else 'Transport'}"
     celery.steps["worker"].add(Dispatcher)
     return celery
 
 
+mend_transports()
 app = _create()
 revoking.cancel_on_revoke()
 stopping.watch()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError
@@ -48,3 +49,12 @@ class SentinelTransport(kombu_redis.SentinelTransport):
 
     Channel = SentinelChannel
     connection_errors = (*kombu_redis.SentinelTransport.connection_errors, OutOfMemoryError)
+
+
+def mend_transports() -> None:
+    """Let the addresses of Redis lead to these transports, in this process.
+
+    By their usual names, since tools such as Flower know a broker by the scheme of its address.
+    """
+    names = dict.fromkeys(("redis", "rediss"), "Transport") | {"sentinel": "SentinelTransport"}
+    TRANSPORT_ALIASES.update({scheme: f"{__name__}:{name}" for scheme, name in names.items()})

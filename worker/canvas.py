@@ -38,3 +38,17 @@ def run_canvas(app: Celery, canvas: dict[str, Any], request_id: str, result: Any
     if chain := canvas.get("chain"):
         signature(chain[-1], app=app).apply_async((result,), chain=chain[:-1], **options)
     app.backend.mark_as_done(request_id, result, request=context, store_result=False)
+
+
+def body_is_promised(app: Celery, canvas: dict[str, Any]) -> bool:
+    """Return whether somebody else was about to send off the body of the request's chord, and may have died since.
+
+    Celery (`backends/redis.py`, 5.7) lets one process at a time send a body: it claims that in `.c` for some seconds,
+    and writes `done` there afterwards; `.s` is the size of a chord that has not gone off. Who finds such a claim sends
+    nothing, and is not told.
+    """
+    if not canvas.get("chord") or not canvas.get("group"):
+        return False
+    backend: Any = app.backend
+    claim, size = (backend.client.get(backend.get_key_for_group(canvas["group"], part)) for part in (".c", ".s"))
+    return size is not None and claim not in {None, b"done", "done"}

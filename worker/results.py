@@ -15,7 +15,7 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError
 
-from worker.canvas import run_canvas
+from worker.canvas import body_is_promised, run_canvas
 from worker.errors import DeletionIncomplete, RequestCancelled
 from worker.keys import Keys
 from worker.reports import Known, Reports
@@ -107,7 +107,8 @@ class Publisher:
             # Not the fault of those that come after it. It stays in the outbox, and is tried again until it expires.
             logger.exception("what hangs on request %s cannot be sent off", report["request_id"])
         else:
-            self._redis.zrem(self._keys("outbox"), report["request_id"])
+            if not body_is_promised(self._app, canvas):
+                self._redis.zrem(self._keys("outbox"), report["request_id"])
 
     def _add(self, pipe: Pipeline, report: Report, *, is_last: bool) -> None:
         request_id = report["request_id"]

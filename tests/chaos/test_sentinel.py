@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,14 +17,32 @@ from redis.exceptions import RedisError
 
 from tasks.embedded import find_server
 from tasks.ports import free_port
-from tests.chaos.honesty import await_final, check_honest
-from tests.chaos.processes import Proc, wait_until
+from tests.chaos.honesty import COUNTS, await_final, check_honest, check_nothing_left
+from tests.chaos.processes import Proc, say, wait_until
 from tests.chaos.rig import Rig, Server
+from tests.chaos.test_redis import await_readiness_again
 from worker.errors import RedisUnreachable
+from worker.states import State
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
 MASTER = "kitsweep-master"
+ENQUEUER = """
+import json, sys, time
+from redis.exceptions import RedisError
+from tasks.client import Client
+from worker.errors import RedisUnreachable
+client = Client()
+for request_id, ids in json.load(open(sys.argv[1])).items():
+    while True:
+        try:
+            client.enqueue(ids, source="steady", request_id=request_id)
+            break
+        except (RedisError, RedisUnreachable):
+            time.sleep(0.05)
+    time.sleep(0.02)
+"""
+"""Enqueues request after request, each until it is accepted."""
 
 
 @contextmanager
@@ -53,20 +74,39 @@ def replicas_seen(port: int) -> int:
         return 0
 
 
-def test_a_promotion_under_load_loses_nothing(tmp_path: Path) -> None:
-    """The master is killed for good, its replica takes over, and the work ends there by itself."""
-    (tmp_path / "two").mkdir()
-    first, second = Server(tmp_path), Server(tmp_path / "two")
+@contextmanager
+def a_pair(folder: Path, **options: str) -> Iterator[tuple[Server, Server, int]]:
+    """Run a master (with these options), its replica, and a sentinel that knows both; gives the latter's port."""
+    (folder / "two").mkdir()
+    first, second = Server(folder, **options), Server(folder / "two")
     first.start()
     second.start()
     try:
         second.client.replicaof("127.0.0.1", str(first.port))
-        with a_sentinel(tmp_path, first.port) as sentinel:
+        with a_sentinel(folder, first.port) as sentinel:
             wait_until(lambda: replicas_seen(sentinel) == 1, 60, "the sentinel knows the replica")
-            run_promotion(tmp_path, first, second, sentinel)
+            yield first, second, sentinel
     finally:
         first.stop()
         second.stop()
+
+
+def address_of(sentinel: int) -> str:
+    """The address of whichever server is the master."""
+    return f"sentinel://127.0.0.1:{sentinel}/0?master={MASTER}"
+
+
+def await_promotion(rig: Rig, second: Server) -> None:
+    """Wait until the replica is the master, and look there from now on."""
+    wait_until(lambda: str(second.client.info("replication")["role"]) == "master", 60, "the replica is promoted")
+    rig.server = second
+    rig.celery = Celery(broker=second.url, backend=second.url, set_as_current=False)
+
+
+def test_a_promotion_loses_nothing_that_the_replica_has(tmp_path: Path) -> None:
+    """The master is killed for good, its replica takes over, and the work ends there by itself."""
+    with a_pair(tmp_path) as (first, second, sentinel):
+        run_promotion(tmp_path, first, second, sentinel)
 
 
 def is_resumed(rig: Rig) -> bool:
@@ -80,13 +120,12 @@ def is_resumed(rig: Rig) -> bool:
 
 def run_promotion(folder: Path, first: Server, second: Server, sentinel: int) -> None:
     """Kill the master in the middle of work, and check everything on the other server."""
-    address = f"sentinel://127.0.0.1:{sentinel}/0?master={MASTER}"
     with Rig(
         folder,
         files=1200,
         api={"latency_ms": 300},
         server=first,
-        redis_url=address,
+        redis_url=address_of(sentinel),
         batch_size=20,
         rate_limits='["10/1s"]',
         lease_seconds=3,
@@ -101,11 +140,82 @@ def run_promotion(folder: Path, first: Server, second: Server, sentinel: int) ->
         wait_until(lambda: rig.client.stats()["in_flight"] == 0, 30, "all is settled")
         wait_until(lambda: first.client.wait(1, 1000) == 1, 30, "the replica has it all")
         first.proc.kill()
-        wait_until(lambda: str(second.client.info("replication")["role"]) == "master", 60, "the replica is promoted")
-        rig.server = second
-        rig.celery = Celery(broker=second.url, backend=second.url, set_as_current=False)
+        await_promotion(rig, second)
         wait_until(lambda: is_resumed(rig), 60, "the client finds the new master")
         await_final(rig, asked, 120)
         check_honest(rig, asked)
         for proc in workers:
             assert proc.running, f"{proc.name} ended with {proc.exit_status}:\n{proc.tail()}"
+
+
+def check_after_loss(rig: Rig, asked: Mapping[str, Sequence[str]]) -> Counter[str]:
+    """Every file is gone, all counts add up, and nothing failed; returns how many items ended in which outcome.
+
+    A record that the old master had not sent yet is lost: what was deleted by then is asked for again, and may end as
+    `not_found`. The replica has a state that was, so that nothing is left half done.
+    """
+    ended: Counter[str] = Counter()
+    for request_id, ids in asked.items():
+        report = rig.client.status(request_id)
+        assert (report["state"], report["total"]) == (State.SUCCESS, len(ids)), report
+        assert sum(report[name] for name in COUNTS) == report["total"], report  # type: ignore[literal-required]
+        assert rig.celery.AsyncResult(request_id).state == State.SUCCESS
+        outcomes = list(rig.client.outcomes(request_id))
+        assert sorted(each.file_id for each in outcomes) == sorted(ids), "each id has one outcome"
+        ended.update(each.outcome.value for each in outcomes)
+    assert rig.sim.remaining() == []
+    stats = rig.sim.stats()
+    assert (stats["ids_deleted_twice"], stats["calls_with_duplicates"]) == (0, 0)
+    check_nothing_left(rig)
+    return ended
+
+
+def run_promotion_under_load(folder: Path, first: Server, second: Server, sentinel: int, files: int) -> None:
+    """Kill the master while both workers call and a client enqueues; nobody waits for the replica."""
+    settings = {"redis_url": address_of(sentinel), "batch_size": 20, "rate_limits": '["20/1s"]', "lease_seconds": 3}
+    with Rig(folder, files=files, api={"latency_ms": 150}, server=first, **settings) as rig:
+        ids = rig.sim.remaining()
+        asked = {f"steady-{at}": ids[at : at + 10] for at in range(0, files, 10)}
+        plan = folder / "plan.json"
+        plan.write_text(json.dumps(asked))
+        workers = [rig.worker("threads"), rig.worker("prefork", "prefork", 3)]
+        rig.await_workers(*workers)
+        enqueuer = rig.proc("enqueuer", ["-c", ENQUEUER, str(plan)])
+        rig.sim.wait_for(lambda stats: stats["deleted"] > files / 4 and stats["in_flight"] > 0, timeout=120)
+        first.proc.kill()
+        killed = time.time()
+        assert enqueuer.running, "the client is in the middle of it"
+        await_promotion(rig, second)
+        promoted = time.time() - killed
+        await_readiness_again(rig, workers)
+        assert rig.sim.stats()["deleted"] < files, "there was work left to be done"
+        enqueuer.wait(120)
+        # What a client was told on the old master's word alone may be lost. Asking again changes nothing else.
+        accepted = sum(bool(second.client.exists(rig.keys.request(name))) for name in asked)
+        enqueuer.start()
+        enqueuer.wait(120)
+        await_final(rig, asked, 120)
+        ended = check_after_loss(rig, asked)
+        for proc in workers:
+            assert proc.running, f"{proc.name} ended with {proc.exit_status}:\n{proc.tail()}"
+            assert proc.starts == 1
+        again = next(call.at for call in rig.sim.calls("bulk_delete") if call.at > killed + 1) - killed
+        say(
+            f"\nfrom the master's death to the promotion {promoted:.1f} s, to the next call {again:.1f} s; "
+            f"requests lost with it {len(asked) - accepted} of {len(asked)}; outcomes {dict(ended)}"
+        )
+
+
+def test_a_promotion_in_the_middle_of_everything(tmp_path: Path) -> None:
+    """Workers go on by themselves; what the new master knows ends, and so does what is asked for once more."""
+    with a_pair(tmp_path, **{"min-replicas-to-write": "1"}) as (first, second, sentinel):
+        run_promotion_under_load(tmp_path, first, second, sentinel, files=3000)
+
+
+@pytest.mark.chaos_long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("files", [3000, 5000, 8000])
+def test_a_promotion_in_the_middle_of_more(tmp_path: Path, files: int) -> None:
+    """The same, at other moments and with more to do."""
+    with a_pair(tmp_path) as (first, second, sentinel):
+        run_promotion_under_load(tmp_path, first, second, sentinel, files)

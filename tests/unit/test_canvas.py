@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from celery import Celery, chain, chord, group
 from celery.app.task import Context
 from celery.canvas import Signature
 
-from worker.canvas import canvas_of, run_canvas
+from worker.canvas import body_is_promised, canvas_of, run_canvas
 from worker.errors import DeletionIncomplete, RequestCancelled
 
 REPORT = {"request_id": "r1", "state": "SUCCESS", "deleted": 2}
@@ -121,3 +122,25 @@ def test_a_chord_hears_of_each_end(app: Celery, monkeypatch: pytest.MonkeyPatch)
     error = DeletionIncomplete({"failed": 1})
     run_canvas(app, canvas, "r2", error, "FAILURE")
     assert heard == [("r1", "SUCCESS", REPORT), ("r2", "FAILURE", error)]
+
+
+@pytest.mark.parametrize(
+    ("canvas", "keys", "promised"),
+    [
+        ({"chord": {"task": "body"}, "group": "g"}, {"g.s": b"2", "g.c": b"claimed"}, True),
+        ({"chord": {"task": "body"}, "group": "g"}, {"g.s": b"2", "g.c": b"done"}, False),
+        ({"chord": {"task": "body"}, "group": "g"}, {"g.s": b"2"}, False),
+        ({"chord": {"task": "body"}, "group": "g"}, {"g.c": b"claimed"}, False),
+        ({"chain": ["next"]}, {"g.s": b"2", "g.c": b"claimed"}, False),
+    ],
+    ids=["claimed by another", "sent", "waits for other headers", "over", "no chord"],
+)
+def test_a_body_that_another_has_claimed_is_promised_until_it_is_sent(
+    canvas: dict[str, Any], keys: dict[str, bytes], promised: bool
+) -> None:
+    """Then the request stays in the outbox: whoever claimed it may have died before it sent it."""
+    backend = SimpleNamespace(
+        client=SimpleNamespace(get=keys.get), get_key_for_group=lambda group, part: f"{group}{part}"
+    )
+    app: Any = SimpleNamespace(backend=backend)
+    assert body_is_promised(app, canvas) is promised
