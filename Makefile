@@ -24,7 +24,7 @@ test: $(STAMP) ## pass all tests, a short form of the attacks included; pytest's
 	@$(IN) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 chaos: $(STAMP) ## pass the long form of the attacks
-	@$(IN) -m pytest tests/chaos -m chaos_long --timeout 3600 --numprocesses 2 --dist load -rP $(ARGS)
+	@$(IN) -m pytest tests/chaos -m chaos_long --timeout 3600 --numprocesses 4 --dist load -rP $(ARGS)
 
 lint: $(STAMP) ## check style, security rules, and the dependencies' known faults
 	@$(IN) -m ruff check .

@@ -37,11 +37,12 @@ def measure_limit(stand: Stand, per_second: int, seconds: int) -> list[Row]:
     refused = sum(call.status == 429 for call in calls)
     # The ids that were left for the last call are what they are: fill is measured while ids wait.
     fill = statistics.mean(call.id_count for call in calls[:-1] if call.status == 200)
-    best = (len(good) - 1) // per_second
+    # The calls after the first, in the time from the first to the last, of those that the limit allows in it.
+    use = (len(good) - 1) / (per_second * (good[-1] - good[0]))
     label = f"limit of {per_second} calls a second, two workers, requests of 1 to 30 ids from 20 producers"
     return [
         Row(f"ids per call while ids wait ({label})", f"{fill:.1f} of 100", "99"),
-        Row(f"use of the limit ({label})", f"{100 * best / (good[-1] - good[0]):.1f} %", "97 %"),
+        Row(f"use of the limit ({label})", f"{100 * use:.1f} %", "97 %"),
         Row(f"calls answered 429 ({label})", f"{refused} of {len(calls)}", "0.2 %"),
         *_complete(stats, files),
     ]

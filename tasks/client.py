@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 POLL_FIRST_SECONDS = 0.05
+POLL_SHARE = 0.05
+"""Of the time that one has waited already: so late, at most, one learns of the end."""
 POLL_MOST_SECONDS = 0.2
 PIPELINED_REQUESTS = 200
 """Requests that `enqueue_many` sends in one round trip."""
@@ -137,8 +139,7 @@ class Client:
 
     def follow(self, request_id: str, timeout: float | None = None) -> Iterator[Report]:
         """Yield the report (without lists of ids while it is unfinished) again and again until it is final."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        pause = POLL_FIRST_SECONDS
+        start = time.monotonic()
         while True:
             with explained(self._settings):
                 report = self._reports.read([request_id], with_ids=False)[0]
@@ -148,10 +149,11 @@ class Client:
                 yield self.status(request_id)
                 return
             yield report
-            if deadline is not None and time.monotonic() + pause > deadline:
+            waited = time.monotonic() - start
+            pause = min(POLL_MOST_SECONDS, max(POLL_FIRST_SECONDS, waited * POLL_SHARE))
+            if timeout is not None and waited + pause > timeout:
                 raise TimeoutError(f"request {request_id} is not done after {timeout:g} s")
             time.sleep(pause)
-            pause = min(POLL_MOST_SECONDS, pause * 1.5)
 
     def cancel(self, request_id: str) -> Report:
         """Cancel what still waits of a request; what is in flight runs to its end. Raises `UnknownRequest`."""

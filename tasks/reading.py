@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import BinaryIO, TextIO
 
 from tasks.text_input import InputError, JsonCursor, TextInput
-from worker.rules import check_file_id, quote
+from worker.rules import check_file_id, is_file_id, quote
 
 __all__ = ["Form", "Found", "InputError", "read_file_ids"]
 
@@ -73,6 +73,9 @@ def _recognise(line: int, first: str) -> Form:
 
 def _read_lines(text: TextInput) -> Found:
     for number, line in text.lines():
+        if is_file_id(line) and line[0] != "#":
+            yield number, line
+            continue
         file_id = line.strip(_BLANK)
         if file_id and not file_id.startswith("#"):
             yield number, _checked(file_id, number)

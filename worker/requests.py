@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypedDict, TypeVar
 
 from worker.errors import InvalidRequest
-from worker.rules import check_file_id, check_hold_seconds, check_reason, check_request_id, check_source
+from worker.rules import check_file_id, check_hold_seconds, check_reason, check_request_id, check_source, is_file_id
 
 T = TypeVar("T")
 
@@ -52,6 +52,9 @@ def checked_file_ids(file_ids: object, most: int) -> list[str]:
 def checked_stream(file_ids: Iterable[object]) -> Iterator[str]:
     """Yield the file ids, and raise `InvalidRequest` with the position of the first that breaks the rule."""
     for position, value in enumerate(file_ids):
+        if is_file_id(value):
+            yield value
+            continue
         try:
             yield check_file_id(value)
         except ValueError as error:

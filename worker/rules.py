@@ -7,6 +7,7 @@ it. Values are quoted with escapes and cut short, so that they can go to a termi
 from __future__ import annotations
 
 import re
+from typing import TypeGuard
 
 MAX_FILE_ID = 256
 MAX_REASON = 500
@@ -31,9 +32,14 @@ _REASON_RULE = f"a reason is nothing or a text of at most {MAX_REASON} character
 _HOLD_RULE = f"a hold is a number of seconds from 0 to {MAX_HOLD_SECONDS} (ten years)"
 
 
+def is_file_id(value: object) -> TypeGuard[str]:
+    """Tell whether a value keeps the rule for file ids."""
+    return isinstance(value, str) and _FILE_ID.fullmatch(value) is not None
+
+
 def check_file_id(value: object) -> str:
     """Return a file id. The vendor takes any string; ours must also be fit for lines, logs and terminals."""
-    if isinstance(value, str) and _FILE_ID.fullmatch(value):
+    if is_file_id(value):
         return value
     raise ValueError(f"{_FILE_ID_RULE}, not {quote(value)}")
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import BinaryIO
 
 from tasks.cli.common import CommandError
@@ -18,8 +19,8 @@ FIRST_SECONDS = 1.0
 """Nothing is shown of a reading that is over sooner."""
 LINE_SECONDS = 5.0
 DRAW_SECONDS = 0.2
-_LOOK_EVERY = 500
-"""File ids between two looks at the clock."""
+_AT_ONCE = 500
+"""File ids that are read between two looks at the clock."""
 
 
 class Source:
@@ -41,11 +42,11 @@ class Source:
         """Yield the ids. Raises `CommandError` that names the line of a fault, or why the input cannot be read."""
         shown = _Shown(self._clock)
         try:
-            for _, file_id in read_file_ids(self._stream, self._form):
-                self.count += 1
-                if self.count % _LOOK_EVERY == 0:
-                    shown.show(self._progress)
-                yield file_id
+            ids = (file_id for _, file_id in read_file_ids(self._stream, self._form))
+            while some := list(islice(ids, _AT_ONCE)):
+                self.count += len(some)
+                shown.show(self._progress)
+                yield from some
         except InputError as error:
             raise CommandError(_refusal(f"{self.name}, {error}")) from None
         except OSError as error:

@@ -48,9 +48,9 @@ local function add_to_stream()
 end
 
 -- The first to write is a command that a full server refuses: after any other write it would let all the rest pass.
+local total = #ARGV - FIRST_ID + 1
 if place == 'whole' then
   in_slices('RPUSH', waiting, {unpack(ARGV, FIRST_ID)})
-  redis.call('DEL', key)
 else
   add_to_stream()
   if not last then
@@ -59,13 +59,13 @@ else
     for _, part in ipairs({key, incoming, seen}) do redis.call('PEXPIRE', part, ARGV[7]) end
     return {STATE.OPEN, '0', redis.call('LLEN', incoming), ''}
   end
-  redis.call('DEL', key)
+  total = redis.call('LLEN', incoming)
   redis.call('UNLINK', seen)
   redis.call('RENAME', incoming, waiting)
   redis.call('PERSIST', waiting)
 end
+if about[1] then redis.call('DEL', key) end
 describe()
-local total = redis.call('LLEN', waiting)
 
 local approval = ''
 if ARGV[11] ~= '' then
