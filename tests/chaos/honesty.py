@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from tests.chaos.processes import wait_until
 from tests.chaos.rig import Rig
+from worker.errors import UnknownRequest
 from worker.states import Outcome, State
 
 GONE = {Outcome.DELETED, Outcome.PRESUMED_DELETED}
@@ -27,6 +28,14 @@ def await_final(rig: Rig, request_ids: Collection[str], seconds: float) -> None:
         return True
 
     wait_until(all_final, seconds, f"all of {len(request_ids)} requests are final and published")
+
+
+def state_of(rig: Rig, request_id: str) -> str:
+    """The request's state; empty when it is not known."""
+    try:
+        return rig.client.status(request_id)["state"]
+    except UnknownRequest:
+        return ""
 
 
 def check_honest(

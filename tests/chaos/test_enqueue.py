@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.honesty import await_final, check_honest
+from tests.chaos.honesty import await_final, check_honest, state_of
 from tests.chaos.processes import say, wait_until
 from tests.chaos.rig import Rig, Server
-from worker.errors import NotDurable, QueueFull, RequestVanished, UnknownRequest
+from worker.errors import NotDurable, QueueFull, RequestVanished
 from worker.states import State
 
 pytestmark = pytest.mark.chaos
@@ -21,14 +21,6 @@ pytestmark = pytest.mark.chaos
 def many_ids(count: int) -> list[str]:
     """Made-up file ids."""
     return [f"{number:024x}" for number in range(count)]
-
-
-def state_of(rig: Rig, request_id: str) -> str:
-    """The request's state; empty when it is not known."""
-    try:
-        return rig.client.status(request_id)["state"]
-    except UnknownRequest:
-        return ""
 
 
 def test_a_command_killed_while_it_streams_leaves_nothing_that_is_deleted(tmp_path: Path) -> None:

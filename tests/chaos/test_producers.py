@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.chaos.honesty import await_final, check_honest
+from tests.chaos.honesty import await_final, check_honest, state_of
 from tests.chaos.processes import Proc, say, wait_until
 from tests.chaos.rig import Rig, Server
-from worker.errors import UnknownRequest
 from worker.queue import CHUNK_IDS
 from worker.states import State
 
@@ -65,14 +64,6 @@ def write_ids(file: Path, ids: Sequence[str]) -> Path:
     """Write ids to a file, one a line."""
     file.write_text("\n".join(ids) + "\n")
     return file
-
-
-def state_of(rig: Rig, request_id: str) -> str:
-    """The request's state; empty when it is not known."""
-    try:
-        return rig.client.status(request_id)["state"]
-    except UnknownRequest:
-        return ""
 
 
 def called_with(rig: Rig, ids: Sequence[str]) -> set[str]:
