@@ -69,6 +69,8 @@ def test_workers_can_be_scaled(services: dict[str, Any]) -> None:
 def test_workers_have_time_to_finish_their_calls(services: dict[str, Any]) -> None:
     """A call is answered or given up within the time to stop, and must be settled after it, though Redis be away."""
     grace = seconds(services["worker"]["stop_grace_period"])
+    assert grace >= 60
+    assert grace > Settings.model_fields["http_timeout_seconds"].default
     assert grace > Settings.model_fields["stop_seconds"].default
     assert grace > SETTLE_PATIENCE_SECONDS
 
