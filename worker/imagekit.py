@@ -19,7 +19,7 @@ from requests.structures import CaseInsensitiveDict
 
 from worker.answer_reading import AnswerReader
 from worker.answers import Answer, KeyRefused, ListAnswer, Listed, Missing, Page
-from worker.transport import RawAnswer, Transport
+from worker.transport import RawAnswer, Transport, never
 
 if TYPE_CHECKING:
     from config.settings import Settings
@@ -41,7 +41,7 @@ MAX_PAGE_BYTES = 64 * 1024 * 1024
 class ImageKit:
     """Calls the API with one account's private key. Safe to share among threads, and to make before forks."""
 
-    def __init__(self, settings: Settings, end: Callable[[], float] | None = None) -> None:
+    def __init__(self, settings: Settings, end: Callable[[], float] = never) -> None:
         """Make a client; `end` tells by when (monotonic seconds) calls must have ended, as a stopping worker's must."""
         key = settings.private_key.get_secret_value() if settings.private_key else ""
         token = base64.b64encode(f"{key}:".encode()).decode()
@@ -56,8 +56,7 @@ class ImageKit:
             }
         )
         self._reader = AnswerReader(secrets=(key, token) if key else ())
-        times = (settings.http_connect_timeout_seconds, settings.http_timeout_seconds)
-        self._transport = Transport(*times, end) if end else Transport(*times)
+        self._transport = Transport(settings.http_connect_timeout_seconds, settings.http_timeout_seconds, end)
 
     def __repr__(self) -> str:
         return f"ImageKit({self._base_url!r})"

@@ -58,7 +58,8 @@ class RawAnswer:
     """When the last byte of the call was sent, monotonic seconds; None when it was not sent whole."""
 
 
-def _never() -> float:
+def never() -> float:
+    """Tell of no end."""
     return math.inf
 
 
@@ -67,7 +68,7 @@ class _UnderWay(threading.local):
 
     sent_at: float | None = None
     """Monotonic seconds."""
-    end: Callable[[], float] = staticmethod(_never)
+    end: Callable[[], float] = staticmethod(never)
 
 
 _under_way = _UnderWay()
@@ -180,7 +181,7 @@ class Transport:
     """For each address of the server; the time that looking up a name takes is the system's."""
     answer_seconds: float
     """For the whole answer, from the last byte sent to the last byte received."""
-    end: Callable[[], float] = _never
+    end: Callable[[], float] = never
     """Tells by when an answer must be there at the latest, monotonic seconds; asked again and again while one waits."""
     _kept: _Kept = field(default_factory=_Kept, repr=False)
 

@@ -10,13 +10,14 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from celery import states
 
+from tasks.processes import wait_until as true_within
 from tests.chaos.honesty import await_final, check_honest
 from tests.chaos.processes import Proc, say, wait_until
 from tests.chaos.rig import Rig
@@ -80,21 +81,11 @@ def unacknowledged(rig: Rig) -> int:
     return int(rig.redis.hlen("unacked"))
 
 
-def holds_within(seconds: float, condition: Callable[[], bool]) -> bool:
-    """Wait for a condition; false when the time is over."""
-    until = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > until:
-            return False
-        time.sleep(GLANCE_SECONDS)
-    return True
-
-
 def kill_while_it_accepts(rig: Rig, dice: random.Random, worker: Proc) -> None:
     """Wait until a worker has taken some of the messages that wait, and kill it while it takes more."""
     left = backlog(rig) - dice.randint(*KILL_AFTER)
     assert left > 0, "it would be idle"
-    assert holds_within(60, lambda: backlog(rig) <= left), f"it takes messages:\n{worker.tail()}"
+    assert true_within(lambda: backlog(rig) <= left, 60), f"it takes messages:\n{worker.tail()}"
     worker.kill()
 
 
@@ -121,7 +112,7 @@ def send_while_pending(rig: Rig, messages: Messages) -> int:
         assert time.monotonic() < until, f"{len(left)} are never accepted"
         send(rig, messages, left)
         sent += len(left)
-        holds_within(PATTERN_SECONDS, lambda left=left: not any(is_pending(rig, each) for each in left))  # type: ignore[misc]
+        true_within(lambda left=left: not any(is_pending(rig, each) for each in left), PATTERN_SECONDS)  # type: ignore[misc]
     return sent
 
 

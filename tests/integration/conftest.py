@@ -13,10 +13,12 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
+from simulator import Simulator
 from tasks.embedded import ServerMissing, find_server
 from tasks.ports import LOOPBACK, free_port
 from tests.integration.support_house import House
 from tests.integration.support_waiting import wait_until
+from tests.unit.support_cleanup import KEY, Bench
 
 DATABASES = 64
 _databases = itertools.count()
@@ -97,3 +99,17 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         for value in getattr(item, "funcargs", {}).values():
             if isinstance(value, House):
                 report.sections.append(("logs of the house", value.tail()))
+
+
+@pytest.fixture
+def sim() -> Iterator[Simulator]:
+    """A simulator of the test's own, all of whose calls must have kept the vendor's rules."""
+    with Simulator(private_key=KEY) as simulator:
+        yield simulator
+        assert simulator.violations() == []
+
+
+@pytest.fixture
+def bench(real_redis: Redis, sim: Simulator, tmp_path: Path) -> Bench:
+    """What cleanup runs work with, on real parts."""
+    return Bench(real_redis, sim, tmp_path)

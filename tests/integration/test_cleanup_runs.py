@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
 
-from simulator import Simulator
-from tests.unit.support_cleanup import DRAFTS, KEY, RELEASED, Bench, listed_file, meant_by, request_of
+from tests.unit.support_cleanup import DRAFTS, RELEASED, Bench, listed_file, meant_by, request_of
 from worker.answers import ListAnswer, Page
 from worker.cleanup.dry_run import Summary, dry_run
 from worker.cleanup.running import run_slice
 
 pytestmark = pytest.mark.real_server
-
-
-@pytest.fixture
-def sim() -> Iterator[Simulator]:
-    with Simulator(private_key=KEY) as simulator:
-        yield simulator
-        assert simulator.violations() == []
-
-
-@pytest.fixture
-def bench(real_redis: Redis, sim: Simulator, tmp_path: Path) -> Bench:
-    return Bench(real_redis, sim, tmp_path)
 
 
 def test_exactly_what_the_words_say_goes_from_a_large_library(bench: Bench) -> None:

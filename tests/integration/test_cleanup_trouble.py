@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import pytest
-from redis import Redis
 
-from simulator import Simulator
-from tests.unit.support_cleanup import DRAFTS, KEY, RELEASED, Bench, meant_by, request_of
+from tests.unit.support_cleanup import DRAFTS, RELEASED, Bench, meant_by, request_of
 from worker.answers import ListAnswer, Page, Unanswered
 from worker.cleanup.running import run_slice
 
 pytestmark = pytest.mark.real_server
 
 
-@pytest.fixture
-def sim() -> Iterator[Simulator]:
-    with Simulator(private_key=KEY) as simulator:
-        yield simulator
-        assert simulator.violations() == []
-
-
-@pytest.fixture
-def bench(real_redis: Redis, sim: Simulator, tmp_path: Path) -> Bench:
-    return Bench(real_redis, sim, tmp_path)
+def first_page_of_drafts(bench: Bench) -> tuple[str, set[str]]:
+    """Begin a run over 1000 files in pages of 50, and take its first page; return it, and the ids that are meant."""
+    bench.sim.add_files(1000)
+    bench.write(DRAFTS)
+    bench.cleaner.page = 50
+    expected = meant_by({"path": "/drafts/", "older_than_days": 30}, {}, bench.records(), bench.queue.now_ms())
+    run_id = bench.start("drafts")
+    run_slice(bench.cleaner, run_id, seconds=0)
+    return run_id, expected
 
 
 def test_a_run_whose_worker_dies_goes_on_where_it_stood(bench: Bench) -> None:
@@ -97,12 +93,7 @@ def test_a_worker_that_lost_its_lease_adds_nothing(bench: Bench) -> None:
 @pytest.mark.parametrize("fault", ["error_before", "cut_before", "cut_middle", "garbage", "empty", "throttled"])
 def test_a_page_that_fails_is_asked_for_again(bench: Bench, fault: str) -> None:
     """No failure of a page loses or doubles a file."""
-    bench.sim.add_files(1000)
-    bench.write(DRAFTS)
-    bench.cleaner.page = 50
-    expected = meant_by({"path": "/drafts/", "older_than_days": 30}, {}, bench.records(), bench.queue.now_ms())
-    run_id = bench.start("drafts")
-    run_slice(bench.cleaner, run_id, seconds=0)
+    run_id, expected = first_page_of_drafts(bench)
     bench.sim.fault(fault, times=2, endpoint="list", **({"reset_ms": 5} if fault == "throttled" else {}))
     assert int(_finish_unpaused(bench, run_id)["files"]) == len(expected)
 
@@ -189,12 +180,7 @@ def test_a_run_that_kills_its_workers_is_given_up(bench: Bench) -> None:
 
 def test_ids_that_expired_are_collected_anew(bench: Bench) -> None:
     """A run that stood still until its unsealed request was gone starts from the first page."""
-    bench.sim.add_files(1000)
-    bench.write(DRAFTS)
-    bench.cleaner.page = 50
-    expected = meant_by({"path": "/drafts/", "older_than_days": 30}, {}, bench.records(), bench.queue.now_ms())
-    run_id = bench.start("drafts")
-    run_slice(bench.cleaner, run_id, seconds=0)
+    run_id, expected = first_page_of_drafts(bench)
     for part in ("about", "waiting", "seen"):
         bench.redis.delete(bench.queue.keys.request(request_of(run_id), part))
     assert int(bench.finish(run_id)["files"]) == len(expected)

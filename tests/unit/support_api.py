@@ -12,7 +12,7 @@ from typing import Any
 
 from redis import Redis
 
-from tests.unit.support_queue import LONG_AGO_MS, make_groups_due, make_retries_due, raw, settings_for_tests
+from tests.unit.support_queue import LONG_AGO_MS, ids, make_groups_due, make_retries_due, raw, settings_for_tests
 from worker.answers import Answer, Listed, Missing, Refused, Unanswered
 from worker.batch import Engine, Ran, run_batch
 from worker.leases import LeaseKeeper
@@ -131,6 +131,18 @@ def works_on(client: Redis, *, files: set[str] | None = None, **overrides: Any) 
         publish=published.extend,
     )
     return Works(engine, api, published)
+
+
+def enqueued(client: Redis, count: int, **overrides: Any) -> tuple[Works, list[str]]:
+    """Return works with one request `r` for all files that the API has."""
+    files = ids("f", count)
+    works = works_on(client, files=set(files), **overrides)
+    works.queue.enqueue("r", files, source="s")
+    return works, files
+
+
+def outage(file_ids: list[str]) -> Answer:
+    return Unanswered("the API answered 503")
 
 
 def end_pauses(limiter: Limiter, queue: Queue) -> None:
