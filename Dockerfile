@@ -9,6 +9,8 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY config ./config
 COPY worker ./worker
 COPY tasks ./tasks
+COPY cli ./cli
+COPY local ./local
 COPY simulator ./simulator
 # The versions that the tests ran with.
 RUN /opt/kitsweep/bin/pip install --constraint constraints.txt '.[flower]'

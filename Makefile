@@ -18,7 +18,7 @@ help: ## show what can be made
 setup: $(STAMP) ## build .venv with everything, where it is missing or out of date
 
 run: $(STAMP) ## run the main job on the simulator; with a private key set: make run FILE=ids.txt [YES=1]
-	@$(IN) -m tasks.demo $(if $(FILE),"$(FILE)") $(if $(YES),--yes)
+	@$(IN) -m local.demo $(if $(FILE),"$(FILE)") $(if $(YES),--yes)
 
 test: $(STAMP) ## pass all tests, a short form of the attacks included; pytest's arguments in ARGS
 	@$(IN) -m pytest --numprocesses 2 --dist loadfile $(ARGS)
@@ -39,7 +39,7 @@ bench: $(STAMP) ## measure the figures of the README; name some of them in ARGS
 
 clean: ## remove what make, tests and tools have left (not .kitsweep, where `kitsweep up` keeps data)
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find config worker tasks simulator tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find config worker tasks cli local simulator tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is newer than what it was made from, or everything is installed again. A folder that was moved, or whose
 # Python is gone, has a .venv that does not start: it is built anew.

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from benchmarks.baselines import bare_loop, plain_celery
 from benchmarks.stand import ROOT, Stand, file_ids, wait_until
-from simulator.control import Control
+from simulator.control.remote import Control
 
 
 class Row(NamedTuple):

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from redis import Redis
 
-from simulator.control import Control
-from tasks.embedded import EmbeddedServer
+from local.redis_server import EmbeddedServer
+from simulator.control.remote import Control
 
 if TYPE_CHECKING:
     from tasks.client import Client

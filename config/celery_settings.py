@@ -135,7 +135,7 @@ def _messages(account: str) -> dict[str, Any]:
 
 def _worker(arguments: Sequence[str]) -> dict[str, Any]:
     return {
-        "imports": ("tasks.deletions", "tasks.cleaning"),
+        "imports": ("tasks.deletions", "tasks.cleanup"),
         # Batches wait for the API, not for the processor; threads share connections and stop cleanly.
         "worker_pool": _pool(arguments),
         "worker_concurrency": 8,
@@ -148,7 +148,7 @@ def _worker(arguments: Sequence[str]) -> dict[str, Any]:
         # Events cost a publish for each step of each task. Flower turns them on when it runs.
         "worker_send_task_events": False,
         # The rules of the cleanup are the schedule, with Redis as its memory: several beats do no harm.
-        "beat_scheduler": "worker.cleanup.beat:CleanupScheduler",
+        "beat_scheduler": "worker.runtime.beat:CleanupScheduler",
         "enable_utc": True,
         "timezone": "UTC",
     }

@@ -3,11 +3,11 @@
 Written from the vendor's documents, never from the client that is tested with it.
 """
 
-from simulator.control import Control, ControlError
-from simulator.embedded import Simulator
+from simulator.control.remote import Control, ControlError
 from simulator.faults import Fault
 from simulator.ledger import Call
+from simulator.library.records import generate_ids
 from simulator.limits import Window
-from simulator.records import generate_ids
+from simulator.serving.embedded import Simulator
 
 __all__ = ["Call", "Control", "ControlError", "Fault", "Simulator", "Window", "generate_ids"]

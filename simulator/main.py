@@ -6,11 +6,11 @@ import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from simulator.embedded import Simulator
+from simulator.control.steering import WindowForm
 from simulator.faults import KINDS, Fault
 from simulator.limits import Window
 from simulator.plain import Json
-from simulator.steering import WindowForm
+from simulator.serving.embedded import Simulator
 
 DEFAULT_PORT = 8090
 

@@ -17,17 +17,18 @@ from redis.exceptions import RedisError
 
 from config.settings import Settings, load_settings
 from worker.errors import UnknownRequest
-from worker.limiter import Limiter
-from worker.queue import CHUNK_IDS, Queue, read_enqueued
-from worker.redis_client import connect, explained
-from worker.reports import Reports, queued_report
-from worker.requests import Asked, checked_file_ids, checked_request, checked_stream
-from worker.server_check import await_disk, require_append_only
-from worker.states import FileOutcome, Report, State
-from worker.statistics import Stats, read_stats
+from worker.limiter.slots import Limiter
+from worker.queue.operations import CHUNK_IDS, Queue, read_enqueued
+from worker.queue.validation import Asked, checked_file_ids, checked_request, checked_stream
+from worker.reports.reader import Reports, queued_report
+from worker.reports.report import FileOutcome, Report
+from worker.reports.stats import Stats, read_stats
+from worker.states import State
+from worker.store.connection import connect, explained
+from worker.store.durability import await_disk, require_append_only
 
 if TYPE_CHECKING:
-    from worker.results import Publisher
+    from worker.runtime.publisher import Publisher
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Client:
     def _publisher(self) -> Publisher:
         """What writes results, made when first needed: it loads Celery, which costs a tenth of a second."""
         from worker.app import app  # noqa: PLC0415 - the reason above
-        from worker.results import Publisher  # noqa: PLC0415 - the same
+        from worker.runtime.publisher import Publisher  # noqa: PLC0415 - the same
 
         return Publisher(app, self._queue.redis, self._queue.keys, self._settings.result_ttl_seconds)
 

@@ -11,14 +11,15 @@ from celery import Task
 from celery.exceptions import Ignore, Reject
 from redis.exceptions import RedisError
 
-from worker import engine, stopping
+from worker import account as engine
 from worker.app import app
-from worker.batch import Ran, run_batch
-from worker.canvas import canvas_of
-from worker.dispatcher import BATCH_TASK
+from worker.batch.pipeline import Ran, run_batch
 from worker.errors import InvalidRequest, QueueFull, RedisUnreachable
-from worker.redis_client import explained
-from worker.requests import checked_file_ids, checked_request
+from worker.queue.validation import checked_file_ids, checked_request
+from worker.runtime import stopping
+from worker.runtime.canvas import canvas_of
+from worker.runtime.dispatcher import BATCH_TASK
+from worker.store.connection import explained
 
 RUN_SECONDS = 1.0
 """How long one batch message goes on with further batches while they are full: then others get the place."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 
 from config.settings import Settings, environment_name
-from tasks.embedded import ServerMissing, find_server
+from local.redis_server import ServerMissing, find_server
 from tests.redis_server import RedisServer
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ from celery.signals import setup_logging
 
 from config.celery_settings import celery_settings
 from config.settings import ConfigError
-from worker import engine, revoking, stopping
-from worker.broker import mend_transports
-from worker.dispatcher import Dispatcher
-from worker.logs import configure_logging
+from worker import account as engine
+from worker.runtime import revoking, stopping
+from worker.runtime.dispatcher import Dispatcher
+from worker.runtime.kombu_redis import mend_transports
+from worker.runtime.logs import configure_logging
 
 
 def _create() -> Celery:

@@ -11,13 +11,12 @@
                  └── snooze/retry ───┘     waiting ──cancel──▶ cancelled
 
 ``PROGRESS`` is never stored: it is ``QUEUED`` after the first claim, or with an item ended.
-The Lua operations receive these names from here (see `worker.scripts`), so that the two cannot drift apart.
+The Lua operations receive these names from here (see `worker.store.scripts`), so that the two cannot drift apart.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple, TypedDict
 
 
 class State(StrEnum):
@@ -57,47 +56,3 @@ class Doubt(StrEnum):
     """A call of ours had it, and its answer was lost: the file may be gone."""
     GONE = "2"
     """The API said that an earlier call of ours deleted it."""
-
-
-class FileError(TypedDict):
-    """Why one file id could not be deleted."""
-
-    file_id: str
-    error: str
-
-
-class Report(TypedDict):
-    """What became of a request; the counts always add up to `total`. Times are ISO 8601 in UTC."""
-
-    request_id: str
-    source: str
-    reason: str | None
-    state: str
-    total: int
-    waiting: int
-    in_flight: int
-    deleted: int
-    not_found: int
-    presumed_deleted: int
-    failed: int
-    cancelled: int
-    successfully_deleted_file_ids: list[str]
-    missing_file_ids: list[str]
-    presumed_deleted_file_ids: list[str]
-    errors: list[FileError]
-    truncated: bool
-    enqueued_at: str | None
-    finished_at: str | None
-
-
-class FileOutcome(NamedTuple):
-    """How one file id of a request ended: one line of `kitsweep report`."""
-
-    file_id: str
-    outcome: Outcome
-    error: str
-    """The reason of a failure, or a remark; empty where there is nothing to say."""
-    attempts: int
-    """API calls with this id that count against its attempts, the last one included."""
-    at: str
-    """When it was recorded, ISO 8601 in UTC."""

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tasks.embedded import ServerMissing, find_server
+from local.redis_server import ServerMissing, find_server
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -19,12 +19,12 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from config.settings import load_settings
+from local.ports import free_port
+from local.redis_server import find_server
 from simulator import Simulator
 from tasks.client import Client
-from tasks.embedded import find_server
-from tasks.ports import free_port
 from tests.chaos.processes import Proc, say, wait_until
-from worker.keys import Keys
+from worker.store.keys import Keys
 
 ROOT = Path(__file__).resolve().parents[2]
 PRIVATE_KEY = "private_chaosTestKey0123456789="

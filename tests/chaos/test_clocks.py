@@ -18,7 +18,7 @@ import pytest
 from tests.chaos.honesty import await_final, check_honest
 from tests.chaos.processes import Proc, say, wait_until
 from tests.chaos.rig import ROOT, Rig
-from worker.approvals import Approvals
+from worker.queue.approvals import Approvals
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 

@@ -32,7 +32,7 @@ def test_a_command_killed_while_it_streams_leaves_nothing_that_is_deleted(tmp_pa
         # The ids come through a pipe that then stays open: the command waits for more.
         slow = f"import time; print(open({str(file)!r}).read(), flush=True); time.sleep(60)"
         code = "import subprocess as s, sys; f = s.Popen([sys.executable, '-c', sys.argv[1]], stdout=s.PIPE);"
-        code += "s.run([sys.executable, '-m', 'tasks.cli', 'delete', '-', '--request-id', 'stream'], stdin=f.stdout)"
+        code += "s.run([sys.executable, '-m', 'cli', 'delete', '-', '--request-id', 'stream'], stdin=f.stdout)"
         command = rig.proc("command", ["-c", code, slow])
         wait_until(lambda: state_of(rig, "stream") == State.OPEN, 30, "the request is seen as unsealed")
         rig.await_workers(rig.worker())

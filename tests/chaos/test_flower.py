@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.ports import free_port
+from local.ports import free_port
 from tests.chaos.honesty import await_final
 from tests.chaos.processes import say, wait_until
 from tests.chaos.rig import PRIVATE_KEY, START_SECONDS, Rig, Server

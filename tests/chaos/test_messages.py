@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from celery import states
 
-from tasks.processes import wait_until as true_within
+from local.processes.process import wait_until as true_within
 from tests.chaos.honesty import await_final, check_honest
 from tests.chaos.processes import Proc, say, wait_until
 from tests.chaos.rig import Rig

@@ -174,7 +174,7 @@ def check_words(rig: Rig, days: int) -> None:
     assert age.days == days
     words, data = (
         subprocess.run(
-            [rig.python, "-m", "tasks.cli", "stats", *more],
+            [rig.python, "-m", "cli", "stats", *more],
             env=rig.env(TZ="UTC"),
             cwd=rig.folder,
             capture_output=True,

@@ -17,11 +17,11 @@ from redis import Redis
 import tasks.deletions
 from tests.unit.support_api import Works, works_on
 from tests.unit.support_queue import LONG_AGO_MS, check_invariants, raw, settings_for_tests
-from worker.answers import Answer, KeyRefused, Listed, Meta, Missing, Refused, Throttled, Unanswered
-from worker.batch import run_batch
+from worker.batch.pipeline import run_batch
 from worker.errors import InvalidRequest
-from worker.queue import Queue
-from worker.reports import Reports
+from worker.imagekit.answers import Answer, KeyRefused, Listed, Meta, Missing, Refused, Throttled, Unanswered
+from worker.queue.operations import Queue
+from worker.reports.reader import Reports
 from worker.states import Outcome
 
 pytestmark = pytest.mark.chaos

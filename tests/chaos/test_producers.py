@@ -15,7 +15,7 @@ import pytest
 from tests.chaos.honesty import await_final, check_honest, state_of
 from tests.chaos.processes import Proc, say, wait_until
 from tests.chaos.rig import Rig, Server
-from worker.queue import CHUNK_IDS
+from worker.queue.operations import CHUNK_IDS
 from worker.states import State
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
@@ -49,7 +49,7 @@ class Asked(NamedTuple):
 
 def delete(rig: Rig, name: str, file: Path, request_id: str, *options: str, piped: bool = False) -> Proc:
     """Start `kitsweep delete` on a file, or at the end of a pipe from it."""
-    arguments = ["-m", "tasks.cli", "delete", "-" if piped else str(file), "--request-id", request_id, *options]
+    arguments = ["-m", "cli", "delete", "-" if piped else str(file), "--request-id", request_id, *options]
     return rig.proc(name, ["-c", PIPED, str(file), *arguments] if piped else arguments)
 
 

@@ -68,7 +68,7 @@ def test_no_secret_is_left_behind(tmp_path: Path) -> None:
         await_final(rig, asked, 60)
         server.proc.kill()
         for name in ("check", "stats"):
-            command = rig.proc(f"cli-{name}", ["-m", "tasks.cli", name])
+            command = rig.proc(f"cli-{name}", ["-m", "cli", name])
             command.wait(60)
         broken = rig.proc(
             "broken",
@@ -154,7 +154,7 @@ def test_tls_with_user_and_password(tmp_path: Path) -> None:
             await_final(rig, asked, 60)
             check_honest(rig, asked)
             unknown = f"rediss://{login}@127.0.0.1:{port}/0"
-            refused = rig.proc("check", ["-m", "tasks.cli", "stats"], KITSWEEP_REDIS_URL=unknown)
+            refused = rig.proc("check", ["-m", "cli", "stats"], KITSWEEP_REDIS_URL=unknown)
             refused.wait(60)
             assert refused.exit_status not in {0, None}, "a certificate that nobody vouches for is refused"
             assert PASSWORD not in refused.text()

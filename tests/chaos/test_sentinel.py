@@ -15,8 +15,8 @@ from celery import Celery
 from redis import Redis
 from redis.exceptions import RedisError
 
-from tasks.embedded import find_server
-from tasks.ports import free_port
+from local.ports import free_port
+from local.redis_server import find_server
 from tests.chaos.honesty import COUNTS, await_final, check_honest, check_nothing_left
 from tests.chaos.processes import Proc, say, wait_until
 from tests.chaos.rig import Rig, Server

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from worker import canvas, results
 from worker.app import app
-from worker.queue import Queue
-from worker.results import Publisher
+from worker.queue.operations import Queue
+from worker.runtime import canvas
+from worker.runtime import publisher as results
+from worker.runtime.publisher import Publisher
 
 __all__ = ["app"]
 

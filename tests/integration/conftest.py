@@ -13,9 +13,9 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
+from local.ports import LOOPBACK, free_port
+from local.redis_server import ServerMissing, find_server
 from simulator import Simulator
-from tasks.embedded import ServerMissing, find_server
-from tasks.ports import LOOPBACK, free_port
 from tests.integration.support_house import House
 from tests.integration.support_waiting import wait_until
 from tests.unit.support_cleanup import KEY, Bench

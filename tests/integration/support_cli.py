@@ -47,7 +47,7 @@ def kitsweep(environment: Mapping[str, str], *arguments: str, given: str | bytes
 
 def command(*arguments: str) -> list[str]:
     """Return how the program is started."""
-    return [sys.executable, "-m", "tasks.cli", *arguments]
+    return [sys.executable, "-m", "cli", *arguments]
 
 
 def environment_of(redis_url: str, **more: str) -> dict[str, str]:

@@ -20,8 +20,9 @@ from tests.integration.support_foreign import ForeignService, Seen
 from tests.integration.support_reports import check_report
 from tests.integration.support_waiting import wait_until
 from worker.errors import UnknownRequest
-from worker.keys import Keys
-from worker.states import Report, State
+from worker.reports.report import Report
+from worker.states import State
+from worker.store.keys import Keys
 
 ROOT = Path(__file__).parents[2]
 KEY = "private_test_key_of_the_tests"

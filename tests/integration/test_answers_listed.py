@@ -6,7 +6,8 @@ import json
 from math import ceil, log2
 
 from tests.integration.support_house import House
-from worker.states import FileOutcome, Outcome
+from worker.reports.report import FileOutcome
+from worker.states import Outcome
 
 ENVIRONMENT = {"KITSWEEP_MAX_ATTEMPTS": "2"}
 

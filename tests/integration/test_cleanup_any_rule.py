@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from simulator import Simulator
-from simulator.records import FOLDERS
+from simulator.library.records import FOLDERS
 from tests.unit.support_cleanup import KEY, RELEASED, Bench, is_kept, meant_by
 
 pytestmark = pytest.mark.real_server

@@ -14,9 +14,9 @@ import pytest
 from tests.integration.support_house import House
 from tests.redis_server import RedisServer
 from tests.waiting import wait_until
-from worker.approvals import Approvals
-from worker.audit import Audit
-from worker.cleanup.runs import RuleState, Runs
+from worker.cleanup.runs.store import RuleState, Runs
+from worker.queue.approvals import Approvals
+from worker.reports.audit import Audit
 
 pytestmark = [pytest.mark.real_server, pytest.mark.slow]
 

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import pytest
 from redis import Redis
 
+from cli import run as kitsweep
 from simulator import Simulator
-from tasks.cli import run as kitsweep
 from tests.redis_server import RedisServer
 from tests.unit.support_cleanup import KEY, Bench
-from worker import engine
+from worker import account as engine
 
 pytestmark = pytest.mark.real_server
 
@@ -49,7 +49,7 @@ def bench(
         clean_environment.setenv("IMAGEKIT_PRIVATE_KEY", KEY)
         clean_environment.setenv("IMAGE_KIT_BASE_URL", simulator.url)
         clean_environment.setenv("KITSWEEP_RATE_LIMITS", "[]")
-        monkeypatch.setattr("worker.cleanup.waking.wake", lambda *_: None)
+        monkeypatch.setattr("worker.runtime.wakeups.wake", lambda *_: None)
         yield Bench(real_redis, simulator, tmp_path)
     for part in (engine.settings, engine.queue, engine.cleaner, engine.audit, engine.publisher):
         part.cache_clear()

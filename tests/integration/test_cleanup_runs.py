@@ -11,9 +11,9 @@ import pytest
 from redis import Redis
 
 from tests.unit.support_cleanup import DRAFTS, RELEASED, Bench, listed_file, meant_by, request_of
-from worker.answers import ListAnswer, Page
-from worker.cleanup.dry_run import Summary, dry_run
-from worker.cleanup.running import run_slice
+from worker.cleanup.runs.dry_run import Summary, dry_run
+from worker.cleanup.runs.slice import run_slice
+from worker.imagekit.answers import ListAnswer, Page
 
 pytestmark = pytest.mark.real_server
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import pytest
 
 from tests.unit.support_cleanup import DRAFTS, RELEASED, Bench, meant_by, request_of
-from worker.answers import ListAnswer, Page, Unanswered
-from worker.cleanup.running import run_slice
+from worker.cleanup.runs.slice import run_slice
+from worker.imagekit.answers import ListAnswer, Page, Unanswered
 
 pytestmark = pytest.mark.real_server
 

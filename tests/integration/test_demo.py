@@ -31,7 +31,7 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
 
 def make_run(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "tasks.demo", *arguments],
+        [sys.executable, "-m", "local.demo", *arguments],
         cwd=folder,
         env=environment(folder, **settings),
         stdin=subprocess.DEVNULL,
@@ -116,7 +116,7 @@ def test_a_bad_file_is_wrong_use(tmp_path: Path) -> None:
 def test_a_signal_stops_everything(tmp_path: Path) -> None:
     """On SIGTERM what waits is cancelled, what became of the rest is told, and nothing is left running."""
     output = tmp_path / "output"
-    command = [sys.executable, "-m", "tasks.demo", "--files", "20000"]
+    command = [sys.executable, "-m", "local.demo", "--files", "20000"]
     with (
         output.open("wb") as stream,
         subprocess.Popen(command, cwd=tmp_path, env=environment(tmp_path), stdout=stream, stderr=stream) as run,

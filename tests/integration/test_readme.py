@@ -23,7 +23,7 @@ LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "d
 TEXT = README.read_text(encoding="utf-8") if README.is_file() else ""
 BLOCKS = blocks_of(TEXT)
 COMMAND = f"""#!/bin/sh
-exec "{sys.executable}" -c 'from tasks.cli import main; main()' "$@"
+exec "{sys.executable}" -c 'from cli import main; main()' "$@"
 """
 
 

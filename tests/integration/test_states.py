@@ -12,7 +12,7 @@ from tests.integration.support_house import House
 from tests.integration.support_reports import check_report
 from tests.integration.support_waiting import wait_until
 from worker.errors import UnknownRequest
-from worker.queue import CHUNK_IDS
+from worker.queue.operations import CHUNK_IDS
 
 ENVIRONMENT = {"KITSWEEP_MAX_ATTEMPTS": "1", "KITSWEEP_HTTP_TIMEOUT_SECONDS": "10"}
 

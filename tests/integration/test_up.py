@@ -15,11 +15,11 @@ import pytest
 from celery import Celery
 
 from config.settings import load_settings
+from local.ports import free_port
+from local.processes.process import command_line
+from local.redis_server import EmbeddedServer
 from simulator import Control, Simulator
 from tasks.client import Client
-from tasks.embedded import EmbeddedServer
-from tasks.ports import free_port
-from tasks.processes import command_line
 from tests.waiting import wait_until
 
 pytestmark = [
@@ -41,7 +41,7 @@ class Up:
         self._output = folder / f"up-{self.port}.out"
         # An empty value is the default, in spite of whatever the tests' own environment says.
         told = {"KITSWEEP_REDIS_URL": "", "IMAGE_KIT_BASE_URL": "", **(environment or {})}
-        command = [sys.executable, "-m", "tasks.cli", "up", "--port", str(self.port), "--files", "2000", *options]
+        command = [sys.executable, "-m", "cli", "up", "--port", str(self.port), "--files", "2000", *options]
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
                 command,

@@ -1,6 +1,7 @@
 """A scripted API for the batch pipeline: a library of files, and faults that belong to ids or to moments.
 
-It stands in for `worker.imagekit.ImageKit` at its only method, and gives answers of the closed set of `worker.answers`.
+It stands in for `worker.imagekit.client.ImageKit` at its only method, and gives answers of the closed set of
+`worker.imagekit.answers`.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from typing import Any
 from redis import Redis
 
 from tests.unit.support_queue import LONG_AGO_MS, ids, make_groups_due, make_retries_due, raw, settings_for_tests
-from worker.answers import Answer, Listed, Missing, Refused, Unanswered
-from worker.batch import Engine, Ran, run_batch
-from worker.leases import LeaseKeeper
-from worker.limiter import Limiter
-from worker.queue import Queue
-from worker.reports import Reports
-from worker.states import Report
+from worker.batch.pipeline import Engine, Ran, run_batch
+from worker.imagekit.answers import Answer, Listed, Missing, Refused, Unanswered
+from worker.limiter.slots import Limiter
+from worker.queue.leases import LeaseKeeper
+from worker.queue.operations import Queue
+from worker.reports.reader import Reports
+from worker.reports.report import Report
 
 Fault = Callable[[list[str]], Answer]
 """What answers a call instead of the library."""

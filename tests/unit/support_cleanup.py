@@ -14,21 +14,21 @@ from redis import Redis
 
 from config.settings import Settings, load_settings
 from simulator import Simulator
-from simulator.records import Record
+from simulator.library.records import Record
 from tests.waiting import wait_until
-from worker.approvals import Approvals
-from worker.audit import Audit, Entry
-from worker.batch import Engine, Ran, run_batch
-from worker.cleanup.rule import Rule
-from worker.cleanup.rules_file import RulesFile
-from worker.cleanup.running import Cleaner, run_slice
-from worker.cleanup.runs import Runs, request_of
-from worker.imagekit import ImageKit
-from worker.leases import LeaseKeeper
-from worker.limiter import Endpoint, Limiter
-from worker.queue import Queue
-from worker.reports import Reports
-from worker.states import Report
+from worker.batch.pipeline import Engine, Ran, run_batch
+from worker.cleanup.rules.file import RulesFile
+from worker.cleanup.rules.rule import Rule
+from worker.cleanup.runs.slice import Cleaner, run_slice
+from worker.cleanup.runs.store import Runs, request_of
+from worker.imagekit.client import ImageKit
+from worker.limiter.slots import Endpoint, Limiter
+from worker.queue.approvals import Approvals
+from worker.queue.leases import LeaseKeeper
+from worker.queue.operations import Queue
+from worker.reports.audit import Audit, Entry
+from worker.reports.reader import Reports
+from worker.reports.report import Report
 
 KEY = "private_test"
 RELEASED = 'first_run = "release"\nguards = { max_files = 0, max_share = 0, usual_factor = 0 }\nevery = "1h"\n'

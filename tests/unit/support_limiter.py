@@ -8,8 +8,8 @@ from redis import Redis
 
 from config.settings import Window
 from tests.unit.support_queue import settings_for_tests
-from worker.keys import Keys
-from worker.limiter import Endpoint, Limiter
+from worker.limiter.slots import Endpoint, Limiter
+from worker.store.keys import Keys
 
 KEYS = Keys("default")
 SPREAD_MOST_MS = 20

@@ -14,9 +14,9 @@ from typing import Any
 from redis import Redis
 
 from config.settings import Settings, load_settings
-from worker.queue import Queue
+from worker.queue.claims import Claim, Item, Verdict
+from worker.queue.operations import Queue
 from worker.states import FINAL_STATES, Outcome, State
-from worker.verdicts import Claim, Item, Verdict
 
 LONG_AGO_MS = 1
 """A moment that is past on any clock."""

@@ -9,11 +9,11 @@ import pytest
 from redis import Redis
 
 from config.settings import load_settings
-from worker.audit import DAY_MS, Audit
-from worker.queue import Queue
-from worker.scripts import FOLDER
+from worker.queue.claims import Verdict
+from worker.queue.operations import Queue
+from worker.reports.audit import DAY_MS, Audit
 from worker.states import Outcome
-from worker.verdicts import Verdict
+from worker.store.scripts import ROOMS
 
 
 @pytest.fixture
@@ -95,6 +95,6 @@ def test_only_what_is_too_old_goes(queue: Queue) -> None:
 
 def test_no_operation_rewrites_the_trail() -> None:
     """Our operations only add to it: no other command of theirs names it."""
-    for path in FOLDER.glob("*.lua"):
+    for path in ROOMS.rglob("*.lua"):
         for command in re.findall(r"redis\.call\('(\w+)', KEY\.audit", path.read_text("utf-8")):
             assert command == "XADD", path.name

@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from worker.backoff import MOST_MS, backoff_ms
+from worker.times import BACKOFF_MOST_MS, backoff_ms
 
 
 @pytest.mark.parametrize(
@@ -22,5 +22,5 @@ def test_the_delay_doubles_up_to_a_minute(failures: int, delay_ms: int) -> None:
 def test_jitter_takes_off_a_quarter_at_most(failures: int) -> None:
     """What failed together does not come back together, but none comes back far too early or late."""
     whole = backoff_ms(failures, jitter=0)
-    assert whole * 3 // 4 <= backoff_ms(failures) <= whole <= MOST_MS
+    assert whole * 3 // 4 <= backoff_ms(failures) <= whole <= BACKOFF_MOST_MS
     assert backoff_ms(failures, jitter=1) == whole * 3 // 4

@@ -15,8 +15,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from config.settings import Window
 from tests.unit.support_api import Works, enqueued, outage, works_on
 from tests.unit.support_queue import check_invariants, ids, must_claim, raw, run_out
-from worker.answers import Answer, KeyRefused, Listed, Meta, Refused, Throttled, Unanswered
-from worker.batch import Ran, run_batch
+from worker.batch.pipeline import Ran, run_batch
+from worker.imagekit.answers import Answer, KeyRefused, Listed, Meta, Refused, Throttled, Unanswered
 from worker.states import Outcome
 
 

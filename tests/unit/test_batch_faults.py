@@ -12,8 +12,8 @@ from redis import Redis
 from tests.unit.support_api import enqueued, outage
 from tests.unit.support_limiter import let_pass
 from tests.unit.support_queue import ids
-from worker.answers import Answer, Unanswered
-from worker.batch import Ran, run_batch
+from worker.batch.pipeline import Ran, run_batch
+from worker.imagekit.answers import Answer, Unanswered
 
 
 @pytest.mark.parametrize("culprits", [1, 2])

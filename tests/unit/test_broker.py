@@ -10,7 +10,7 @@ from kombu import Connection
 from kombu.transport import redis as kombu_redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from worker.broker import Channel, SentinelChannel, SentinelTransport, Transport
+from worker.runtime.kombu_redis import Channel, SentinelChannel, SentinelTransport, Transport
 
 
 def channel_on(connection: Any, kind: type[Any] = Channel) -> Any:

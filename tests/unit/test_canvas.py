@@ -12,8 +12,8 @@ from celery import Celery, chain, chord, group
 from celery.app.task import Context
 from celery.canvas import Signature
 
-from worker.canvas import body_is_promised, canvas_of, run_canvas
 from worker.errors import DeletionIncomplete, RequestCancelled
+from worker.runtime.canvas import body_is_promised, canvas_of, run_canvas
 
 REPORT = {"request_id": "r1", "state": "SUCCESS", "deleted": 2}
 

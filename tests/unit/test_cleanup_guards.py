@@ -11,7 +11,7 @@ from redis import Redis
 
 from simulator import Simulator
 from tests.unit.support_cleanup import KEY, Bench
-from worker.audit import Audit
+from worker.reports.audit import Audit
 
 RULE = '[rules.r]\ntags = ["t"]\nevery = "1h"\nfirst_run = "release"\n'
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.windows import Window
-from worker.answer_reading import AnswerReader
-from worker.answers import KeyRefused, Page, Refused, Throttled, Unanswered
-from worker.transport import RawAnswer
+from worker.imagekit.answers import KeyRefused, Page, Refused, Throttled, Unanswered
+from worker.imagekit.reading import AnswerReader
+from worker.imagekit.transport import RawAnswer
 
 READER = AnswerReader(secrets=("private_secret",))
 MESSAGE = b'{"message": "no, private_secret"}'

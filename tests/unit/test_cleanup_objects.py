@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.search import parse_search
-from worker.cleanup.objects import Judge, Kept, Meant
-from worker.cleanup.query import check_query, quoted, search_base, search_for
-from worker.cleanup.rule import Keep, Rule, What
-from worker.cleanup.schedule import Every
+from simulator.library.search import parse_search
+from worker.cleanup.listing.matching import Judge, Kept, Meant
+from worker.cleanup.listing.query import quoted, search_base, search_for
+from worker.cleanup.rules.fields import check_query
+from worker.cleanup.rules.rule import Keep, Rule, What
+from worker.cleanup.rules.schedule import Every
 
 NOW_MS = 1_800_000_000_000
 DAY_MS = 86_400_000

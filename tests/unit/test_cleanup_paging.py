@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.cleanup.paging import START, ListingError, Place, identity, step
+from worker.cleanup.listing.paging import START, ListingError, Place, identity, step
 
 
 def file(number: int) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.cleanup.rules_file import RulesError, RulesFile, parse_rules
-from worker.cleanup.schedule import Cron, Every
+from worker.cleanup.rules.file import RulesError, RulesFile, parse_rules
+from worker.cleanup.rules.schedule import Cron, Every
 
 ROOT = Path(__file__).parents[2]
 SOUND = '[rules.a]\npath = "/a/"\nevery = "6h"\n'

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.cleanup.durations import parse_duration, write_duration
-from worker.cleanup.schedule import Cron, Every, Schedule
+from worker.cleanup.rules.schedule import Cron, Every, Schedule
+from worker.times import parse_duration, write_duration
 
 
 def at(text: str) -> datetime:

@@ -12,11 +12,11 @@ from config.guards import Guards
 from config.settings import ConfigError, load_settings
 from simulator import Simulator
 from tests.unit.support_cleanup import KEY, Bench
-from worker.approvals import Approvals
-from worker.cleanup.counting import Library
+from worker.cleanup.runs.counting import Library
 from worker.errors import InvalidRequest
-from worker.queue import Queue
-from worker.requests import checked_request
+from worker.queue.approvals import Approvals
+from worker.queue.operations import Queue
+from worker.queue.validation import checked_request
 
 
 def guarded_queue(redis: Redis, guards: str) -> Queue:

@@ -11,11 +11,11 @@ import pytest
 from redis import Redis
 
 from config.settings import load_settings
-from worker.cleanup.beat import LATE_SECONDS, start_due
-from worker.cleanup.rule import Rule, What
-from worker.cleanup.runs import Runs, request_of, run_id_of
-from worker.cleanup.schedule import Cron, Every
-from worker.queue import Queue
+from worker.cleanup.rules.rule import Rule, What
+from worker.cleanup.rules.schedule import Cron, Every
+from worker.cleanup.runs.store import Runs, request_of, run_id_of
+from worker.queue.operations import Queue
+from worker.runtime.beat import LATE_SECONDS, start_due
 
 RULE = Rule("drafts", Every(3600), What(path="/drafts/"))
 
@@ -180,7 +180,7 @@ def test_a_run_is_handed_out_once_in_a_while(clock: Clockwork) -> None:
 
 def test_run_ids_are_request_ids() -> None:
     """The id of a run's request keeps to the rule for request ids, with the longest rule name."""
-    from worker.rules import check_request_id  # noqa: PLC0415
+    from worker.queue.validation import check_request_id  # noqa: PLC0415
 
     run_id = run_id_of("x" * 40, datetime(2026, 1, 1, tzinfo=UTC))
     assert check_request_id(request_of(run_id)) == "cleanup:" + "x" * 40 + ":20260101T000000Z"

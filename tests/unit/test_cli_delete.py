@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from tasks.cli import deleting, run
+from cli import run
+from cli.commands import delete as deleting
 from tests.unit.test_cli_words import report
 from worker.errors import NotDurable, RedisUnreachable, UnknownRequest
-from worker.states import Report
+from worker.reports.report import Report
 
 
 class BrokenClient:

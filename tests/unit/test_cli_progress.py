@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.cli import progress
-from tasks.cli.progress import Lines, Meter, View, patient
-from tasks.cli.reading_progress import Source
+from cli.input import Source
+from cli.screen import progress
+from cli.screen.progress import Lines, Meter, View, patient
 from tests.unit.test_cli_words import report
 from worker.errors import RedisUnreachable
-from worker.states import Report
+from worker.reports.report import Report
 
 
 class Clock:

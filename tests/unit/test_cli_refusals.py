@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 from redis.exceptions import ReadOnlyError, ResponseError
 
-from tasks.cli import run
-from tasks.cli.common import CommandError, explain
+from cli import run
+from cli.common import CommandError, explain
 from worker.errors import QueueFull, RedisUnreachable, UnknownRequest
 
 LONG = "x" * 257

@@ -14,14 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.cli import describing, output
-from tasks.cli.common import CommandError, help_of
-from tasks.cli.deleting import hold_seconds
-from tasks.cli.findings import Result
-from tasks.cli.redis_checks import durability, eviction
-from tasks.cli.reporting import opened
-from worker.states import Report
-from worker.statistics import PauseStats, SourceStats, Stats, WindowStats
+from cli.checks.findings import Result
+from cli.checks.redis import durability, eviction
+from cli.commands.delete import hold_seconds
+from cli.commands.report import opened
+from cli.common import CommandError, help_of
+from cli.screen import output
+from cli.screen import wording as describing
+from worker.reports.report import Report
+from worker.reports.stats import PauseStats, SourceStats, Stats, WindowStats
 
 NOW = "2026-11-23T12:00:00.000+00:00"
 

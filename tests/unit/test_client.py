@@ -14,7 +14,7 @@ import tasks.client
 from tasks.client import Client
 from tests.unit.support_queue import check_invariants, end_all, ids, must_claim, queue_on, raw, settings_for_tests
 from worker.errors import InvalidRequest, RedisUnreachable, UnknownRequest
-from worker.queue import CHUNK_IDS, Queue
+from worker.queue.operations import CHUNK_IDS, Queue
 
 
 @pytest.fixture

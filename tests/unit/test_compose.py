@@ -12,7 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from config.settings import Settings, environment_name
-from worker.batch import SETTLE_PATIENCE_SECONDS
+from worker.batch.pipeline import SETTLE_PATIENCE_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE_FILE = ROOT / "docker-compose.yml"

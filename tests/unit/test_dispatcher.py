@@ -6,9 +6,9 @@ import pytest
 from redis import Redis
 
 from tests.unit.support_queue import queue_on, raw
-from worker.dispatcher import SIGHT_MS, Window, batches_to_start, beat_heart
-from worker.limiter import Limits
-from worker.queue import Work
+from worker.limiter.slots import Limits
+from worker.queue.operations import Work
+from worker.runtime.dispatcher import SIGHT_MS, Window, batches_to_start, beat_heart
 
 
 class Clock:

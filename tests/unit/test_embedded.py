@@ -12,11 +12,11 @@ import pytest
 from redis import Redis
 
 from config.settings import load_settings
-from tasks import embedded
-from tasks.embedded import EmbeddedServer, PortTaken, ServerFailed, ServerMissing, find_server
-from tasks.ports import free_port, is_free
-from tasks.processes import Process, command_line, end_left_overs, find_left_over, wait_until
-from tasks.which_redis import choose_redis
+from local import redis_server as embedded
+from local.ports import free_port, is_free
+from local.processes.process import Process, command_line, end_left_overs, find_left_over, wait_until
+from local.redis_server import EmbeddedServer, PortTaken, ServerFailed, ServerMissing, find_server
+from local.which_redis import choose_redis
 from worker.errors import RedisUnreachable
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -134,12 +134,12 @@ class TestChoice:
 
     def test_the_port_that_others_know_comes_first(self, clean_environment: pytest.MonkeyPatch) -> None:
         """On the default port the command line finds the embedded server without any setting."""
-        clean_environment.setattr("tasks.ports.is_free", lambda _: True)
+        clean_environment.setattr("local.ports.is_free", lambda _: True)
         assert choose_redis(load_settings(), None) == ("redis://127.0.0.1:6379/0", 6379, False)
 
     def test_a_taken_port_is_made_known(self, clean_environment: pytest.MonkeyPatch) -> None:
         """Where another program has the default port, the next free one is used, and must be told."""
-        clean_environment.setattr("tasks.ports.is_free", lambda port: port > 6380)
+        clean_environment.setattr("local.ports.is_free", lambda port: port > 6380)
         assert choose_redis(load_settings(), None) == ("redis://127.0.0.1:6381/0", 6381, True)
 
     def test_a_set_address_of_ours_gets_a_server(self, clean_environment: pytest.MonkeyPatch) -> None:
@@ -195,7 +195,8 @@ class TestLeftOvers:
     def test_children_end_with_a_killed_parent(self, tmp_path: Path) -> None:
         """On Linux, what we started gets SIGTERM when we are killed."""
         program = (
-            "import pathlib, sys, time; from tasks.processes import Process; folder = pathlib.Path(sys.argv[1]);"
+            "import pathlib, sys, time; from local.processes.process import Process; "
+            "folder = pathlib.Path(sys.argv[1]);"
             f"Process('child', {SLEEPER!r}, notes=folder, log=folder / 'log').start(); time.sleep(60)"
         )
         note = tmp_path / "child.pid"

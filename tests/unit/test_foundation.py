@@ -101,9 +101,9 @@ def test_a_python_that_is_too_old_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "command"),
     [
-        ([], "-m tasks.demo"),
-        (["FILE=my ids.txt"], '-m tasks.demo "my ids.txt"'),
-        (["FILE=ids.txt", "YES=1"], '-m tasks.demo "ids.txt" --yes'),
+        ([], "-m local.demo"),
+        (["FILE=my ids.txt"], '-m local.demo "my ids.txt"'),
+        (["FILE=ids.txt", "YES=1"], '-m local.demo "ids.txt" --yes'),
     ],
 )
 def test_make_run_hands_on_its_file(arguments: list[str], command: str) -> None:

@@ -27,9 +27,9 @@ from hypothesis import strategies as st
 from config.settings import Settings, load_settings
 from config.windows import Window
 from tests.unit.scripted_server import Caller, ScriptedServer, always, http, once, scripted_server
-from worker import transport
-from worker.answers import Answer, KeyRefused, Listed, Missing, Refused, Throttled, Unanswered
-from worker.imagekit import DELETE_PATH, ImageKit
+from worker.imagekit import transport
+from worker.imagekit.answers import Answer, KeyRefused, Listed, Missing, Refused, Throttled, Unanswered
+from worker.imagekit.client import DELETE_PATH, ImageKit
 
 KEY = "private_Zx81+geheim/="
 SENT = ["598821f949c0a938d57563bd", "598821f949c0a938d57563be"]

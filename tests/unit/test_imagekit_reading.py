@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.windows import Window
-from worker.answer_reading import AnswerReader, clean, read_limits, read_reset
-from worker.answers import Answer, KeyRefused, Listed, Missing, Refused, Throttled, Unanswered
-from worker.transport import RawAnswer
+from worker.imagekit.answers import Answer, KeyRefused, Listed, Missing, Refused, Throttled, Unanswered
+from worker.imagekit.reading import AnswerReader, clean, read_limits, read_reset
+from worker.imagekit.transport import RawAnswer
 
 SENT = ["a1", "b2", "c3"]
 READER = AnswerReader(secrets=("private_secret",))

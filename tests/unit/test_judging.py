@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 import pytest
 
-from worker.answers import Answer, KeyRefused, Listed, Missing, Refused, Throttled, Unanswered
-from worker.judging import ISOLATE_AFTER, ISOLATE_ALONE_AFTER, Circumstances, judge, judge_known
+from worker.batch.judging import ISOLATE_AFTER, ISOLATE_ALONE_AFTER, Circumstances, judge, judge_known
+from worker.imagekit.answers import Answer, KeyRefused, Listed, Missing, Refused, Throttled, Unanswered
+from worker.queue.claims import Claim, Item, Verdict
 from worker.states import Doubt, Outcome
-from worker.verdicts import Claim, Item, Verdict
 
 NO_ATTEMPT_LEFT = 7
 """Attempts behind an item that has one left, of eight."""

@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from tests.unit.support_limiter import KEYS, let_pass, limiter_on
-from worker.limiter import Endpoint, Kind, Limiter
+from worker.limiter.slots import Endpoint, Kind, Limiter
 
 PATIENCE = 3
 """Failed calls in a row that make an outage."""

@@ -11,7 +11,7 @@ from redis import Redis
 
 from config.settings import Window
 from tests.unit.support_limiter import KEYS, let_pass, limiter_on, take_all
-from worker.limiter import Endpoint, Kind
+from worker.limiter.slots import Endpoint, Kind
 
 
 def test_without_windows_nothing_waits(redis_client: Redis) -> None:

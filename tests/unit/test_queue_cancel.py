@@ -16,10 +16,10 @@ from tests.unit.support_queue import (
     release_holds,
     run_out,
 )
-from worker.queue import Queue
-from worker.reports import Reports
+from worker.queue.claims import Verdict
+from worker.queue.operations import Queue
+from worker.reports.reader import Reports
 from worker.states import Doubt, Outcome, State
-from worker.verdicts import Verdict
 
 
 def cancelled(queue: Queue, request_id: str) -> dict[str, str]:

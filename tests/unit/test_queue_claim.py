@@ -19,9 +19,9 @@ from tests.unit.support_queue import (
     raw,
     run_out,
 )
-from worker.queue import Queue
+from worker.queue.claims import Claim, Verdict
+from worker.queue.operations import Queue
 from worker.states import Doubt, Outcome
-from worker.verdicts import Claim, Verdict
 
 
 def by_request(claim: Claim) -> Counter[str]:

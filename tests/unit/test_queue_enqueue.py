@@ -17,7 +17,7 @@ from tests.unit.support_queue import (
     take_picture,
 )
 from worker.errors import RequestVanished
-from worker.queue import CHUNK_IDS, Queue
+from worker.queue.operations import CHUNK_IDS, Queue
 from worker.states import State
 
 

@@ -31,10 +31,10 @@ from tests.unit.support_queue import (
     settings_for_tests,
     take_picture,
 )
-from worker.limiter import Limiter
-from worker.queue import Queue
+from worker.limiter.slots import Limiter
+from worker.queue.claims import Claim, Item, Verdict
+from worker.queue.operations import Queue
 from worker.states import Doubt, Outcome
-from worker.verdicts import Claim, Item, Verdict
 
 SOURCES = ("alpha", "beta", "gamma")
 POOL = [f"f{number:02d}" for number in range(14)]

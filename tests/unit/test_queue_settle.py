@@ -20,9 +20,9 @@ from tests.unit.support_queue import (
     run_out,
     take_picture,
 )
-from worker.queue import Queue
+from worker.queue.claims import Claim, Verdict
+from worker.queue.operations import Queue
 from worker.states import Doubt, Outcome, State
-from worker.verdicts import Claim, Verdict
 
 
 def started(client: Redis, *files: str) -> tuple[Queue, Claim]:

@@ -15,15 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.reading import Form, InputError, read_file_ids
-from worker.rules import (
-    check_file_id,
-    check_hold_seconds,
-    check_reason,
-    check_request_id,
-    check_source,
-    quote,
-)
+from tasks.id_files import Form, InputError, read_file_ids
+from worker.queue.validation import check_file_id, check_hold_seconds, check_reason, check_request_id, check_source
+from worker.text import quote
 
 BOM = b"\xef\xbb\xbf"
 A, B, C = "598821f949c0a938d57563bd", "598821f949c0a938d57563be", "x-3"

@@ -8,10 +8,12 @@ import pytest
 from redis import Redis
 
 from tests.unit.support_queue import end_all, ids, must_claim, queue_on
-from worker.queue import Queue
-from worker.reports import REPORT_IDS, Reports, iso, read_group
-from worker.states import Outcome, Report
-from worker.verdicts import Verdict
+from worker.queue.claims import Verdict
+from worker.queue.operations import Queue
+from worker.reports.reader import REPORT_IDS, Reports, read_group
+from worker.reports.report import Report
+from worker.states import Outcome
+from worker.times import iso
 
 COUNTS = ("waiting", "in_flight", "deleted", "not_found", "presumed_deleted", "failed", "cancelled")
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from worker.errors import InvalidRequest
-from worker.requests import checked_file_ids, checked_request, checked_stream
+from worker.queue.validation import checked_file_ids, checked_request, checked_stream
 
 MOST = 5
 

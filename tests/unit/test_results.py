@@ -11,11 +11,11 @@ from celery.app.task import Context
 from redis import Redis
 
 from tests.unit.support_queue import end_all, ids, must_claim, queue_on, raw
-from worker import results
-from worker.canvas import canvas_of, run_canvas
-from worker.queue import Queue
-from worker.reports import Reports
-from worker.results import Publisher, result_of
+from worker.queue.operations import Queue
+from worker.reports.reader import Reports
+from worker.runtime import publisher as results
+from worker.runtime.canvas import canvas_of, run_canvas
+from worker.runtime.publisher import Publisher, result_of
 from worker.states import Outcome
 
 

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from simulator import Call, Control, ControlError, Simulator
-from simulator.steering import Steering
+from simulator.control.steering import Steering
 
 ROOT = Path(__file__).parents[2]
 UNKNOWN = "0123456789abcdef01234567"

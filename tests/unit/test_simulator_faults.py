@@ -10,8 +10,8 @@ import pytest
 import requests
 
 from simulator import Fault, Simulator
+from simulator.api.spoiling import FOREIGN_ID
 from simulator.faults import KINDS, SHAPES
-from simulator.spoiling import FOREIGN_ID
 
 SOON = 0.3  # seconds that a caller waits for an answer that does not come
 

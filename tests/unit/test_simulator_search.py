@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.moments import iso, parse_moment
-from simulator.records import Record
-from simulator.search import SearchSyntaxError, parse_search
+from simulator.library.moments import iso, parse_moment
+from simulator.library.records import Record
+from simulator.library.search import SearchSyntaxError, parse_search
 
 NOW = parse_moment("2026-11-23T12:00:00", 0)
 DAY = 86_400_000

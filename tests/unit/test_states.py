@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from worker.keys import BASES, NAMES, Keys
-from worker.scripts import FOLDER, operation_names, source_of
-from worker.states import FINAL_STATES, Doubt, Outcome, Report, State
+from worker.reports.report import Report
+from worker.states import FINAL_STATES, Doubt, Outcome, State
+from worker.store.keys import BASES, NAMES, Keys
+from worker.store.scripts import ROOMS, file_of, operation_names, source_of
 
-FILES = sorted(FOLDER.glob("*.lua"))
+FILES = sorted(ROOMS.rglob("*.lua"))
 QUOTED = re.compile(r"'([^'\n]*)'|\"([^\"\n]*)\"")
 
 
@@ -26,16 +27,16 @@ def literals(text: str) -> set[str]:
     return {first or second for first, second in QUOTED.findall(code)}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: "/".join(path.parts[-3::2]))
 def test_lua_spells_no_state_and_no_outcome(path: Path) -> None:
     """Each name comes from the tables that Python hands in, not from a text of Lua's own."""
     found = literals(path.read_text("utf-8"))
     assert not found & {state.value for state in State}
-    if not path.stem.startswith("cleanup"):  # a run of a cleanup rule ends in words of its own
+    if "cleanup" not in path.parts:  # a run of a cleanup rule ends in words of its own
         assert not found & {outcome.value for outcome in Outcome}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: "/".join(path.parts[-3::2]))
 def test_lua_uses_only_names_that_python_knows(path: Path) -> None:
     """A misspelt entry of a table would be nil, and no error."""
     code = code_of(path.read_text("utf-8"))
@@ -49,7 +50,7 @@ def test_lua_uses_only_names_that_python_knows(path: Path) -> None:
 @pytest.mark.parametrize("name", operation_names())
 def test_each_operation_tells_what_it_takes_and_gives(name: str) -> None:
     """The header of each file has its purpose, KEYS, ARGV and returns."""
-    text = (FOLDER / f"{name}.lua").read_text("utf-8")
+    text = file_of(name).read_text("utf-8")
     header = text[: text.index("\nlocal ")] if "\nlocal " in text else text
     assert text.startswith("-- ")
     assert "KEYS" in header

@@ -9,11 +9,11 @@ from redis import Redis
 
 from config.settings import Window
 from tests.unit.support_queue import end_all, ids, must_claim, queue_on, settings_for_tests
-from worker.dispatcher import beat_heart
-from worker.limiter import Kind, Limiter
-from worker.queue import Queue
-from worker.statistics import Stats, read_stats
-from worker.verdicts import Verdict
+from worker.limiter.slots import Kind, Limiter
+from worker.queue.claims import Verdict
+from worker.queue.operations import Queue
+from worker.reports.stats import Stats, read_stats
+from worker.runtime.dispatcher import beat_heart
 
 
 def stats_of(queue: Queue, **overrides: Any) -> Stats:

@@ -13,9 +13,9 @@ import pytest
 
 from config.settings import load_settings
 from tests.unit.scripted_server import Caller, ScriptedServer, always, http, scripted_server
-from worker import stopping
-from worker.answers import Listed, Unanswered
-from worker.imagekit import ImageKit
+from worker.imagekit.answers import Listed, Unanswered
+from worker.imagekit.client import ImageKit
+from worker.runtime import stopping
 
 FILE_ID = "598821f949c0a938d57563bd"
 GONE = b'{"successfullyDeletedFileIds": ["598821f949c0a938d57563bd"]}'

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.log_tail import LogTail, last_lines
-from tasks.processes import Process
-from tasks.supervisor import StopSignals, Supervisor, describe_end, restart_pause, stop_together
+from local.processes.log_tail import LogTail, last_lines
+from local.processes.process import Process
+from local.processes.supervisor import StopSignals, Supervisor, describe_end, restart_pause, stop_together
 
 TRACE = """\
 2026-11-23T21:04:17.786Z INFO    celery.worker: ready.
@@ -59,7 +59,7 @@ class TestLogs:
 
     def test_a_long_log_is_set_aside(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Logs do not fill the disk over many starts, and the new log is followed from its beginning."""
-        monkeypatch.setattr("tasks.processes.LONGEST_LOG_BYTES", 100)
+        monkeypatch.setattr("local.processes.process.LONGEST_LOG_BYTES", 100)
         process = sleeper(tmp_path, "worker1", seconds=0)
         process.log.write_text("x" * 200)
         tail = LogTail(process.log)
@@ -92,7 +92,7 @@ class TestRestarts:
 
     def test_what_ends_is_started_again_and_said_so(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A process that ends by itself runs again after a pause; people are told, with the end of its log."""
-        monkeypatch.setattr("tasks.supervisor.FIRST_PAUSE_SECONDS", 0.05)
+        monkeypatch.setattr("local.processes.supervisor.FIRST_PAUSE_SECONDS", 0.05)
         said: list[str] = []
         process = sleeper(tmp_path, "short", seconds=0)
         with StopSignals() as signals:

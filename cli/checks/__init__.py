@@ -1,0 +1,1 @@
+"""What `kitsweep check` looks at."""

@@ -1,0 +1,1 @@
+"""How the command line writes: words, tables, progress."""

@@ -1,0 +1,1 @@
+"""Everything on one machine: `kitsweep up`, its servers and processes, and the demo."""

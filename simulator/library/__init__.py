@@ -1,0 +1,1 @@
+"""The simulated media library and its search."""

@@ -1,0 +1,57 @@
+"""From a rule to a search of the list API. The search may be wider than the rule's words, and must not be narrower.
+
+Facts of the search language are from the vendor's reference (GET /v1/files): beside a `searchQuery` the parameters
+`type`, `tags` and `name` are ignored, so `type = "file"` always stands inside; `path : "/a/"` includes what is below;
+`createdAt < "30d"` means older than 30 days, with the units h and d that are used here.
+"""
+
+from __future__ import annotations
+
+from worker.cleanup.rules.rule import What
+
+SORT = "ASC_CREATED"
+"""Oldest first: what is uploaded during a run comes last, and moves nothing."""
+
+
+def search_for(what: What) -> dict[str, str]:
+    """Return the parameters of the list call for the files that a rule means, without `limit` and `skip`."""
+    parts = ['type = "file"']
+    if what.path:
+        parts.append(_in_folder(what.path, recursive=what.recursive))
+    if what.older_than is not None and (age := _age(what.older_than)):
+        parts.append(f"createdAt < {quoted(age)}")
+    if what.tags:
+        parts.append(f"tags IN [{', '.join(quoted(tag) for tag in what.tags)}]")
+    if what.query:
+        parts.append(f"({what.query})")
+    return _parameters(parts, what.file_type)
+
+
+def search_base(what: What) -> dict[str, str]:
+    """Return the parameters for all files of the rule's folder, or of the library: what `max_share` is a share of."""
+    parts = ['type = "file"']
+    if what.path:
+        parts.append(_in_folder(what.path, recursive=what.recursive))
+    return _parameters(parts, None)
+
+
+def quoted(text: str) -> str:
+    """Quote a text for the search language."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _parameters(parts: list[str], file_type: str | None) -> dict[str, str]:
+    found = {"searchQuery": " AND ".join(parts), "sort": SORT}
+    return {**found, "fileType": file_type} if file_type else found
+
+
+def _in_folder(path: str, *, recursive: bool) -> str:
+    return f"path {':' if recursive else '='} {quoted(path)}"
+
+
+def _age(seconds: int) -> str | None:
+    """Write an age in whole days or hours, rounded down: the search is wider, and the check on our side is exact."""
+    if seconds % 86_400 == 0 and seconds:
+        return f"{seconds // 86_400}d"
+    return f"{seconds // 3600}h" if seconds >= 3600 else None

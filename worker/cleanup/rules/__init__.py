@@ -1,0 +1,1 @@
+"""What a cleanup rule says: its file, its fields, its schedule."""

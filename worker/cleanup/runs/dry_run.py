@@ -1,0 +1,120 @@
+"""Shows what a rule would delete, and changes nothing: it only lists, under the same limit as everybody.
+
+The same search, the same walk and the same checks as in a run; what is missing is the collecting.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from worker.cleanup.listing.matching import Judge, Meant
+from worker.cleanup.listing.paging import START, Place, step
+from worker.cleanup.listing.query import search_for
+from worker.cleanup.rules.rule import Rule
+from worker.cleanup.runs.slice import Cleaner
+from worker.errors import KitsweepError
+from worker.imagekit.answers import KeyRefused, Page, Refused, Throttled, Unanswered
+from worker.limiter.slots import Kind
+from worker.times import backoff_ms
+
+REMEMBERED = 20_000
+"""How many file ids are remembered to count each once: twice the same comes from pages that overlap."""
+FIRST_PATHS = 10
+MOST_FAILURES = 5
+
+
+class ListingRefused(KitsweepError):
+    """The listing cannot be had; the text says why."""
+
+
+@dataclass
+class Summary:
+    """What a dry run found."""
+
+    files: int = 0
+    bytes: int = 0
+    oldest_ms: int | None = None
+    newest_ms: int | None = None
+    first_paths: list[str] = field(default_factory=list)
+    kept: Counter[str] = field(default_factory=Counter)
+    """Objects that the search returned and the rule's words exclude: reason → number."""
+    pages: int = 0
+
+    def add(self, file: Meant) -> None:
+        """Count one file."""
+        self.files += 1
+        self.bytes += file.size
+        if file.created_ms:
+            self.oldest_ms = min(self.oldest_ms or file.created_ms, file.created_ms)
+            self.newest_ms = max(self.newest_ms or 0, file.created_ms)
+        if len(self.first_paths) < FIRST_PATHS:
+            self.first_paths.append(file.path)
+
+
+def dry_run(
+    cleaner: Cleaner, rule: Rule, summary: Summary, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[Meant]:
+    """Yield every file that a run would delete now, counting as it goes; constant memory.
+
+    Raises:
+        ListingRefused: the API refuses the search or the key, or does not answer.
+        worker.cleanup.listing.paging.ListingError: the listing leads nowhere.
+    """
+    judge = Judge(rule, cleaner.runs.queue.now_ms())
+    seen: deque[str] = deque(maxlen=REMEMBERED)
+    known: set[str] = set()
+    place: Place | None = START
+    search = search_for(rule.what)
+    while place is not None:
+        page = patient_page(cleaner, search, place.ask, cleaner.page, sleep)
+        summary.pages += 1
+        objects, place = step(place, page.objects, cleaner.page)
+        for look in map(judge.look, objects):
+            if not isinstance(look, Meant):
+                summary.kept[look.why] += 1
+            elif look.file_id not in known:
+                _remember(look.file_id, seen, known)
+                summary.add(look)
+                yield look
+
+
+def _remember(file_id: str, seen: deque[str], known: set[str]) -> None:
+    if len(seen) == seen.maxlen:
+        known.discard(seen[0])
+    seen.append(file_id)
+    known.add(file_id)
+
+
+def patient_page(
+    cleaner: Cleaner, search: Mapping[str, str], ask: int, limit: int, sleep: Callable[[float], None] = time.sleep
+) -> Page:
+    """Make one list call under the limit, waiting for a slot, and again when it fails. Raises `ListingRefused`."""
+    failures = 0
+    while True:
+        _await_slot(cleaner, sleep)
+        answer = cleaner.api.list_files(search, ask, limit)
+        match answer:
+            case Page(meta=meta):
+                cleaner.limiter.record(Kind.OK, learned=meta.limits)
+                return answer
+            case Throttled(meta=meta):
+                cleaner.limiter.record(Kind.THROTTLED, reason="ImageKit answered 429", reset_ms=meta.reset_ms)
+            case Refused(message=message):
+                raise ListingRefused(f"ImageKit refuses the search: {message}")
+            case KeyRefused(message=message):
+                raise ListingRefused(f"ImageKit refuses the private key: {message}")
+            case Unanswered(reason=reason):
+                failures += 1
+                if failures >= MOST_FAILURES:
+                    raise ListingRefused(f"ImageKit does not answer: {reason}")
+                sleep(backoff_ms(failures) / 1000)
+
+
+def _await_slot(cleaner: Cleaner, sleep: Callable[[float], None]) -> None:
+    while not (slot := cleaner.limiter.acquire(uuid.uuid4().hex, 1000)).granted:
+        sleep(min(slot.wait_ms, 1000) / 1000)
+    sleep(slot.wait_ms / 1000)

@@ -1,0 +1,222 @@
+"""The runs of cleanup rules, as they stand in Redis. Each changing method is one Lua operation, atomic and idempotent.
+
+    started ─▶ listing ──▶ released    its request was sealed: in line, or in its undo window
+                      ├──▶ held        a guard asks for somebody's approval
+                      ├──▶ nothing     no file is meant
+                      ├──▶ dry_run     the rule only counts
+                      ├──▶ stopped     cleanup was switched off, or the request was cancelled
+                      ├──▶ abandoned   the rule was changed or taken out under way
+                      └──▶ failed      the API refuses, or the listing makes no sense
+    due, but not started: skipped
+
+Fields of `cleanup:run:<id>`: rule, due, started_at, by, words, token, lease_until, place, pages, files, bytes, oldest,
+newest, paths, excluded, failures, deaths, waits_for; at the end outcome, why, ended_at, request; and afterwards
+decision, decided_by, decided_at (of a held one), result and counts (of its request). Times are ms since 1970.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple, cast
+
+from config.settings import Settings
+from worker.cleanup.listing.matching import Meant
+from worker.cleanup.listing.paging import END, START, Place
+from worker.cleanup.rules.rule import SOURCE, Rule
+from worker.queue.operations import Queue
+
+DAY_MS = 86_400_000
+HAND_OUT_MS = 3000
+"""How long a run that was handed out is not handed out again."""
+BY_HAND = ":hand:"
+
+
+def request_of(run_id: str) -> str:
+    """Return the id of the request that a run makes."""
+    return SOURCE + run_id
+
+
+def run_id_of(rule_name: str, due: datetime) -> str:
+    """Return the id of the run for a due time: the same for everybody who asks."""
+    return f"{rule_name}:{due.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+
+
+def run_id_by_hand(rule_name: str, now: datetime) -> str:
+    """Return a new id for a run that somebody starts."""
+    return f"{rule_name}{BY_HAND}{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
+
+
+def _storable(text: str) -> str:
+    """Escape lone surrogates: JSON can bring them, and UTF-8 cannot hold them."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that was taken, under a lease."""
+
+    run_id: str
+    token: str
+    rule: str
+    words: str
+    by: str
+    started_ms: int
+    place: Place | None
+    """None when the listing has been walked through."""
+    files: int
+    failures: int
+    deaths: int
+    """How often it was taken in a row by somebody of whom nothing more was heard."""
+    is_off: bool
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether somebody started it, and not the schedule."""
+        return BY_HAND in self.run_id
+
+
+class Ended(NamedTuple):
+    """How a run ended."""
+
+    outcome: str
+    why: str
+    files: int
+
+
+class RuleState(NamedTuple):
+    """What is known of a rule besides its words."""
+
+    last_due: int | None
+    sizes: list[int]
+    """Of the last runs that went through, newest first."""
+    running: str | None
+    history: list[str]
+    """Run ids, newest first."""
+
+
+class Runs:
+    """The runs of one account."""
+
+    def __init__(self, queue: Queue, settings: Settings) -> None:
+        self.queue = queue
+        self._keys, self._redis, self._scripts = queue.keys, queue.redis, queue.scripts
+        self._lease_ms = int((settings.http_timeout_seconds + settings.http_connect_timeout_seconds + 10) * 1000)
+        self._unsealed_ttl_ms = int(settings.unsealed_ttl_seconds * 1000)
+        self._kept_ms = int(settings.result_ttl_seconds * 1000) + settings.audit_days * DAY_MS
+
+    def start(self, rule: Rule, run_id: str, by: str, due: datetime | None, latest_ms: int | None = None) -> str:
+        """Start a run for a due time, or by hand without one; returns how that went (`lua/cleanup_start.lua`)."""
+        return str(
+            self._scripts.run(
+                "cleanup_start",
+                rule.name,
+                run_id,
+                "" if due is None else int(due.timestamp() * 1000),
+                rule.timing,
+                "" if latest_ms is None else latest_ms,
+                rule.words,
+                by,
+                self._kept_ms,
+            )
+        )
+
+    def due(self) -> list[str]:
+        """Return runs that somebody should look after now; nobody else is told of them for some seconds."""
+        return [str(run_id) for run_id in self._scripts.run("cleanup_due", HAND_OUT_MS)]
+
+    def take(self, run_id: str) -> Run | None:
+        """Take a run under a lease; None when it is over, or somebody else has it."""
+        token = uuid.uuid4().hex
+        reply = self._scripts.run("cleanup_take", run_id, token, self._lease_ms, request_of(run_id))
+        if not reply:
+            return None
+        *flat, is_off = reply
+        about = dict(zip(flat[::2], flat[1::2], strict=True))
+        place = about.get("place")
+        return Run(
+            run_id=run_id,
+            token=token,
+            rule=about["rule"],
+            words=about["words"],
+            by=about["by"],
+            started_ms=int(about["started_at"]),
+            place=START if place is None else None if place == END else Place.from_json(place),
+            files=int(about.get("files", 0)),
+            failures=int(about.get("failures", 0)),
+            deaths=int(about["deaths"]) - 1,
+            is_off=is_off == "1",
+        )
+
+    def add_page(
+        self, run: Run, reason: str, place: Place | None, excluded: Mapping[str, int], meant: Iterable[Meant]
+    ) -> tuple[str, int]:
+        """Add a page's files, and go on to `place`; returns on, off, lost or gone, and how many files were new."""
+        files = [[file.file_id, file.size, file.created_ms, _storable(file.path)] for file in meant]
+        state, new = self._scripts.run(
+            "cleanup_page",
+            run.run_id,
+            run.token,
+            self._lease_ms,
+            request_of(run.run_id),
+            SOURCE + run.rule,
+            reason,
+            run.by,
+            self._unsealed_ttl_ms,
+            END if place is None else place.as_json(),
+            json.dumps(dict(excluded)),
+            json.dumps(files, ensure_ascii=False),
+        )
+        return str(state), int(new)
+
+    def give_back(self, run: Run, wait_ms: int, why: str = "", failures: int = 0) -> None:
+        """Give a run back until `wait_ms` from now."""
+        self._scripts.run("cleanup_yield", run.run_id, run.token, wait_ms, why, failures)
+
+    def end(self, run: Run, outcome: str, why: str = "", rule: Rule | None = None, share: str = "") -> Ended:
+        """End a run; with outcome `release` under the guards of `rule`, and `share` if `max_share` holds it."""
+        guards = rule.guards if rule else None
+        outcome, why, files = self._scripts.run(
+            "cleanup_end",
+            run.run_id,
+            run.token,
+            request_of(run.run_id),
+            outcome,
+            why,
+            rule.hold_seconds * 1000 if rule else 0,
+            guards.max_files if guards else 0,
+            guards.usual_factor if guards else 0,
+            int(rule.hold_first) if rule else 1,
+            share,
+            self._kept_ms,
+        )
+        return Ended(str(outcome), str(why), int(files))
+
+    # What is known
+
+    def read(self, run_id: str) -> dict[str, str]:
+        """Return all that is known of a run; empty when it is unknown or was forgotten."""
+        return cast("dict[str, str]", self._redis.hgetall(self._keys.cleanup("run", run_id)))
+
+    def rule_state(self, name: str, most: int = 100) -> RuleState:
+        """Return what is known of a rule, with its last runs."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.hmget(self._keys.cleanup("rule", name), ["last_due", "run"])
+            pipe.lrange(self._keys.sizes(SOURCE + name), 0, -1)
+            pipe.lrange(self._keys.cleanup("history", name), 0, most - 1)
+            (last_due, running), sizes, history = pipe.execute()
+        return RuleState(int(last_due) if last_due else None, [int(size) for size in sizes], running, history)
+
+    # The switch
+
+    def switch(self, *, on: bool, by: str) -> None:
+        """Switch all rules off, at the next page at the latest, or on again."""
+        self._scripts.run("cleanup_switch", int(on), by)
+
+    def off_since(self) -> tuple[str, str] | None:
+        """Return by whom and when (ms) cleanup was switched off; None while it is on."""
+        off, by, at = self._redis.hmget(self._keys("cleanup"), ["off", "off_by", "off_at"])
+        return (str(by), str(at)) if off else None

@@ -1,0 +1,1 @@
+"""The client of the ImageKit API. It knows neither the queue nor the limiter."""

@@ -1,0 +1,63 @@
+"""Requests that a guard holds for somebody's approval: which there are, and what was decided."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+from worker.identity import whoami
+from worker.queue.operations import Queue
+from worker.times import iso
+
+_MOST = 10_000
+
+
+class Held(NamedTuple):
+    """A request that waits for approval."""
+
+    request_id: str
+    source: str
+    total: int
+    why: str
+    reason: str | None
+    since: str
+    """ISO 8601 in UTC."""
+
+
+class Approvals:
+    """The held requests of one account."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    def waiting(self) -> list[Held]:
+        """Return the requests that wait for approval, the oldest first."""
+        redis, keys = self._queue.redis, self._queue.keys
+        found = redis.zrange(keys("approvals"), 0, _MOST - 1, withscores=True)
+        members = cast("list[tuple[str, float]]", found)
+        with redis.pipeline(transaction=False) as pipe:
+            for request_id, _ in members:
+                pipe.hmget(keys.request(request_id), ["source", "total", "approval", "reason"])
+            abouts = pipe.execute()
+        return [
+            Held(request_id, about[0] or "", int(about[1] or 0), about[2] or "", about[3], iso(int(since)) or "")
+            for (request_id, since), about in zip(members, abouts, strict=True)
+        ]
+
+    def approve(self, request_id: str, by: str | None = None) -> str:
+        """Let a request go; returns approved, rejected (it was before), not_held or unknown."""
+        return str(self._queue.scripts.run("approve", request_id, by or whoami()))
+
+    def reject(self, request_id: str, by: str | None = None) -> str:
+        """Cancel a request; returns rejected, not_held or unknown. Safe to repeat after a crash."""
+        verdict = str(self._queue.scripts.run("reject", request_id, by or whoami()))
+        if verdict == "rejected":
+            self._queue.cancel(request_id, by="")
+        return verdict
+
+    def file_ids(self, request_id: str, page: int = 5000) -> list[str]:
+        """Return the full list of a waiting request."""
+        key, found, start = self._queue.keys.request(request_id, "waiting"), [], 0
+        while ids := self._queue.redis.lrange(key, start, start + page - 1):
+            found += [str(file_id) for file_id in ids]
+            start += page
+        return found

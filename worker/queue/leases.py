@@ -1,0 +1,52 @@
+"""Keeps the leases of this process alive while their calls are in the air."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis.exceptions import RedisError
+
+from worker.queue.operations import Queue
+
+logger = logging.getLogger(__name__)
+
+
+class LeaseKeeper:
+    """One thread for all claims of a process; it is started by the first call, also in a forked child."""
+
+    def __init__(self, queue: Queue, lease_seconds: float) -> None:
+        self._queue = queue
+        self._every = max(0.2, lease_seconds / 4)
+        self._tokens: set[str] = set()
+        self._lock = threading.Lock()
+        self._started_in: int | None = None
+
+    @contextmanager
+    def kept(self, token: str) -> Iterator[None]:
+        """Renew the lease of `token` until the block ends."""
+        with self._lock:
+            self._tokens.add(token)
+            if self._started_in != os.getpid():
+                self._started_in = os.getpid()
+                threading.Thread(target=self._renew_for_ever, name="kitsweep-leases", daemon=True).start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._tokens.discard(token)
+
+    def _renew_for_ever(self) -> None:
+        pulse = threading.Event()
+        while not pulse.wait(self._every):
+            with self._lock:
+                tokens = list(self._tokens)
+            if not tokens:
+                continue
+            try:
+                self._queue.renew(tokens)
+            except RedisError as error:
+                logger.warning("leases not renewed: %s", error)

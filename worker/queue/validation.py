@@ -1,0 +1,125 @@
+"""Checks what producers ask for, before anything is sent: one place for all doors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypedDict, TypeGuard, TypeVar
+
+from worker.errors import InvalidRequest
+from worker.text import HIDDEN, quote
+
+T = TypeVar("T")
+
+MAX_FILE_ID = 256
+MAX_REASON = 500
+MAX_HOLD_SECONDS = 10 * 366 * 86_400
+"""Ten years: far beyond any undo window, and far within what dates and counters can hold."""
+
+_FILE_ID = re.compile(rf"[^\s{HIDDEN}]{{1,{MAX_FILE_ID}}}")
+_REASON = re.compile(rf"[^{HIDDEN}]{{0,{MAX_REASON}}}")
+_SOURCE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+_FILE_ID_RULE = f"a file id is 1 to {MAX_FILE_ID} characters without spaces, control or invisible characters"
+_SOURCE_RULE = "a source is 1 to 64 of the characters A-Z a-z 0-9 . _ -"
+_REQUEST_ID_RULE = "a request id is 1 to 128 of the characters A-Z a-z 0-9 . _ : -"
+_REASON_RULE = f"a reason is nothing or a text of at most {MAX_REASON} characters without control characters"
+_HOLD_RULE = f"a hold is a number of seconds from 0 to {MAX_HOLD_SECONDS} (ten years)"
+
+CLEANUP = "cleanup:"
+"""Start of the sources and request ids of cleanup rules; nobody else may use it."""
+
+
+class Asked(TypedDict):
+    """The checked parts of a request, apart from its file ids."""
+
+    request_id: str
+    source: str
+    reason: str | None
+    hold_seconds: float
+
+
+def checked_request(request_id: object, source: object, reason: object, hold_seconds: object) -> Asked:
+    """Return the parts, or raise `InvalidRequest` that names the one that breaks its rule."""
+    if isinstance(request_id, str) and request_id.startswith(CLEANUP):
+        raise InvalidRequest("task id", None, f"ids that begin with {CLEANUP} are those of cleanup rules")
+    return Asked(
+        request_id=_checked("task id", check_request_id, request_id),
+        source=_checked("source", check_source, source),
+        reason=_checked("reason", check_reason, reason),
+        hold_seconds=_checked("hold_seconds", check_hold_seconds, hold_seconds),
+    )
+
+
+def checked_file_ids(file_ids: object, most: int) -> list[str]:
+    """Return a message's file ids; they are 1 to `most`. Raises `InvalidRequest`."""
+    if not isinstance(file_ids, list | tuple):
+        raise InvalidRequest("file_ids", None, f"must be a list of file ids, not {type(file_ids).__name__}")
+    if not file_ids:
+        raise InvalidRequest("file_ids", None, "must name at least one file")
+    if len(file_ids) > most:
+        rule = (
+            f"must be at most {most} ids in one message (KITSWEEP_MAX_REQUEST_IDS), not {len(file_ids)}; send several"
+        )
+        raise InvalidRequest("file_ids", None, rule)
+    return list(checked_stream(file_ids))
+
+
+def checked_stream(file_ids: Iterable[object]) -> Iterator[str]:
+    """Yield the file ids, and raise `InvalidRequest` with the position of the first that breaks the rule."""
+    for position, value in enumerate(file_ids):
+        if is_file_id(value):
+            yield value
+            continue
+        try:
+            yield check_file_id(value)
+        except ValueError as error:
+            raise InvalidRequest("file_ids", position, str(error)) from None
+
+
+def _checked(argument: str, check: Callable[[object], T], value: object) -> T:
+    try:
+        return check(value)
+    except ValueError as error:
+        raise InvalidRequest(argument, None, str(error)) from None
+
+
+def is_file_id(value: object) -> TypeGuard[str]:
+    """Tell whether a value keeps the rule for file ids."""
+    return isinstance(value, str) and _FILE_ID.fullmatch(value) is not None
+
+
+def check_file_id(value: object) -> str:
+    """Return a file id. The vendor takes any string; ours must also be fit for lines, logs and terminals."""
+    if is_file_id(value):
+        return value
+    raise ValueError(f"{_FILE_ID_RULE}, not {quote(value)}")
+
+
+def check_source(value: object) -> str:
+    """Return the name of the service or cleanup rule that a request comes from."""
+    if isinstance(value, str) and _SOURCE.fullmatch(value):
+        return value
+    raise ValueError(f"{_SOURCE_RULE}, not {quote(value)}")
+
+
+def check_request_id(value: object) -> str:
+    """Return the id of a request, which is a Celery task id and so may be chosen by the caller."""
+    if isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+        return value
+    raise ValueError(f"{_REQUEST_ID_RULE}, not {quote(value)}")
+
+
+def check_reason(value: object) -> str | None:
+    """Return why files are to be deleted, in the caller's words; None for no reason given."""
+    if value is None or (isinstance(value, str) and _REASON.fullmatch(value)):
+        return value
+    raise ValueError(f"{_REASON_RULE}, not {quote(value)}")
+
+
+def check_hold_seconds(value: object) -> float:
+    """Return for how many seconds a request waits before anything of it is deleted."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_HOLD_SECONDS:
+        return float(value)
+    raise ValueError(f"{_HOLD_RULE}, not {quote(value)}")

@@ -1,0 +1,1 @@
+"""What became of requests: reports, figures, and the audit trail. Reads only."""

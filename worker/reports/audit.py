@@ -1,0 +1,91 @@
+"""The audit trail: who asked for which deletion, what was decided, and what came of it.
+
+A Redis stream to which our operations add, in the same step as what they record; no command of ours changes or
+removes an entry. Entries go when they are older than the results of requests and `KITSWEEP_AUDIT_DAYS` together.
+
+=========  ==========================================================================================================
+event      accepted (in line, or in its undo window), held (for approval), approved, rejected, cancelled, ended;
+           of cleanup: run (ended without a request), skipped, cleanup_off, cleanup_on
+request    request id; of `run` and `skipped` the run id
+source     service, or `cleanup:<rule>`
+by         user or program @ host who asked or decided; of a Celery message its sender
+state      state of the request; of `run` and `skipped` its outcome
+total      file ids
+detail     JSON: reason, why, hold_ms, and of `ended` the number of files by outcome
+=========  ==========================================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any, TypedDict, cast
+
+from redis import Redis
+
+from config.settings import Settings
+from worker.store.keys import Keys
+from worker.times import iso
+
+DAY_MS = 86_400_000
+TRIM_EVERY_SECONDS = 600
+_PAGE = 500
+
+
+class Entry(TypedDict):
+    """One line of the trail."""
+
+    id: str
+    at: str
+    """ISO 8601 in UTC."""
+    event: str
+    request: str
+    source: str
+    by: str
+    state: str
+    total: int
+    detail: dict[str, Any]
+
+
+class Audit:
+    """The audit trail of one account."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        self._redis = redis
+        self._key = Keys(settings.account)("audit")
+        self._kept_ms = int(settings.result_ttl_seconds * 1000) + settings.audit_days * DAY_MS
+        self._trimmed_at = float("-inf")
+
+    def entries(self, since_ms: int = 0, until_ms: int | None = None) -> Iterator[Entry]:
+        """Yield the entries of a stretch of time, oldest first; constant memory."""
+        start, end = f"{max(0, since_ms)}-0", "+" if until_ms is None else str(until_ms)
+        while page := cast("list[tuple[str, dict[str, str]]]", self._redis.xrange(self._key, start, end, count=_PAGE)):
+            for entry_id, fields in page:
+                yield _entry(entry_id, fields)
+            start = f"({page[-1][0]}"
+
+    def trim_now_and_then(self) -> None:
+        """Let go what is too old, at most once in ten minutes."""
+        if time.monotonic() - self._trimmed_at >= TRIM_EVERY_SECONDS:
+            self._trimmed_at = time.monotonic()
+            self.trim()
+
+    def trim(self) -> None:
+        """Let go what is older than results and audit days together, on the clock of Redis."""
+        seconds, _ = self._redis.time()
+        self._redis.xtrim(self._key, minid=str(max(0, int(seconds) * 1000 - self._kept_ms)), approximate=True)
+
+
+def _entry(entry_id: str, fields: dict[str, str]) -> Entry:
+    return Entry(
+        id=entry_id,
+        at=iso(entry_id.split("-", 1)[0]) or "",
+        event=fields["event"],
+        request=fields["request"],
+        source=fields["source"],
+        by=fields["by"],
+        state=fields["state"],
+        total=int(fields["total"]),
+        detail=json.loads(fields["detail"]),
+    )

@@ -1,0 +1,177 @@
+"""Reads what became of a request: its report, and all of its outcomes as a stream."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, cast
+
+from redis import Redis
+
+from worker.queue.validation import Asked
+from worker.reports.report import FileOutcome, Report
+from worker.states import Outcome, State
+from worker.store.keys import Keys
+from worker.times import iso
+
+REPORT_IDS = 1000
+"""File ids that each list of a report carries at most."""
+_GROUPS_AT_ONCE = 10
+_PAGE = 50
+_LISTED = (Outcome.DELETED, Outcome.NOT_FOUND, Outcome.PRESUMED_DELETED, Outcome.FAILED)
+
+
+class Group(NamedTuple):
+    """Items of a request that ended together."""
+
+    at_ms: int
+    attempts: int
+    error: str
+    file_ids: list[str]
+
+
+class Known(NamedTuple):
+    """What is stored of a request."""
+
+    report: Report
+    canvas: dict[str, Any] | None
+
+
+def read_group(text: str) -> Group:
+    """Read one entry of an outcome list, as `end_items` in `lua/common.lua` writes it."""
+    at_ms, attempts, error, *file_ids = json.loads(text)
+    return Group(int(at_ms), int(attempts), error, file_ids)
+
+
+def queued_report(asked: Asked, total: int, now_ms: int) -> Report:
+    """Return the report of a request that was accepted just now."""
+    return Report(
+        request_id=asked["request_id"],
+        source=asked["source"],
+        reason=asked["reason"],
+        state=State.QUEUED.value,
+        total=total,
+        waiting=total,
+        in_flight=0,
+        deleted=0,
+        not_found=0,
+        presumed_deleted=0,
+        failed=0,
+        cancelled=0,
+        successfully_deleted_file_ids=[],
+        missing_file_ids=[],
+        presumed_deleted_file_ids=[],
+        errors=[],
+        truncated=False,
+        enqueued_at=iso(now_ms),
+        finished_at=None,
+    )
+
+
+class Reports:
+    """Reads requests of one account; changes nothing."""
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        self._redis = redis
+        self._keys = keys
+
+    def read(self, request_ids: Sequence[str], *, with_ids: bool = True) -> list[Report | None]:
+        """Return the reports of several requests in two round trips or few more; None for one that is unknown."""
+        return [known and known.report for known in self.read_all(request_ids, with_ids=with_ids)]
+
+    def read_all(self, request_ids: Sequence[str], *, with_ids: bool = True) -> list[Known | None]:
+        """Return the reports, and what Celery is to run after each request."""
+        with self._redis.pipeline(transaction=False) as pipe:
+            for request_id in request_ids:
+                pipe.hgetall(self._keys.request(request_id))
+            abouts: list[dict[str, str]] = pipe.execute()
+        first = self._first_groups(request_ids, abouts) if with_ids else {}
+        return [
+            Known(self._report(request_id, about, first), json.loads(about.get("canvas", "null"))) if about else None
+            for request_id, about in zip(request_ids, abouts, strict=True)
+        ]
+
+    def outcomes(self, request_id: str) -> Iterator[FileOutcome]:
+        """Yield how each file id ended, of those that have; constant memory."""
+        for outcome in Outcome:
+            for group in self._groups(request_id, outcome):
+                at = iso(group.at_ms) or ""
+                for file_id in group.file_ids:
+                    yield FileOutcome(file_id, outcome, group.error, group.attempts, at)
+        withdrawn_at = iso(self._redis.hget(self._keys.request(request_id), "withdrawn_at")) or ""  # type: ignore[arg-type]
+        for file_id in self._pages(self._keys.request(request_id, "withdrawn"), 5000):
+            yield FileOutcome(file_id, Outcome.CANCELLED, "", 0, withdrawn_at)
+
+    def _groups(self, request_id: str, outcome: Outcome) -> Iterator[Group]:
+        for text in self._pages(self._keys.request(request_id, outcome), _PAGE):
+            yield read_group(text)
+
+    def _pages(self, key: str, size: int) -> Iterator[str]:
+        start = 0
+        while page := cast("list[str]", self._redis.lrange(key, start, start + size - 1)):
+            yield from page
+            start += size
+
+    def _first_groups(
+        self, request_ids: Sequence[str], abouts: Sequence[dict[str, str]]
+    ) -> dict[tuple[str, Outcome], list[str]]:
+        wanted = [
+            (request_id, outcome)
+            for request_id, about in zip(request_ids, abouts, strict=True)
+            for outcome in _LISTED
+            if int(about.get(outcome, 0)) > 0
+        ]
+        if not wanted:
+            return {}
+        with self._redis.pipeline(transaction=False) as pipe:
+            for request_id, outcome in wanted:
+                pipe.lrange(self._keys.request(request_id, outcome), 0, _GROUPS_AT_ONCE - 1)
+            return dict(zip(wanted, pipe.execute(), strict=True))
+
+    def _listed(
+        self, request_id: str, outcome: Outcome, count: int, first: dict[tuple[str, Outcome], list[str]]
+    ) -> list[tuple[str, str]]:
+        """Return up to REPORT_IDS pairs of file id and error."""
+        pairs: list[tuple[str, str]] = []
+        if count == 0 or (request_id, outcome) not in first:
+            return pairs
+        limit = min(count, REPORT_IDS)
+        groups: Iterable[Group] = [read_group(text) for text in first[request_id, outcome]]
+        if sum(len(group.file_ids) for group in groups) < limit:
+            groups = self._groups(request_id, outcome)
+        for group in groups:
+            pairs += [(file_id, group.error) for file_id in group.file_ids[: limit - len(pairs)]]
+            if len(pairs) >= limit:
+                break
+        return pairs
+
+    def _report(self, request_id: str, about: dict[str, str], first: dict[tuple[str, Outcome], list[str]]) -> Report:
+        counts = {outcome: int(about.get(outcome, 0)) for outcome in Outcome}
+        lists = {outcome: self._listed(request_id, outcome, counts[outcome], first) for outcome in _LISTED}
+        total, in_flight = int(about.get("total", 0)), int(about.get("in_flight", 0))
+        ended = sum(counts.values())
+        state = State(about["state"])
+        # The counter is there from the first claim on, and stays when all that flew is waiting again.
+        if state is State.QUEUED and ("in_flight" in about or ended):
+            state = State.PROGRESS
+        return Report(
+            request_id=request_id,
+            source=about.get("source", ""),
+            reason=about.get("reason"),
+            state=state.value,
+            total=total,
+            waiting=total - in_flight - ended,
+            in_flight=in_flight,
+            deleted=counts[Outcome.DELETED],
+            not_found=counts[Outcome.NOT_FOUND],
+            presumed_deleted=counts[Outcome.PRESUMED_DELETED],
+            failed=counts[Outcome.FAILED],
+            cancelled=counts[Outcome.CANCELLED],
+            successfully_deleted_file_ids=[file_id for file_id, _ in lists[Outcome.DELETED]],
+            missing_file_ids=[file_id for file_id, _ in lists[Outcome.NOT_FOUND]],
+            presumed_deleted_file_ids=[file_id for file_id, _ in lists[Outcome.PRESUMED_DELETED]],
+            errors=[{"file_id": file_id, "error": error} for file_id, error in lists[Outcome.FAILED]],
+            truncated=any(counts[outcome] > REPORT_IDS for outcome in _LISTED),
+            enqueued_at=iso(about.get("enqueued_at")),
+            finished_at=iso(about.get("finished_at")),
+        )

@@ -1,0 +1,51 @@
+"""The report of a request, and the outcome of each of its files: what callers see."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypedDict
+
+from worker.states import Outcome
+
+
+class FileError(TypedDict):
+    """Why one file id could not be deleted."""
+
+    file_id: str
+    error: str
+
+
+class Report(TypedDict):
+    """What became of a request; the counts always add up to `total`. Times are ISO 8601 in UTC."""
+
+    request_id: str
+    source: str
+    reason: str | None
+    state: str
+    total: int
+    waiting: int
+    in_flight: int
+    deleted: int
+    not_found: int
+    presumed_deleted: int
+    failed: int
+    cancelled: int
+    successfully_deleted_file_ids: list[str]
+    missing_file_ids: list[str]
+    presumed_deleted_file_ids: list[str]
+    errors: list[FileError]
+    truncated: bool
+    enqueued_at: str | None
+    finished_at: str | None
+
+
+class FileOutcome(NamedTuple):
+    """How one file id of a request ended: one line of `kitsweep report`."""
+
+    file_id: str
+    outcome: Outcome
+    error: str
+    """The reason of a failure, or a remark; empty where there is nothing to say."""
+    attempts: int
+    """API calls with this id that count against its attempts, the last one included."""
+    at: str
+    """When it was recorded, ISO 8601 in UTC."""

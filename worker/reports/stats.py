@@ -1,0 +1,155 @@
+"""What the queue, the limiter and the workers are doing: the figures of `kitsweep stats`. Changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+from worker.limiter.slots import Limiter
+from worker.queue.operations import Queue
+from worker.states import Outcome
+from worker.times import iso
+
+ALIVE_MS = 15_000
+"""A worker whose heart has been silent for longer counts as dead."""
+_MOST = 1000
+
+
+class SourceStats(TypedDict):
+    """Ids of one source that have not ended."""
+
+    waiting: int
+    """Held ones and retries included."""
+    in_flight: int
+    due_retries: int
+    held: int
+
+
+class WindowStats(TypedDict):
+    """One window of the limit, and the calls in it now."""
+
+    limit: int
+    interval_ms: int
+    calls: int
+
+
+class PauseStats(TypedDict):
+    """Why no calls go out."""
+
+    by: str
+    """operator, throttled, trouble (the API does not answer), or key_refused."""
+    reason: str
+    until: str | None
+    """When the next call goes out; None: when an operator resumes."""
+    since: str | None
+
+
+class Stats(TypedDict):
+    """All of `kitsweep stats --json`. Times are ISO 8601 in UTC."""
+
+    waiting: int
+    in_flight: int
+    due_retries: int
+    held: int
+    """Ids of requests whose hold has not ended, or that nobody has approved."""
+    unapproved: int
+    """Requests that are held for approval."""
+    unpublished: int
+    parked: int
+    """Batches that came back whole and wait for their next call."""
+    sources: dict[str, SourceStats]
+    ended: dict[str, int]
+    """Outcome → items, since the beginning."""
+    windows: list[WindowStats]
+    margin_ms: float
+    pause: PauseStats | None
+    workers: list[str]
+    """Names of the workers that are alive."""
+    now: str
+
+
+def read_stats(queue: Queue, limiter: Limiter) -> Stats:
+    """Read the figures, in a few round trips."""
+    redis, keys = queue.redis, queue.keys
+    now = queue.now_ms()
+    with redis.pipeline(transaction=False) as pipe:
+        pipe.hgetall(keys("waiting"))
+        pipe.hgetall(keys("in_flight"))
+        pipe.hgetall(keys("totals"))
+        pipe.zcard(keys("outbox"))
+        pipe.zrange(keys("leases"), 0, _MOST - 1)
+        pipe.zrangebyscore(keys("workers"), now - ALIVE_MS, "+inf")
+        pipe.zrange(keys("retries"), 0, _MOST - 1)
+        pipe.zrange(keys("holds"), 0, _MOST - 1)
+        pipe.zrange(keys("approvals"), 0, _MOST - 1)
+        waiting, in_flight, totals, outbox, leases, workers, retrying, held, unapproved = pipe.execute()
+    retries_of = _count_by_source(queue, retrying, "retries")
+    held_of = _count_by_source(queue, held + unapproved, "waiting")
+    sources = {
+        source: SourceStats(
+            waiting=int(waiting.get(source, 0)),
+            in_flight=int(in_flight.get(source, 0)),
+            due_retries=retries_of.get(source, 0),
+            held=held_of.get(source, 0),
+        )
+        for source in sorted({*waiting, *in_flight})
+    }
+    limits = limiter.look()
+    return Stats(
+        waiting=sum(about["waiting"] for about in sources.values()),
+        in_flight=sum(about["in_flight"] for about in sources.values()),
+        due_retries=sum(retries_of.values()),
+        held=sum(held_of.values()),
+        unapproved=len(unapproved),
+        unpublished=int(outbox),
+        parked=_count_parked(queue, leases),
+        sources=sources,
+        ended={outcome.value: int(totals.get(outcome, 0)) for outcome in Outcome},
+        windows=[WindowStats(limit=use.limit, interval_ms=use.interval_ms, calls=use.calls) for use in limits.windows],
+        margin_ms=round(limits.margin_ms, 1),
+        pause=_pause(limiter, now),
+        workers=sorted(workers),
+        now=iso(now) or "",
+    )
+
+
+def _count_parked(queue: Queue, tokens: list[str]) -> int:
+    """Count the leases that nobody holds."""
+    with queue.redis.pipeline(transaction=False) as pipe:
+        for token in tokens:
+            pipe.hget(queue.keys.lease(token), "held")
+        return sum(held == "0" for held in pipe.execute())
+
+
+def _count_by_source(queue: Queue, request_ids: list[str], part: str) -> dict[str, int]:
+    """Count the ids in one part of some requests, by source."""
+    with queue.redis.pipeline(transaction=False) as pipe:
+        for request_id in request_ids:
+            pipe.hget(queue.keys.request(request_id), "source")
+            key = queue.keys.request(request_id, part)
+            pipe.zcard(key) if part == "retries" else pipe.llen(key)
+        flat = iter(pipe.execute())
+    counts: dict[str, int] = {}
+    for source, count in zip(flat, flat, strict=True):
+        if source:
+            counts[source] = counts.get(source, 0) + int(count)
+    return counts
+
+
+def _pause(limiter: Limiter, now: int) -> PauseStats | None:
+    about, limits = limiter.read_account()
+    level = int(about.get("trouble_level", 0))
+    if "paused" in about:
+        return PauseStats(by="operator", reason=about["paused"], until=None, since=iso(about.get("paused_since")))
+    if level > 0:
+        until = max(now, int(about.get("trouble_until", now)))
+        return PauseStats(
+            by=about.get("trouble_kind", "trouble"),
+            reason=about.get("trouble", ""),
+            until=iso(until),
+            since=iso(about.get("trouble_since")),
+        )
+    throttled_until: Any = limits.get("throttled_until", 0)
+    if int(throttled_until) > now:
+        reason = limits.get("throttle_reason", "")
+        return PauseStats(by="throttled", reason=reason, until=iso(throttled_until), since=None)
+    return None

@@ -1,0 +1,1 @@
+"""Everything that knows Celery: the app, the dispatcher, results, beat, stopping, logs."""

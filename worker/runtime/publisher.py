@@ -1,0 +1,141 @@
+"""Publishes what became of requests in the Celery result backend, where callers poll.
+
+A request that is final stands in the outbox until this is done; a crash in between only means that it is done again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import RedisError
+
+from worker.errors import DeletionIncomplete, RequestCancelled
+from worker.reports.reader import Known, Reports
+from worker.reports.report import Report
+from worker.runtime.canvas import body_is_promised, run_canvas
+from worker.states import State
+from worker.store.keys import Keys
+from worker.store.scripts import Scripts
+
+logger = logging.getLogger(__name__)
+
+_AT_ONCE = 100
+_TAKE_FOR_MS = 10_000
+
+
+def result_of(report: Report) -> Any:
+    """Return what a caller finds as the result: the report, or an exception whose argument is the report."""
+    if report["state"] == State.FAILURE:
+        return DeletionIncomplete(dict(report))
+    if report["state"] == State.REVOKED:
+        return RequestCancelled(dict(report))
+    return dict(report)
+
+
+class Publisher:
+    """Writes reports as Celery results; late early states never hide final ones."""
+
+    def __init__(self, app: Celery, redis: Redis, keys: Keys, result_ttl_seconds: float) -> None:
+        self._app = app
+        self._redis = redis
+        self._keys = keys
+        self._scripts = Scripts(redis, keys)
+        self._reports = Reports(redis, keys)
+        self._ttl_ms = int(result_ttl_seconds * 1000)
+
+    @property
+    def _backend(self) -> Any:
+        return self._app.backend
+
+    def publish(self, request_ids: Sequence[str]) -> None:
+        """Publish the reports of final requests, and send off what hangs on them; they leave the outbox.
+
+        Only for whoever made them final, or took them from the outbox: what hangs on them is to go off once.
+        """
+        for start in range(0, len(request_ids), _AT_ONCE):
+            self._send_off(self._publish_some(request_ids[start : start + _AT_ONCE]))
+
+    def publish_reports(self, request_ids: Sequence[str]) -> None:
+        """Publish the reports of requests, final or not. What hangs on final ones is left in the outbox to a worker."""
+        for start in range(0, len(request_ids), _AT_ONCE):
+            self._publish_some(request_ids[start : start + _AT_ONCE])
+
+    def publish_left_over(self) -> int:
+        """Publish what finished but was not published, since a worker died; returns how many requests that were."""
+        left_over = self._scripts.run("take_unpublished", _AT_ONCE, _TAKE_FOR_MS)
+        self.publish(left_over)
+        return len(left_over)
+
+    def publish_progress(self) -> int:
+        """Publish the reports of unfinished requests that changed; returns how many."""
+        changed: list[str] = self._redis.spop(self._keys("changed"), _AT_ONCE)  # type: ignore[assignment]
+        self.publish_reports(changed)
+        return len(changed)
+
+    def early_result(self, report: Report) -> tuple[str, str]:
+        """Return the backend's key and value of a new request's first report, for `Queue.add_chunk`."""
+        return self._key(report["request_id"]), self._encode(report)
+
+    def _publish_some(self, request_ids: Sequence[str]) -> list[Known]:
+        known = self._reports.read_all(request_ids)
+        found = [about for about in known if about]
+        with self._redis.pipeline(transaction=False) as pipe:
+            if expired := [request_id for request_id, about in zip(request_ids, known, strict=True) if not about]:
+                pipe.zrem(self._keys("outbox"), *expired)
+            for report, canvas in found:
+                self._add(pipe, report, is_last=not canvas)
+            pipe.execute()
+        return found
+
+    def _send_off(self, found: Sequence[Known]) -> None:
+        for report, canvas in found:
+            if canvas and _is_final(report):
+                self._send_off_one(report, canvas)
+
+    def _send_off_one(self, report: Report, canvas: dict[str, Any]) -> None:
+        # The report is out by now; the request leaves the outbox only when its followers are on their way.
+        try:
+            run_canvas(self._app, canvas, report["request_id"], result_of(report), report["state"])
+        except (RedisError, OperationalError, OSError):
+            raise
+        except Exception:
+            # Not the fault of those that come after it. It stays in the outbox, and is tried again until it expires.
+            logger.exception("what hangs on request %s cannot be sent off", report["request_id"])
+        else:
+            if not body_is_promised(self._app, canvas):
+                self._redis.zrem(self._keys("outbox"), report["request_id"])
+
+    def _add(self, pipe: Pipeline, report: Report, *, is_last: bool) -> None:
+        request_id = report["request_id"]
+        final = int(_is_final(report))
+        self._scripts.run(
+            "publish",
+            request_id,
+            self._encode(report),
+            final,
+            self._ttl_ms,
+            int(is_last),
+            pipe=pipe,
+            keys=[self._key(request_id)],
+        )
+
+    def _key(self, request_id: str) -> str:
+        key: str | bytes = self._backend.get_key_for_task(request_id)
+        return key.decode() if isinstance(key, bytes) else key
+
+    def _encode(self, report: Report) -> str:
+        backend, state = self._backend, report["state"]
+        result = backend.encode_result(result_of(report), state)
+        meta = backend._get_result_meta(result, state, None, None)  # noqa: SLF001 - the one way to its own format
+        meta["task_id"] = report["request_id"]
+        return str(backend.encode(meta))
+
+
+def _is_final(report: Report) -> bool:
+    return State(report["state"]).is_final

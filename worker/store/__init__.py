@@ -1,0 +1,1 @@
+"""Redis: its keys, the Lua loader, the connection, and what makes a server safe to trust."""

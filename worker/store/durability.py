@@ -1,0 +1,61 @@
+"""What a Redis server must be to be trusted with file ids, and how one asks it to have them on disk."""
+
+from __future__ import annotations
+
+from redis import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from worker.errors import NotDurable
+from worker.store.keys import Keys
+
+SAFE_POLICY = "noeviction"
+FLUSH_MS = 4000
+"""How long the server may take to write to its disk; below the time-out of the connection."""
+
+
+def eviction_problem(policy: str | None) -> str | None:
+    """Say what is wrong with an eviction policy, and how to mend it; None: nothing, or the server does not tell."""
+    if policy is None or policy == SAFE_POLICY:
+        return None
+    return (
+        f"maxmemory-policy is {policy}: when memory is short, the server drops keys, and ids are lost; set it with "
+        f"`CONFIG SET maxmemory-policy {SAFE_POLICY}`, in redis.conf or in the provider's console"
+    )
+
+
+def eviction_policy(redis: Redis) -> str | None:
+    """Return the server's eviction policy; None where it does not tell. Raises `RedisError` when it is away."""
+    try:
+        return str(redis.info("memory")["maxmemory_policy"])
+    except (ResponseError, KeyError):
+        return None
+
+
+def require_append_only(redis: Redis, address: str) -> None:
+    """Raise `NotDurable` unless the server keeps an append-only file and can wait for it."""
+    try:
+        enabled = int(redis.info("persistence").get("aof_enabled", 0))
+    except ResponseError:
+        enabled = 0
+    if not enabled:
+        why = "keeps no append-only file (or does not tell): set `appendonly yes`, or leave --durable away"
+        raise NotDurable(address, why, accepted=False)
+
+
+def await_disk(redis: Redis, keys: Keys, address: str) -> None:
+    """Return once all that this client has written is on the server's disk. Raises `NotDurable`.
+
+    WAITAOF waits for the writes of its own connection; so it follows a write on the same one, before which lies
+    whatever other connections have written and were answered.
+    """
+    with redis.pipeline(transaction=False) as pipe:
+        pipe.incr(keys("sequence"))
+        pipe.waitaof(1, 0, FLUSH_MS)
+        try:
+            *_, (local, _) = pipe.execute()
+        except ResponseError as error:
+            raise NotDurable(address, f"cannot wait for its disk ({error})", accepted=True) from None
+        except RedisError as error:
+            raise NotDurable(address, f"does not answer ({type(error).__name__})", accepted=True) from None
+    if not local:
+        raise NotDurable(address, f"did not write to its disk within {FLUSH_MS / 1000:g} s", accepted=True)

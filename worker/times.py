@@ -1,0 +1,50 @@
+"""Moments, durations such as `30d`, and backoff."""
+
+from __future__ import annotations
+
+import random
+import re
+from datetime import UTC, datetime
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_FORM = re.compile(r"(\d{1,9})\s*([smhdw])", re.ASCII)
+MOST_SECONDS = 100 * 366 * 86_400
+BACKOFF_FIRST_MS = 1_000
+BACKOFF_MOST_MS = 60_000
+
+
+def iso(ms: str | int | None) -> str | None:
+    """Return milliseconds since 1970 as ISO 8601 in UTC; None stays None."""
+    if ms is None:
+        return None
+    return datetime.fromtimestamp(int(ms) / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+def parse_duration(text: object) -> int:
+    """Return seconds. `ValueError` says what is wrong; months and years are refused, since their length varies."""
+    match = _FORM.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None:
+        hint = "; write months and years in days" if isinstance(text, str) and text[-2:].strip(" 0123456789") else ""
+        raise ValueError(f'must be a number with a unit s, m (minutes), h, d or w, such as "30d"{hint}')
+    seconds = int(match[1]) * _UNITS[match[2]]
+    if seconds > MOST_SECONDS:
+        raise ValueError("must be at most 100 years")
+    return seconds
+
+
+def write_duration(seconds: int) -> str:
+    """Write seconds in the largest unit that divides them."""
+    for unit in ("w", "d", "h", "m"):
+        if seconds and seconds % _UNITS[unit] == 0:
+            return f"{seconds // _UNITS[unit]}{unit}"
+    return f"{seconds}s"
+
+
+def backoff_ms(failures: int, jitter: float | None = None) -> int:
+    """Return the milliseconds to wait after the n-th failure: doubling from one second, at most a minute.
+
+    `jitter` is a number from 0 to 1 (random unless given) that takes off up to a quarter, so that what failed together
+    does not come back together.
+    """
+    delay = BACKOFF_MOST_MS if failures > 7 else min(BACKOFF_MOST_MS, BACKOFF_FIRST_MS * 2 ** max(0, failures - 1))
+    return int(delay * (1 - 0.25 * (random.random() if jitter is None else jitter)))  # noqa: S311 - not for secrets
