@@ -11,7 +11,6 @@ from celery.signals import worker_ready
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from worker import account as engine
 from worker.app import app
 from worker.cleanup.rules.file import RulesError
 from worker.cleanup.runs.slice import run_slice
@@ -27,7 +26,7 @@ SOON_MS = 5000
 def cleanup_run(run_id: str) -> None:
     """Carry a run of a cleanup rule on for a second; what is left goes on in another message."""
     try:
-        wait_ms = run_slice(engine.cleaner(), run_id)
+        wait_ms = run_slice(app.account.cleaner, run_id)
         if wait_ms == 0:
             wake(app, run_id)
     except RedisError as error:
@@ -49,7 +48,7 @@ def check_rules(**_: object) -> None:
 
 def _problems() -> list[str]:
     try:
-        engine.cleaner().rules.rules()
+        app.account.rules.rules()
     except RulesError as error:
         return str(error).splitlines()
     return []

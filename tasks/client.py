@@ -58,10 +58,9 @@ class Client:
     @cached_property
     def _publisher(self) -> Publisher:
         """What writes results, made when first needed: it loads Celery, which costs a tenth of a second."""
-        from worker.app import app  # noqa: PLC0415 - the reason above
-        from worker.runtime.publisher import Publisher  # noqa: PLC0415 - the same
+        from worker.runtime.process import create_app  # noqa: PLC0415 - the reason above
 
-        return Publisher(app, self._queue.redis, self._queue.keys, self._settings.result_ttl_seconds)
+        return create_app(self._settings).publisher
 
     def enqueue(
         self,

@@ -11,9 +11,8 @@ from celery import Task
 from celery.exceptions import Ignore, Reject
 from redis.exceptions import RedisError
 
-from worker import account as engine
 from worker.app import app
-from worker.batch.pipeline import Ran, run_batch
+from worker.batch.pipeline import Ran
 from worker.errors import InvalidRequest, QueueFull, RedisUnreachable
 from worker.queue.validation import checked_file_ids, checked_request
 from worker.runtime import stopping
@@ -50,15 +49,15 @@ def delete_files(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
         InvalidRequest: an argument breaks a rule; nothing was enqueued.
         QueueFull: Redis is out of memory; nothing was enqueued.
     """
-    about = engine.settings()
+    account, about = app.account, app.account.settings
     given = _bind(args, kwargs)
     request = checked_request(self.request.id, given["source"], given["reason"], given["hold_seconds"])
     file_ids = checked_file_ids(given["file_ids"], about.max_request_ids)
     try:
         with explained(about):
             origin = str(self.request.origin or "")
-            engine.queue().enqueue(**request, file_ids=file_ids, canvas=canvas_of(self.request), origin=origin)
-            engine.publisher().publish_reports([request["request_id"]])
+            account.queue.enqueue(**request, file_ids=file_ids, canvas=canvas_of(self.request), origin=origin)
+            app.publisher.publish_reports([request["request_id"]])
     except RedisUnreachable:
         # The message goes back; all of this may be done twice without harm.
         time.sleep(1)
@@ -71,12 +70,12 @@ def delete_batch() -> None:
     """Run batches back to back while they are full, for a second at most; what is left starts another."""
     if stopping.has_begun():
         return  # Only a wake-up is dropped: other workers look for work by themselves.
-    parts = engine.engine()
+    batches = app.account.batches
     until = time.monotonic() + RUN_SECONDS
     try:
-        ran = run_batch(parts)
+        ran = batches.run()
         while ran is Ran.FULL and time.monotonic() < until and not stopping.has_begun():
-            ran = run_batch(parts, fewest=parts.batch_size)
+            ran = batches.run(fewest=batches.batch_size)
     except RedisError as error:
         # What was claimed comes back when its lease runs out; the dispatcher starts anew.
         raise Ignore(f"Redis is away: {type(error).__name__}") from None

@@ -1,1 +1,1 @@
-"""The engine: what happens to a file id, from its acceptance to its outcome."""
+"""What happens to a file id, from its acceptance to its outcome."""

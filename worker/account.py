@@ -1,80 +1,109 @@
-"""The parts of a process: built once from the settings, when first needed."""
+"""One ImageKit account: every part that works for it, built from its settings and passed in."""
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from functools import cached_property
 
-from config.settings import Settings, load_settings
-from worker.batch.pipeline import Engine
+from redis import Redis
+
+from config.settings import Settings
+from worker.batch.pipeline import Batches
+from worker.calls import Gate
 from worker.cleanup.rules.file import RulesFile
 from worker.cleanup.runs.counting import Library
 from worker.cleanup.runs.slice import Cleaner
 from worker.cleanup.runs.store import Runs
 from worker.imagekit.client import ImageKit
+from worker.imagekit.transport import never
 from worker.limiter.slots import Endpoint, Limiter
+from worker.queue.approvals import Approvals
 from worker.queue.leases import LeaseKeeper
 from worker.queue.operations import Queue
 from worker.reports.audit import Audit
-from worker.runtime import stopping
-from worker.runtime.publisher import Publisher
+from worker.reports.reader import Reports
 from worker.store.connection import connect
 
-
-@cache
-def settings() -> Settings:
-    """Return this process' settings. Raises `config.settings.ConfigError`."""
-    return load_settings()
+Publish = Callable[[list[str]], None]
+"""Hands the ids of finished requests to the result backend."""
 
 
-@cache
-def queue() -> Queue:
-    """Return this process' queue."""
-    return Queue(connect(settings()), settings())
+class Account:
+    """The parts of one account. Cheap to make: each part is built when it is first used.
 
+    `publish` receives the ids of requests as they become final. `calls_end` returns the deadline of calls to
+    ImageKit, in monotonic seconds, which a worker that is stopping brings forward.
+    """
 
-@cache
-def publisher() -> Publisher:
-    """Return what writes results to the Celery backend."""
-    from worker.app import app  # noqa: PLC0415 - the app imports the dispatcher, which needs this module
+    def __init__(
+        self,
+        settings: Settings,
+        redis: Redis | None = None,
+        *,
+        publish: Publish = lambda _: None,
+        calls_end: Callable[[], float] = never,
+    ) -> None:
+        self.settings = settings
+        self.redis = redis or connect(settings)
+        self.queue = Queue(self.redis, settings)
+        self.keys = self.queue.keys
+        self.limiter = Limiter(self.redis, settings)
+        self._publish = publish
+        self._calls_end = calls_end
 
-    return Publisher(app, queue().redis, queue().keys, settings().result_ttl_seconds)
+    def __repr__(self) -> str:
+        return f"Account({self.settings.account!r})"
 
+    @cached_property
+    def api(self) -> ImageKit:
+        """The client of the ImageKit API."""
+        return ImageKit(self.settings, self._calls_end)
 
-@cache
-def audit() -> Audit:
-    """Return this process' view of the audit trail."""
-    return Audit(queue().redis, settings())
+    @cached_property
+    def batches(self) -> Batches:
+        """The pipeline that deletes."""
+        return Batches(
+            queue=self.queue,
+            gate=Gate(self.limiter),
+            api=self.api,
+            leases=LeaseKeeper(self.queue, self.settings.lease_seconds),
+            batch_size=self.settings.batch_size,
+            max_attempts=self.settings.max_attempts,
+            publish=self._publish,
+        )
 
+    @cached_property
+    def runs(self) -> Runs:
+        """The stored runs of cleanup rules."""
+        return Runs(self.queue, self.settings)
 
-@cache
-def cleaner() -> Cleaner:
-    """Return what runs of cleanup rules work with."""
-    about = settings()
-    return Cleaner(
-        runs=Runs(queue(), about),
-        rules=RulesFile(about.cleanup_file),
-        limiter=Limiter(queue().redis, about, Endpoint.LIST),
-        api=ImageKit(about, stopping.calls_end_at(about.stop_seconds)),
-        publish=publisher().publish,
-    )
+    @cached_property
+    def rules(self) -> RulesFile:
+        """The file of cleanup rules."""
+        return RulesFile(self.settings.cleanup_file)
 
+    @cached_property
+    def cleaner(self) -> Cleaner:
+        """The pipeline that carries out cleanup rules."""
+        gate = Gate(Limiter(self.redis, self.settings, Endpoint.LIST))
+        return Cleaner(runs=self.runs, rules=self.rules, gate=gate, api=self.api, publish=self._publish)
 
-@cache
-def library() -> Library:
-    """Return what counts the library where a guard needs to know."""
-    return Library(cleaner(), needed=settings().guards.need_a_count)
+    @cached_property
+    def library(self) -> Library:
+        """The count of all files, for guards that are a share of it."""
+        return Library(self.cleaner, needed=self.settings.guards.need_a_count)
 
+    @cached_property
+    def approvals(self) -> Approvals:
+        """The requests that wait for approval."""
+        return Approvals(self.queue)
 
-@cache
-def engine() -> Engine:
-    """Return what batches work with."""
-    about = settings()
-    return Engine(
-        queue=queue(),
-        limiter=Limiter(queue().redis, about),
-        api=ImageKit(about, stopping.calls_end_at(about.stop_seconds)),
-        leases=LeaseKeeper(queue(), about.lease_seconds),
-        batch_size=about.batch_size,
-        max_attempts=about.max_attempts,
-        publish=publisher().publish,
-    )
+    @cached_property
+    def reports(self) -> Reports:
+        """What became of requests."""
+        return Reports(self.redis, self.keys)
+
+    @cached_property
+    def audit(self) -> Audit:
+        """The audit trail."""
+        return Audit(self.redis, self.settings)

@@ -5,30 +5,26 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from celery import Celery
 from celery.signals import setup_logging
 
-from config.celery_settings import celery_settings
-from config.settings import ConfigError
-from worker import account as engine
+from config.settings import ConfigError, load_settings
 from worker.runtime import revoking, stopping
 from worker.runtime.dispatcher import Dispatcher
-from worker.runtime.kombu_redis import mend_transports
 from worker.runtime.logs import configure_logging
+from worker.runtime.process import App, create_app
 
 
-def _create() -> Celery:
+def _create() -> App:
     try:
-        settings = engine.settings()
+        settings = load_settings()
     except ConfigError as error:
         sys.exit(f"kitsweep: {error}")
-    celery = Celery("kitsweep")
-    celery.config_from_object(celery_settings(settings))
+    celery = create_app(settings)
+    celery.set_current()
     celery.steps["worker"].add(Dispatcher)
     return celery
 
 
-mend_transports()
 app = _create()
 revoking.cancel_on_revoke()
 stopping.watch()
@@ -36,5 +32,5 @@ stopping.watch()
 
 @setup_logging.connect
 def _configure_logging(loglevel: Any = None, logfile: str | None = None, **_: Any) -> None:
-    """Let our own logging take the place of Celery's."""
-    configure_logging(engine.settings(), loglevel if isinstance(loglevel, int) else None, logfile)
+    """Replace Celery's logging by ours."""
+    configure_logging(app.account.settings, loglevel if isinstance(loglevel, int) else None, logfile)

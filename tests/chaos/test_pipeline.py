@@ -17,7 +17,6 @@ from redis import Redis
 import tasks.deletions
 from tests.unit.support_api import Works, works_on
 from tests.unit.support_queue import LONG_AGO_MS, check_invariants, raw, settings_for_tests
-from worker.batch.pipeline import run_batch
 from worker.errors import InvalidRequest
 from worker.imagekit.answers import Answer, KeyRefused, Listed, Meta, Missing, Refused, Throttled, Unanswered
 from worker.queue.operations import Queue
@@ -68,7 +67,7 @@ def outlives_its_lease(works: Works, ids: list[str]) -> Answer:
     answer = works.api.carry_out(ids)
     run_leases_out(works)
     works.api.faults.insert(0, works.api.carry_out)
-    run_batch(works.engine)
+    works.batches.run()
     return answer
 
 
@@ -130,7 +129,7 @@ def test_any_answers_and_crashes_end_honestly(requests: list[list[str]], script:
             works.api.faults = [lambda ids, answer=answer: answer(works, ids)]  # type: ignore[misc]
             works.let_time_pass()
             with suppress(DiedError):
-                run_batch(works.engine)
+                works.batches.run()
             if "dies" in name:
                 run_leases_out(works)
             check_invariants(works.queue, expected)
@@ -193,8 +192,8 @@ def test_any_message_is_accepted_or_refused_in_our_own_words(
         about = settings_for_tests()
         queue = Queue(client, about)
         stub = SimpleNamespace(publish=lambda _: None, publish_reports=lambda _: None)
-        parts = SimpleNamespace(settings=lambda: about, queue=lambda: queue, publisher=lambda: stub)
-        patch.setattr(tasks.deletions, "engine", parts)
+        account = SimpleNamespace(settings=about, queue=queue)
+        patch.setattr(tasks.deletions, "app", SimpleNamespace(account=account, publisher=stub))
         door: Any = tasks.deletions.delete_files
         door.push_request(id=task_id, args=args, kwargs=kwargs)
         try:

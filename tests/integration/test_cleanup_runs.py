@@ -81,10 +81,10 @@ def test_a_pause_holds_lists_too(bench: Bench) -> None:
     bench.sim.add_files(200)
     bench.write(DRAFTS)
     run_id = bench.start("drafts")
-    bench.cleaner.limiter.pause("stop")
+    bench.cleaner.gate.limiter.pause("stop")
     assert run_slice(bench.cleaner, run_id)
     assert bench.sim.calls("list") == []
-    bench.cleaner.limiter.resume()
+    bench.cleaner.gate.limiter.resume()
     assert bench.finish(run_id)["outcome"] == "released"
 
 

@@ -14,7 +14,8 @@ from typing import Any
 from redis import Redis
 
 from tests.unit.support_queue import LONG_AGO_MS, ids, make_groups_due, make_retries_due, raw, settings_for_tests
-from worker.batch.pipeline import Engine, Ran, run_batch
+from worker.batch.pipeline import Batches, Ran
+from worker.calls import Gate
 from worker.imagekit.answers import Answer, Listed, Missing, Refused, Unanswered
 from worker.limiter.slots import Limiter
 from worker.queue.leases import LeaseKeeper
@@ -81,14 +82,14 @@ class NoKeeper(LeaseKeeper):
 class Works:
     """A queue, a limiter and a scripted API, and the batches that run on them."""
 
-    engine: Engine
+    batches: Batches
     api: ScriptedApi
     published: list[str]
 
     @property
     def queue(self) -> Queue:
         """The queue."""
-        return self.engine.queue
+        return self.batches.queue
 
     def report(self, request_id: str) -> Report:
         """Return a request's report."""
@@ -104,13 +105,13 @@ class Works:
         for batches in range(most):
             # As in life, a parked group and the retries that wait for its file ids are not always due at once.
             self.let_time_pass(retries=batches % 2 == 0)
-            if run_batch(self.engine) is Ran.NO_WORK and not _unfinished(self.queue):
+            if self.batches.run() is Ran.NO_WORK and not _unfinished(self.queue):
                 return batches
         raise AssertionError(f"not done after {most} batches")
 
     def let_time_pass(self, *, retries: bool = True) -> None:
         """End all pauses that end by themselves, and make due all that waits for its time, perhaps without retries."""
-        end_pauses(self.engine.limiter, self.queue)
+        end_pauses(self.batches.gate.limiter, self.queue)
         make_groups_due(self.queue)
         if retries:
             make_retries_due(self.queue)
@@ -118,20 +119,20 @@ class Works:
 
 
 def works_on(client: Redis, *, files: set[str] | None = None, **overrides: Any) -> Works:
-    """Return an engine on a client with a scripted API that has some files."""
+    """Return batches on a client with a scripted API that has some files."""
     settings = settings_for_tests(**overrides)
     queue, api = Queue(client, settings), ScriptedApi(files or set())
     published: list[str] = []
-    engine = Engine(
+    batches = Batches(
         queue=queue,
-        limiter=Limiter(client, settings),
+        gate=Gate(Limiter(client, settings)),
         api=api,
         leases=NoKeeper(queue, settings.lease_seconds),
         batch_size=settings.batch_size,
         max_attempts=settings.max_attempts,
         publish=published.extend,
     )
-    return Works(engine, api, published)
+    return Works(batches, api, published)
 
 
 def enqueued(client: Redis, count: int, **overrides: Any) -> tuple[Works, list[str]]:

@@ -16,7 +16,8 @@ from config.settings import Settings, load_settings
 from simulator import Simulator
 from simulator.library.records import Record
 from tests.waiting import wait_until
-from worker.batch.pipeline import Engine, Ran, run_batch
+from worker.batch.pipeline import Batches, Ran
+from worker.calls import Gate
 from worker.cleanup.rules.file import RulesFile
 from worker.cleanup.rules.rule import Rule
 from worker.cleanup.runs.slice import Cleaner, run_slice
@@ -61,7 +62,7 @@ class Bench:
         return Cleaner(
             runs=self.runs,
             rules=RulesFile(self.file),
-            limiter=Limiter(self.queue.redis, self.settings, Endpoint.LIST),
+            gate=Gate(Limiter(self.queue.redis, self.settings, Endpoint.LIST)),
             api=self.api,
             publish=self.published.extend,
         )
@@ -107,16 +108,16 @@ class Bench:
 
     def delete_all(self) -> None:
         """Make all calls that there are to make."""
-        engine = Engine(
+        batches = Batches(
             queue=self.queue,
-            limiter=Limiter(self.queue.redis, self.settings),
+            gate=Gate(Limiter(self.queue.redis, self.settings)),
             api=self.api,
             leases=LeaseKeeper(self.queue, self.settings.lease_seconds),
             batch_size=100,
             max_attempts=3,
             publish=lambda _: None,
         )
-        while run_batch(engine) is not Ran.NO_WORK:
+        while batches.run() is not Ran.NO_WORK:
             pass
 
     def report(self, request_id: str) -> Report:

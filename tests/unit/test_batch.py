@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from config.settings import Window
 from tests.unit.support_api import Works, enqueued, outage, works_on
 from tests.unit.support_queue import check_invariants, ids, must_claim, raw, run_out
-from worker.batch.pipeline import Ran, run_batch
+from worker.batch.pipeline import Ran
 from worker.imagekit.answers import Answer, KeyRefused, Listed, Meta, Refused, Throttled, Unanswered
 from worker.states import Outcome
 
@@ -27,9 +27,9 @@ def throttled(file_ids: list[str]) -> Answer:
 def test_a_batch_deletes_what_waits(redis_client: Redis) -> None:
     """200: one call for up to a hundred ids; the request is final and published when the last is settled."""
     works, files = enqueued(redis_client, 150)
-    assert run_batch(works.engine) is Ran.FULL
+    assert works.batches.run() is Ran.FULL
     assert works.published == []
-    assert run_batch(works.engine) is Ran.PARTIAL
+    assert works.batches.run() is Ran.PARTIAL
     assert works.published == ["r"]
     assert [len(call) for call in works.api.calls] == [100, 50]
     report = works.report("r")
@@ -40,16 +40,16 @@ def test_a_batch_deletes_what_waits(redis_client: Redis) -> None:
 def test_without_work_no_call_and_no_slot_is_spent(redis_client: Redis) -> None:
     """A batch that finds nothing returns its slot."""
     works = works_on(redis_client, rate_limits=(Window(1, 60_000),))
-    assert run_batch(works.engine) is Ran.NO_WORK
+    assert works.batches.run() is Ran.NO_WORK
     works.queue.enqueue("r", ["a"], source="s")
-    assert run_batch(works.engine) is Ran.PARTIAL
+    assert works.batches.run() is Ran.PARTIAL
 
 
 def test_without_a_slot_nothing_is_claimed(redis_client: Redis) -> None:
     """While the limit holds, ids stay where they are."""
     works, _ = enqueued(redis_client, 150, rate_limits=(Window(1, 60_000),))
-    run_batch(works.engine)
-    assert run_batch(works.engine) is Ran.NO_SLOT
+    works.batches.run()
+    assert works.batches.run() is Ran.NO_SLOT
     assert len(works.api.calls) == 1
     assert works.report("r")["in_flight"] == 0
 
@@ -84,9 +84,9 @@ def test_missing_ids_cost_one_call_and_the_rest_is_topped_up(redis_client: Redis
     """404: the missing are not found; the others go out at once, filled up with fresh ids."""
     works, files = enqueued(redis_client, 200)
     works.api.files -= set(files[10:30])
-    run_batch(works.engine)
+    works.batches.run()
     assert works.report("r")["not_found"] == 20
-    run_batch(works.engine)
+    works.batches.run()
     assert len(works.api.calls[1]) == 100
     assert set(files[:10]) < set(works.api.calls[1])
     works.run()
@@ -120,9 +120,9 @@ def test_a_throttled_call_spends_nothing(redis_client: Redis) -> None:
     """429: all pause for as long as the API says; then the same ids go out."""
     works, _files = enqueued(redis_client, 5, max_attempts=1)
     works.api.faults = [throttled]
-    run_batch(works.engine)
-    assert 29_000 < works.engine.limiter.look().pause_ms <= 30_000
-    assert run_batch(works.engine) is Ran.NO_SLOT
+    works.batches.run()
+    assert 29_000 < works.batches.gate.limiter.look().pause_ms <= 30_000
+    assert works.batches.run() is Ran.NO_SLOT
     works.run()
     assert works.report("r")["deleted"] == 5
     assert works.api.calls[0] == works.api.calls[1]
@@ -133,8 +133,8 @@ def test_a_refused_key_fails_nothing(redis_client: Redis, times: int) -> None:
     """401 or 403: the account pauses at once, and goes on by itself when the key is accepted again."""
     works, _ = enqueued(redis_client, 5, max_attempts=1)
     works.api.faults = [lambda _: KeyRefused("your account cannot be authenticated")] * times
-    run_batch(works.engine)
-    assert works.engine.limiter.look().paused_by == "key_refused"
+    works.batches.run()
+    assert works.batches.gate.limiter.look().paused_by == "key_refused"
     works.run()
     report = works.report("r")
     assert (report["deleted"], report["failed"]) == (5, 0)
@@ -155,7 +155,7 @@ def test_a_file_that_another_request_deleted_costs_no_call(redis_client: Redis) 
     works, files = enqueued(redis_client, 3)
     works.run()
     works.queue.enqueue("again", files, source="s")
-    assert run_batch(works.engine) is not Ran.NO_WORK
+    assert works.batches.run() is not Ran.NO_WORK
     assert works.report("again")["deleted"] == 3
     assert len(works.api.calls) == 1
     assert raw(works.queue).zcard(works.queue.keys.calls("delete")) == 1
@@ -165,8 +165,8 @@ def test_windows_that_the_api_announces_are_kept(redis_client: Redis) -> None:
     """The limiter learns from every answer."""
     works, _ = enqueued(redis_client, 3)
     works.api.faults = [lambda sent: Listed(frozenset(sent), {}, meta=Meta(limits=(Window(7, 60_000),)))]
-    run_batch(works.engine)
-    assert [use.limit for use in works.engine.limiter.look().windows] == [7]
+    works.batches.run()
+    assert [use.limit for use in works.batches.gate.limiter.look().windows] == [7]
 
 
 def test_an_answer_waits_for_redis(redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +181,7 @@ def test_an_answer_waits_for_redis(redis_client: Redis, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(works.queue, "settle", flaky)
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    run_batch(works.engine)
+    works.batches.run()
     assert works.report("r")["deleted"] == 3
     assert len(works.api.calls) == 1
 
@@ -230,7 +230,7 @@ def test_any_sequence_of_answers_and_deaths_ends_with_honest_outcomes(
             works.api.delete([item.file_id for item in claim.items])
             run_out(works.queue, claim.token)
         else:
-            run_batch(works.engine)
+            works.batches.run()
     works.run()
     lost = [name for name in faults if name == "refused"]
     for (_, file), outcome in check_invariants(works.queue, expected).outcomes().items():

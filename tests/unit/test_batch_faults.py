@@ -12,7 +12,7 @@ from redis import Redis
 from tests.unit.support_api import enqueued, outage
 from tests.unit.support_limiter import let_pass
 from tests.unit.support_queue import ids
-from worker.batch.pipeline import Ran, run_batch
+from worker.batch.pipeline import Ran
 from worker.imagekit.answers import Answer, Unanswered
 
 
@@ -91,7 +91,7 @@ def test_an_outage_of_any_length_fails_no_id(redis_client: Redis, alone: bool) -
     works, files = enqueued(redis_client, 1 if alone else 250)
     works.api.faults = [outage] * 200
     for _ in range(3):
-        run_batch(works.engine)
+        works.batches.run()
         if alone:
             works.let_time_pass()
     works.run(2000)
@@ -143,7 +143,7 @@ def test_an_outage_pauses_the_account(redis_client: Redis) -> None:
     """Three failed calls in a row, and no more go out until the pause is over."""
     works, _ = enqueued(redis_client, 1000)
     works.api.faults = [outage] * 10
-    ran = [run_batch(works.engine) for _ in range(6)]
+    ran = [works.batches.run() for _ in range(6)]
     assert ran == [Ran.FULL] * 3 + [Ran.NO_SLOT] * 3
     assert len(works.api.calls) == 3
     assert works.report("r")["waiting"] == 1000

@@ -12,7 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from config.settings import Settings, environment_name
-from worker.batch.pipeline import SETTLE_PATIENCE_SECONDS
+from worker.store.connection import OUTLAST_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE_FILE = ROOT / "docker-compose.yml"
@@ -72,7 +72,7 @@ def test_workers_have_time_to_finish_their_calls(services: dict[str, Any]) -> No
     assert grace >= 60
     assert grace > Settings.model_fields["http_timeout_seconds"].default
     assert grace > Settings.model_fields["stop_seconds"].default
-    assert grace > SETTLE_PATIENCE_SECONDS
+    assert grace > OUTLAST_SECONDS
 
 
 def test_redis_keeps_what_it_accepted(services: dict[str, Any]) -> None:

@@ -89,20 +89,20 @@ class Limiter:
         self._redis = redis
         self._keys = Keys(settings.account)
         self._scripts = Scripts(redis, self._keys)
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._share = settings.rate_share
         self._windows = [part for window in settings.rate_limits for part in (window.limit, window.interval_ms)]
 
     def acquire(self, call_id: str, horizon_ms: int) -> Slot:
         """Ask for a call; a place up to `horizon_ms` ahead is reserved under `call_id`."""
         wait, probe = self._scripts.run(
-            "acquire", self._endpoint, call_id, horizon_ms, self._share, FIRST_MARGIN_MS, *self._windows
+            "acquire", self.endpoint, call_id, horizon_ms, self._share, FIRST_MARGIN_MS, *self._windows
         )
         return Slot(int(wait) >= 0, abs(int(wait)), probe == "1")
 
     def give_back(self, call_id: str) -> None:
         """Return the place of a call that was not made."""
-        self._scripts.run("give_back", self._endpoint, call_id)
+        self._scripts.run("give_back", self.endpoint, call_id)
 
     def record(  # noqa: PLR0913 - what an answer tells
         self,
@@ -125,7 +125,7 @@ class Limiter:
         return _read_learned(
             self._scripts.run(
                 "record_answer",
-                self._endpoint,
+                self.endpoint,
                 kind,
                 reason,
                 reset,
@@ -140,12 +140,12 @@ class Limiter:
 
     def success(self) -> Learned:
         """Return when a call last succeeded, without an answer to learn from."""
-        return _read_learned(self._scripts.run("read_success", self._endpoint))
+        return _read_learned(self._scripts.run("read_success", self.endpoint))
 
     def look(self, horizon_ms: int = 0) -> Limits:
         """Return what is known, changing nothing."""
         pause, who, wait, places, margin, *flat = self._scripts.run(
-            "read_limits", self._endpoint, horizon_ms, self._share, FIRST_MARGIN_MS, *self._windows
+            "read_limits", self.endpoint, horizon_ms, self._share, FIRST_MARGIN_MS, *self._windows
         )
         windows = [WindowUse(int(a), int(b), int(c)) for a, b, c in zip(*[iter(flat)] * 3, strict=True)]
         return Limits(int(pause), who, int(wait), int(places), float(margin), windows)
@@ -154,7 +154,7 @@ class Limiter:
         """Return what is noted of the account's pauses, and of this endpoint's throttle."""
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.hgetall(self._keys("account"))
-            pipe.hgetall(self._keys.limits(self._endpoint))
+            pipe.hgetall(self._keys.limits(self.endpoint))
             account, limits = pipe.execute()
         return account, limits
 

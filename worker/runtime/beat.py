@@ -15,11 +15,11 @@ from celery.beat import Scheduler
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from worker import account as engine
-from worker.cleanup.rules.file import RulesError, RulesFile
+from worker.cleanup.rules.file import RulesError
 from worker.cleanup.rules.rule import Rule
 from worker.cleanup.runs.store import Runs, run_id_of
 from worker.identity import whoami
+from worker.runtime.process import App
 from worker.runtime.wakeups import wake_runs
 
 logger = logging.getLogger("kitsweep.cleanup")
@@ -48,10 +48,12 @@ def start_due(runs: Runs, rules: list[Rule], by: str) -> list[str]:
 class CleanupScheduler(Scheduler):
     """The scheduler class of beat; Celery makes one and calls `tick` again and again."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._file = RulesFile(engine.settings().cleanup_file)
+    app: App
+
+    def __init__(self, app: App, *args: Any, **kwargs: Any) -> None:
+        self._file = app.account.rules
         self._told = ""
-        super().__init__(*args, **kwargs)
+        super().__init__(app, *args, **kwargs)
         self.schedule: dict[str, Any] = {}
 
     def setup_schedule(self) -> None:
@@ -75,15 +77,14 @@ class CleanupScheduler(Scheduler):
         return TICK_SECONDS
 
     def _tick(self) -> None:
-        runs = Runs(engine.queue(), engine.settings())
         try:
             rules = list(self._file.rules().by_name.values())
         except RulesError as error:
             self._tell(f"no cleanup starts until the rules are mended:\n{error}")
         else:
-            start_due(runs, rules, f"beat {whoami()}")
-        wake_runs(self.app, runs)
-        engine.audit().trim_now_and_then()
+            start_due(self.app.account.runs, rules, f"beat {whoami()}")
+        wake_runs(self.app)
+        self.app.account.audit.trim_now_and_then()
 
     def _tell(self, text: str) -> None:
         if text != self._told:

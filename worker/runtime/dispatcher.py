@@ -14,17 +14,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from celery import Celery, bootsteps
+from celery import bootsteps
 from celery.worker import state as worker_state
 from kombu.exceptions import OperationalError
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from config.celery_settings import queue_names
-from worker import account as engine
-from worker.batch.pipeline import HORIZON_MS, run_batch
+from worker.account import Account
+from worker.calls import HORIZON_MS
 from worker.limiter.slots import Limits
 from worker.queue.operations import Queue, Work
 from worker.runtime import stopping
+from worker.runtime.process import App
 from worker.runtime.wakeups import wake_runs
 from worker.store.durability import eviction_policy, eviction_problem
 
@@ -88,7 +89,7 @@ class Dispatcher(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:
         """Start the thread, unless the server would lose what is entrusted to it."""
         stopping.enforce()
-        _refuse_unsafe_server()
+        _refuse_unsafe_server(parent.app.account)
         self._thread = threading.Thread(target=self._run, args=(parent,), name="kitsweep-dispatcher", daemon=True)
         self._thread.start()
 
@@ -101,16 +102,15 @@ class Dispatcher(bootsteps.StartStopStep):
     terminate = stop
 
     def _run(self, worker: Any) -> None:
-        app: Celery = worker.app
-        about, parts = engine.settings(), engine.engine()
-        window = Window(about.batch_window_seconds)
+        app: App = worker.app
+        window = Window(app.account.settings.batch_window_seconds)
         last_chores = -math.inf
-        parts.limiter.probe_soon()
+        app.account.limiter.probe_soon()
         while not self._stop.wait(TICK_SECONDS):
             try:
                 if time.monotonic() - last_chores >= CHORES_SECONDS:
                     last_chores = time.monotonic()
-                    _do_chores(app, parts.queue, worker.hostname)
+                    _do_chores(app, worker.hostname)
                 if not stopping.has_begun():
                     _start_batches(app, worker, window)
             except (RedisError, OperationalError, OSError) as error:
@@ -121,44 +121,43 @@ class Dispatcher(bootsteps.StartStopStep):
                 self._stop.wait(1.0)
 
 
-def _refuse_unsafe_server() -> None:
+def _refuse_unsafe_server(account: Account) -> None:
     """End the worker, in words, when its server could drop our keys; one that is away is waited for elsewhere."""
     try:
-        problem = eviction_problem(eviction_policy(engine.queue().redis))
+        problem = eviction_problem(eviction_policy(account.redis))
     except RedisError:
         return
     if problem:
-        logger.critical("Redis at %s cannot be trusted: %s", engine.settings().redis_address, problem)
+        logger.critical("Redis at %s cannot be trusted: %s", account.settings.redis_address, problem)
         raise SystemExit(1)
 
 
-def _do_chores(app: Celery, queue: Queue, name: str) -> None:
-    publisher = engine.publisher()
-    publisher.publish_progress()
-    publisher.publish_left_over()
-    engine.audit().trim_now_and_then()
-    engine.library().count_now_and_then()
+def _do_chores(app: App, name: str) -> None:
+    app.publisher.publish_progress()
+    app.publisher.publish_left_over()
+    app.account.audit.trim_now_and_then()
+    app.account.library.count_now_and_then()
     try:
-        beat_heart(queue, name)
-        wake_runs(app, engine.cleaner().runs)
+        beat_heart(app.account.queue, name)
+        wake_runs(app)
     except (OutOfMemoryError, OperationalError) as error:
         if not _is_out_of_memory(error):
             raise
         logger.warning("Redis is out of memory: nothing new is taken; what was accepted goes on")
 
 
-def _start_batches(app: Celery, worker: Any, window: Window) -> None:
-    parts = engine.engine()
+def _start_batches(app: App, worker: Any, window: Window) -> None:
+    account, batches = app.account, app.account.batches
     places = _free_places(worker)
     if places <= 0:
         return
-    work = parts.queue.peek(places * parts.batch_size)
-    worth = window.worth(work, parts.batch_size)
+    work = account.queue.peek(places * batches.batch_size)
+    worth = window.worth(work, batches.batch_size)
     if worth == 0:
         return
-    messages = queue_names(engine.settings().account).batches
-    under_way = parts.queue.redis.llen(messages)
-    to_start = batches_to_start(worth, places, parts.limiter.look(SIGHT_MS), under_way)
+    messages = queue_names(account.settings.account).batches
+    under_way = account.redis.llen(messages)
+    to_start = batches_to_start(worth, places, account.limiter.look(SIGHT_MS), under_way)
     try:
         for _ in range(to_start):
             app.send_task(BATCH_TASK, queue=messages, ignore_result=True, retry=False)
@@ -166,7 +165,7 @@ def _start_batches(app: Celery, worker: Any, window: Window) -> None:
         if not _is_out_of_memory(error):
             raise
         # Redis takes no messages any more, but it still settles: one batch after another makes room.
-        run_batch(parts)
+        batches.run()
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from celery.worker import control
 from redis.exceptions import RedisError
 
-from worker import account as engine
+from worker.runtime.process import App
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +26,10 @@ def cancel_on_revoke() -> None:
 
 def _revoke(state: Any, task_id: Any, *args: Any, **options: Any) -> Any:
     request_ids = [task_id] if isinstance(task_id, str) else list(task_id or ())
+    app: App = state.app
     try:
-        known = [request_id for request_id in request_ids if engine.queue().cancel(request_id) is not None]
-        engine.publisher().publish_reports(known)
+        known = [request_id for request_id in request_ids if app.account.queue.cancel(request_id) is not None]
+        app.publisher.publish_reports(known)
     except RedisError as error:
         logger.warning("revoke did not cancel %d requests: %s", len(request_ids), error)
     return _revoke_messages(state, task_id, *args, **options)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from celery import Celery
-
 from config.celery_settings import queue_names
-from worker import account as engine
-from worker.cleanup.runs.store import Runs
+from worker.runtime.process import App
 
 RUN_TASK = "kitsweep.cleanup_run"
 
 
-def wake(app: Celery, run_id: str) -> None:
+def wake(app: App, run_id: str) -> None:
     """Send a worker to one run."""
-    queue = queue_names(engine.settings().account).cleanup
+    queue = queue_names(app.account.settings.account).cleanup
     app.send_task(RUN_TASK, [run_id], queue=queue, ignore_result=True, retry=False)
 
 
-def wake_runs(app: Celery, runs: Runs) -> int:
+def wake_runs(app: App) -> int:
     """Send workers to all runs that are due; returns how many."""
-    due = runs.due()
+    due = app.account.runs.due()
     for run_id in due:
         wake(app, run_id)
     return len(due)

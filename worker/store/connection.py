@@ -1,10 +1,12 @@
-"""Makes the Redis clients of the engine."""
+"""Connects to Redis, outlasts its outages, and turns its errors into ours."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from redis import Redis, Sentinel
 from redis.backoff import ExponentialBackoff
@@ -16,8 +18,14 @@ from redis.retry import Retry
 from config.settings import Settings
 from worker.errors import QueueFull, RedisUnreachable
 
+logger = logging.getLogger(__name__)
+
 SOCKET_TIMEOUT_SECONDS = 5
 CONNECT_TIMEOUT_SECONDS = 3
+OUTLAST_SECONDS = 55.0
+"""How long a response of the API is kept while Redis is away; below the grace period of a stop (60 s)."""
+
+T = TypeVar("T")
 
 
 def connect(settings: Settings) -> Redis:
@@ -56,3 +64,22 @@ def explained(settings: Settings) -> Iterator[None]:
         raise QueueFull(address) from None
     except (RedisConnectionError, RedisTimeoutError) as error:
         raise RedisUnreachable(address, type(error).__name__) from None
+
+
+def outlast(act: Callable[[], T]) -> T:
+    """Act, and retry while Redis is away: a response of the API must not be forgotten.
+
+    Raises:
+        redis.exceptions.RedisError: Redis was away for longer than `OUTLAST_SECONDS`.
+    """
+    give_up = time.monotonic() + OUTLAST_SECONDS
+    pause = 0.1
+    while True:
+        try:
+            return act()
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            if time.monotonic() + pause > give_up:
+                raise
+            logger.warning("Redis is away, retrying to store an API response: %s", error)
+            time.sleep(pause)
+            pause = min(2.0, pause * 2)

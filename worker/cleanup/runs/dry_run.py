@@ -5,8 +5,8 @@ The same search, the same walk and the same checks as in a run; what is missing 
 
 from __future__ import annotations
 
+import math
 import time
-import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,6 @@ from worker.cleanup.rules.rule import Rule
 from worker.cleanup.runs.slice import Cleaner
 from worker.errors import KitsweepError
 from worker.imagekit.answers import KeyRefused, Page, Refused, Throttled, Unanswered
-from worker.limiter.slots import Kind
 from worker.times import backoff_ms
 
 REMEMBERED = 20_000
@@ -95,14 +94,13 @@ def patient_page(
     """Make one list call under the limit, waiting for a slot, and again when it fails. Raises `ListingRefused`."""
     failures = 0
     while True:
-        _await_slot(cleaner, sleep)
-        answer = cleaner.api.list_files(search, ask, limit)
+        permit = cleaner.gate.wait(math.inf, sleep)
+        answer, _ = cleaner.gate.make(permit, lambda: cleaner.api.list_files(search, ask, limit))
         match answer:
-            case Page(meta=meta):
-                cleaner.limiter.record(Kind.OK, learned=meta.limits)
+            case Page():
                 return answer
-            case Throttled(meta=meta):
-                cleaner.limiter.record(Kind.THROTTLED, reason="ImageKit answered 429", reset_ms=meta.reset_ms)
+            case Throttled():
+                continue
             case Refused(message=message):
                 raise ListingRefused(f"ImageKit refuses the search: {message}")
             case KeyRefused(message=message):
@@ -112,9 +110,3 @@ def patient_page(
                 if failures >= MOST_FAILURES:
                     raise ListingRefused(f"ImageKit does not answer: {reason}")
                 sleep(backoff_ms(failures) / 1000)
-
-
-def _await_slot(cleaner: Cleaner, sleep: Callable[[float], None]) -> None:
-    while not (slot := cleaner.limiter.acquire(uuid.uuid4().hex, 1000)).granted:
-        sleep(min(slot.wait_ms, 1000) / 1000)
-    sleep(slot.wait_ms / 1000)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import math
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from worker.calls import Gate
 from worker.cleanup.listing.matching import Judge, Meant
 from worker.cleanup.listing.paging import PAGE, ListingError, Place, step
 from worker.cleanup.listing.query import search_base, search_for
@@ -22,7 +22,6 @@ from worker.cleanup.rules.file import RulesError, RulesFile
 from worker.cleanup.rules.rule import Rule, say
 from worker.cleanup.runs.store import DAY_MS, Ended, Run, Runs, request_of
 from worker.imagekit.answers import KeyRefused, ListAnswer, Page, Refused, Throttled, Unanswered
-from worker.limiter.slots import Kind, Limiter
 from worker.queue.validation import MAX_REASON
 from worker.times import backoff_ms
 
@@ -32,7 +31,6 @@ SLICE_SECONDS = 1.0
 """How long a slice goes on: then others get its place in the pool."""
 NAP_MS = 300
 """The longest wait for a slot that a slice sits out in its place; a longer one ends the slice."""
-HORIZON_MS = 50
 MOST_DEATHS = 10
 """A run that so many workers in a row did not survive is given up: it may be why."""
 
@@ -51,8 +49,8 @@ class Cleaner:
 
     runs: Runs
     rules: RulesFile
-    limiter: Limiter
-    """Of the list endpoint."""
+    gate: Gate
+    """To the list endpoint."""
     api: ListApi
     publish: Callable[[list[str]], None]
     page: int = PAGE
@@ -179,17 +177,15 @@ def _beyond_share(cleaner: Cleaner, run: Run, rule: Rule) -> str:
 
 
 def _list(cleaner: Cleaner, run: Run, search: Mapping[str, str], skip: int, limit: int) -> Page:
-    """Make one list call under the limit, or tell how the run goes on without it."""
-    _await_slot(cleaner, run)
-    answer = cleaner.api.list_files(search, skip, limit)
+    """Make one list call under the limit, or raise how the run goes on without it."""
+    permit = cleaner.gate.wait(NAP_MS)
+    if not permit.granted:
+        raise _RestError(permit.wait_ms, "waits for a slot", run.failures)
+    answer, _ = cleaner.gate.make(permit, lambda: cleaner.api.list_files(search, skip, limit))
     match answer:
-        case Page(meta=meta):
-            cleaner.limiter.record(Kind.OK, learned=meta.limits)
+        case Page():
             return answer
         case Throttled(meta=meta):
-            cleaner.limiter.record(
-                Kind.THROTTLED, reason="ImageKit answered 429", reset_ms=meta.reset_ms, learned=meta.limits
-            )
             raise _RestError(max(1, meta.reset_ms or 1000), "ImageKit answered 429", run.failures)
         case Refused(message=message):
             raise _OverError("failed", f"ImageKit refuses the search: {message}")
@@ -203,16 +199,6 @@ def _rest_after_failure(cleaner: Cleaner, run: Run, why: str) -> Exception:
     if cleaner.runs.queue.now_ms() - run.started_ms > DAY_MS:
         return _OverError("failed", f"for a day: {why}")
     return _RestError(backoff_ms(run.failures + 1), why, run.failures + 1)
-
-
-def _await_slot(cleaner: Cleaner, run: Run) -> None:
-    slot = cleaner.limiter.acquire(uuid.uuid4().hex, HORIZON_MS)
-    while not slot.granted:
-        if slot.wait_ms > NAP_MS:
-            raise _RestError(slot.wait_ms, "waits for a slot", run.failures)
-        time.sleep(slot.wait_ms / 1000)
-        slot = cleaner.limiter.acquire(uuid.uuid4().hex, HORIZON_MS)
-    time.sleep(slot.wait_ms / 1000)
 
 
 def _tell(run: Run, ended: Ended) -> None:

@@ -1,0 +1,94 @@
+"""The one gate for calls to ImageKit: take a slot, make the call, tell the limiter what the response said.
+
+Deletion and listing go through it, each with the limiter of its endpoint.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from worker.imagekit.answers import Answer, KeyRefused, ListAnswer, Throttled, Unanswered
+from worker.limiter.slots import Endpoint, Kind, Learned, Limiter
+from worker.limiter.transit import Arrivals
+from worker.store.connection import outlast
+
+HORIZON_MS = 50
+"""Longest time a thread waits for its reserved slot."""
+
+A = TypeVar("A", bound=Answer | ListAnswer)
+
+
+class Permit(NamedTuple):
+    """The limiter's answer to a request for one call."""
+
+    call_id: str
+    granted: bool
+    wait_ms: int
+    """Granted: until the slot. Refused: until it is worth asking again."""
+    slot_at: float
+    """When the call is to be made, monotonic seconds."""
+    probe: bool
+    """Whether the call tests an API that has been failing."""
+
+
+class Gate:
+    """Calls to one endpoint of one account, under its limit."""
+
+    def __init__(self, limiter: Limiter) -> None:
+        self.limiter = limiter
+        self._arrivals = Arrivals()
+
+    def ask(self, call_id: str) -> Permit:
+        """Reserve a slot at most `HORIZON_MS` ahead, or learn how long to wait. Never sleeps."""
+        slot = self.limiter.acquire(call_id, HORIZON_MS)
+        return Permit(call_id, slot.granted, slot.wait_ms, time.monotonic() + slot.wait_ms / 1000, slot.probe)
+
+    def wait(self, patience_ms: float, sleep: Callable[[float], None] = time.sleep) -> Permit:
+        """Ask until a slot is granted; a permit that is not granted says that the next wait exceeds `patience_ms`."""
+        while True:
+            permit = self.ask(uuid.uuid4().hex)
+            if permit.granted or permit.wait_ms > patience_ms:
+                return permit
+            sleep(min(permit.wait_ms, 1000) / 1000)
+
+    def give_back(self, permit: Permit) -> None:
+        """Return the slot of a call that is not made."""
+        self.limiter.give_back(permit.call_id)
+
+    def make(self, permit: Permit, call: Callable[[], A], *, shows_health: bool = False) -> tuple[A, Learned]:
+        """Make the call at its slot, and tell every worker's limiter what the response says about the API.
+
+        `shows_health`: the call is as likely to succeed as any other, so its result counts towards the API's health.
+        """
+        time.sleep(max(0.0, permit.slot_at - time.monotonic()))
+        answer = call()
+        late_ms = self._arrivals.late_ms(permit.slot_at, answer.meta.sent_at)
+        kind, reason, reset_ms = self._news(answer)
+        learned = outlast(
+            lambda: self.limiter.record(
+                kind,
+                reason=reason,
+                reset_ms=reset_ms,
+                probe=permit.probe,
+                learned=answer.meta.limits,
+                call_id=permit.call_id,
+                late_ms=late_ms,
+                shows_health=shows_health,
+            )
+        )
+        return answer, learned
+
+    def _news(self, answer: Answer | ListAnswer) -> tuple[Kind, str, int | None]:
+        match answer:
+            case Throttled(meta=meta):
+                return Kind.THROTTLED, "ImageKit answered 429", meta.reset_ms
+            # A key may be allowed to delete and not to list: only deletions decide whether the account pauses.
+            case KeyRefused(message=message) if self.limiter.endpoint is Endpoint.DELETE:
+                return Kind.KEY_REFUSED, f"ImageKit refuses the private key: {message}", None
+            case Unanswered(reason=why) if self.limiter.endpoint is Endpoint.DELETE:
+                return Kind.TROUBLE, f"ImageKit does not answer: {why}", None
+            case _:
+                return Kind.OK, "", None
