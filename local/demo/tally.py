@@ -1,6 +1,6 @@
-"""Two accounts of the same run, ours and the simulator's, side by side.
+"""Two tallies of the same run, ours and the simulator's, side by side.
 
-Ours comes from the outcomes of all files, and from what the workers logged of each call. The simulator's comes from
+Ours comes from the outcomes of all files, and from the line that workers log for each call. The simulator's comes from
 its own ledger, which knows nothing of ours.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from simulator import Control
+from simulator import Simulator
 from tasks.client import Client
 from worker.states import Outcome
 
@@ -19,8 +19,8 @@ _API_LOGGER = "kitsweep.imagekit"
 
 
 @dataclass(frozen=True)
-class Account:
-    """What one side says came of a run."""
+class Tally:
+    """What one side counted."""
 
     deleted: frozenset[str]
     not_found: frozenset[str]
@@ -34,7 +34,7 @@ class Account:
 
     @property
     def figures(self) -> dict[str, str]:
-        """What can be counted, by name, as it is shown."""
+        """The figures by name, as they are shown."""
         per_call = self.ids_sent / self.calls if self.calls else 0.0
         return {
             "deleted": f"{len(self.deleted):,}",
@@ -46,13 +46,13 @@ class Account:
         }
 
 
-def our_account(client: Client, request_id: str, worker_logs: Iterable[Path]) -> Account:
-    """Read what Kitsweep says."""
+def our_tally(client: Client, request_id: str, worker_logs: Iterable[Path]) -> Tally:
+    """Return what Kitsweep counted."""
     ended: dict[Outcome, set[str]] = {outcome: set() for outcome in Outcome}
     for each in client.outcomes(request_id):
         ended[Outcome(each.outcome)].add(each.file_id)
     calls = [call for log in worker_logs for call in _logged_calls(log)]
-    return Account(
+    return Tally(
         deleted=frozenset(ended[Outcome.DELETED]),
         not_found=frozenset(ended[Outcome.NOT_FOUND]),
         failed=frozenset(ended[Outcome.FAILED]),
@@ -63,13 +63,13 @@ def our_account(client: Client, request_id: str, worker_logs: Iterable[Path]) ->
     )
 
 
-def simulator_account(control: Control) -> Account:
-    """Read what the simulator's ledger says."""
-    calls = control.calls("bulk_delete")
+def simulator_tally(simulator: Simulator) -> Tally:
+    """Return what the simulator's ledger counted."""
+    calls = simulator.calls("bulk_delete")
     sent = frozenset(file_id for call in calls for file_id in call.ids)
-    deleted = frozenset(control.deleted())
-    still_there = frozenset(control.existing(sent))
-    return Account(
+    deleted = frozenset(simulator.deleted())
+    still_there = frozenset(simulator.existing(sent))
+    return Tally(
         deleted=deleted,
         not_found=sent - deleted - still_there,
         failed=still_there,
@@ -79,8 +79,8 @@ def simulator_account(control: Control) -> Account:
     )
 
 
-def differences(ours: Account, theirs: Account) -> list[str]:
-    """Say where the accounts differ, file by file; empty when they agree."""
+def differences(ours: Tally, theirs: Tally) -> list[str]:
+    """Return where the tallies differ, file by file; empty if they agree."""
     names = ("deleted", "not_found", "failed", "other")
     found = [
         f"{len(apart)} files are {name} for one side only, such as {min(apart)}"
@@ -91,7 +91,7 @@ def differences(ours: Account, theirs: Account) -> list[str]:
     return found + [f"{name}: {our} against {their}" for (name, our), their in shown if our != their]
 
 
-def table(ours: Account, theirs: Account) -> Iterator[str]:
+def table(ours: Tally, theirs: Tally) -> Iterator[str]:
     """Yield the lines of a table of both."""
     yield f"{'':14}{'Kitsweep':>12}{'simulator':>12}"
     for (name, our), their in zip(ours.figures.items(), theirs.figures.values(), strict=True):
@@ -99,7 +99,7 @@ def table(ours: Account, theirs: Account) -> Iterator[str]:
 
 
 def _logged_calls(log: Path) -> Iterator[tuple[int, int | None]]:
-    """Yield ids and status of each call that a worker logged, as JSON, one event a line."""
+    """Yield the number of ids and the status of each call in a worker's log, which has one JSON object a line."""
     with log.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if not line.startswith("{"):
