@@ -16,12 +16,12 @@ from typing import Any, TypedDict, cast
 
 from config.settings import Settings, load_settings
 from worker.cleanup.listing.matching import Meant
-from worker.cleanup.rules.file import RulesFile
+from worker.cleanup.rules.file import RulesError, RulesFile
 from worker.cleanup.rules.rule import Rule
 from worker.cleanup.runs.dry_run import Summary, dry_run
 from worker.cleanup.runs.slice import Cleaner
 from worker.cleanup.runs.store import Runs, request_of, run_id_by_hand
-from worker.errors import InvalidRequest, NotPossible, UnknownRequest
+from worker.errors import KitsweepError, NotPossible, UnknownRequest
 from worker.identity import whoami
 from worker.imagekit.client import ImageKit
 from worker.limiter.slots import Endpoint, Limiter
@@ -31,13 +31,24 @@ from worker.reports.audit import Audit, Entry
 from worker.store.connection import connect, explained
 from worker.times import iso
 
-__all__ = ["Admin", "Entry", "Held", "Meant", "RuleReport", "RunReport", "Summary", "describe_rules"]
+__all__ = ["Admin", "Entry", "Held", "Meant", "RuleReport", "RulesError", "RunReport", "Summary", "describe_rules"]
 
 _WHY_NOT_STARTED = {
     "off": "cleanup is off; switch it on with `kitsweep cleanup on`",
     "busy": "it is already running",
     "undecided": "the request of an earlier run is not done; see `kitsweep cleanup held`",
 }
+
+
+class UnknownRule(KitsweepError):
+    """The rules file has no rule of this name."""
+
+    def __init__(self, name: str, path: str, known: tuple[str, ...]) -> None:
+        super().__init__(name, path, known)
+        self.name, self.path, self.known = name, path, known
+
+    def __str__(self) -> str:
+        return f"no rule {self.name} in {self.path}; there are: {', '.join(self.known) or 'none'}"
 
 
 class RunReport(TypedDict):
@@ -168,21 +179,21 @@ class Admin:
         """Yield every file that the rule would delete now, and count it in `summary`. Deletes nothing.
 
         Raises:
-            InvalidRequest: there is no such rule.
+            UnknownRule: there is no such rule.
             worker.cleanup.runs.dry_run.ListingRefused: ImageKit refuses the search or the key, or does not answer.
         """
         with explained(self._settings):
             yield from dry_run(self._cleaner, self._rule(rule), summary)
 
     def in_words(self, rule: str) -> str:
-        """Return a rule in words. Raises `InvalidRequest` if there is no such rule."""
+        """Return a rule in words. Raises `UnknownRule`."""
         return str(self._rule(rule))
 
     def start_run(self, rule: str, by: str | None = None) -> tuple[str, str]:
         """Start a run now, under all guards of the rule; return the ids of the run and of its request.
 
         Raises:
-            InvalidRequest: there is no such rule.
+            UnknownRule: there is no such rule.
             NotPossible: cleanup is off, or an earlier run is not done.
         """
         from worker.app import app  # noqa: PLC0415 - loads Celery, which the other commands do not need
@@ -212,7 +223,7 @@ class Admin:
     def _rule(self, name: str) -> Rule:
         rules = self._rules.rules().by_name
         if name not in rules:
-            raise InvalidRequest("rule", None, f"no rule {name} in {self._rules.path}; it has: {', '.join(rules)}")
+            raise UnknownRule(name, str(self._rules.path), tuple(rules))
         return rules[name]
 
     def _rule_report(self, rule: Rule, now: datetime) -> RuleReport:

@@ -19,7 +19,14 @@ from config.settings import Settings, load_settings
 from worker.errors import UnknownRequest
 from worker.limiter.slots import Limiter
 from worker.queue.operations import CHUNK_IDS, Queue, read_enqueued
-from worker.queue.validation import Asked, checked_file_ids, checked_request, checked_stream
+from worker.queue.validation import (
+    Asked,
+    check_reason,
+    check_request_id,
+    checked_file_ids,
+    checked_request,
+    checked_stream,
+)
 from worker.reports.reader import Reports, queued_report
 from worker.reports.report import FileOutcome, Report
 from worker.reports.stats import Stats, read_stats
@@ -29,6 +36,8 @@ from worker.store.durability import await_disk, require_append_only
 
 if TYPE_CHECKING:
     from worker.runtime.publisher import Publisher
+
+__all__ = ["Asked", "Client", "check_reason", "check_request_id", "checked_request", "new_request_id"]
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,6 @@ from cli import run as kitsweep
 from simulator import Simulator
 from tests.redis_server import RedisServer
 from tests.unit.support_cleanup import KEY, Bench
-from worker import account as engine
 
 pytestmark = pytest.mark.real_server
 
@@ -42,8 +41,6 @@ def bench(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Bench]:
     """A bench that the commands find through the environment; no worker: runs are carried on by the test."""
-    for part in (engine.settings, engine.queue, engine.cleaner, engine.audit, engine.publisher):
-        part.cache_clear()
     with Simulator(500, private_key=KEY) as simulator:
         clean_environment.setenv("KITSWEEP_REDIS_URL", redis_server.url)
         clean_environment.setenv("IMAGEKIT_PRIVATE_KEY", KEY)
@@ -51,8 +48,6 @@ def bench(
         clean_environment.setenv("KITSWEEP_RATE_LIMITS", "[]")
         monkeypatch.setattr("worker.runtime.wakeups.wake", lambda *_: None)
         yield Bench(real_redis, simulator, tmp_path)
-    for part in (engine.settings, engine.queue, engine.cleaner, engine.audit, engine.publisher):
-        part.cache_clear()
 
 
 @pytest.fixture
@@ -81,7 +76,7 @@ def test_from_the_rule_to_the_audit_trail(bench: Bench, say: Kitsweep, tmp_path:
     assert bench.sim.deleted() == []
 
     request = say("cleanup", "run", "drafts").out.strip()
-    assert say("cleanup", "run", "drafts").err.endswith("it runs already\n")
+    assert say("cleanup", "run", "drafts").err.endswith("it is already running\n")
     bench.finish(request.removeprefix("cleanup:"))
     (held,) = json.loads(say("cleanup", "held", "--json").out)["held"]
     assert (held["request_id"], held["total"]) == (request, len(rows))
@@ -128,7 +123,7 @@ def test_the_switch(bench: Bench, say: Kitsweep) -> None:
     """Off: nothing starts, and the list says so."""
     bench.write(RULES)
     assert say("cleanup", "off").status == 0
-    assert "switched off" in say("cleanup", "run", "drafts").err
+    assert "cleanup is off" in say("cleanup", "run", "drafts").err
     assert "switched off by" in say("cleanup", "list").err
     assert say("cleanup", "on").status == 0
     assert say("cleanup", "run", "drafts").status == 0
@@ -138,7 +133,7 @@ def test_the_switch(bench: Bench, say: Kitsweep) -> None:
     ("arguments", "status", "told"),
     [
         (["run", "nope"], 2, "there are: drafts"),
-        (["run", "drafts", "-o", "x.csv"], 2, "goes with --dry-run"),
+        (["run", "drafts", "-o", "x.csv"], 2, "needs --dry-run"),
         (["run", "drafts", "--dry-run", "-o", "/nowhere/x.csv"], 2, "/nowhere/x.csv"),
         (["approve", "cleanup:x"], 1, "unknown"),
         (["reject", "a b"], 2, "ID"),

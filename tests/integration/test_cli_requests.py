@@ -140,7 +140,7 @@ def test_cancel_comes_too_late(house: House) -> None:
     """Of a request that is done nothing is left to cancel: status 1."""
     request_id = run(house, "delete", "-", "--wait", given=lines(*house.files(1))).out.strip()
     ran = run(house, "cancel", request_id)
-    assert (ran.status, "was done already" in ran.err) == (1, True)
+    assert (ran.status, "was already done" in ran.err) == (1, True)
 
 
 def test_the_same_request_id_twice(house: House) -> None:

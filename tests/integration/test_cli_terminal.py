@@ -38,7 +38,7 @@ def test_a_person_is_asked_and_declines(environment: dict[str, str], tmp_path: P
     path = written(tmp_path / "ids.txt", many(PAGE_FULL + 1))
     with Terminal(environment, "delete", path) as terminal:
         shown = terminal.read_until("Delete them? [y/N] ")
-        assert "More than 1,000 files are to be deleted" in shown
+        assert "More than 1,000 files will be deleted" in shown
         assert "at http://127.0.0.1:9, account default" in shown
         terminal.enter(answer)
         assert terminal.end() == 1
@@ -76,9 +76,9 @@ def test_a_pipe_is_never_asked(environment: dict[str, str], tmp_path: Path) -> N
 
 
 def test_typed_ids(environment: dict[str, str]) -> None:
-    """Ids can be typed; Ctrl-D ends them."""
+    """Ids can be typed; Ctrl-D ends the list."""
     with Terminal(environment, "delete", "-") as terminal:
-        terminal.read_until("Type file ids, one a line; Ctrl-D ends them.")
+        terminal.read_until("Type file ids, one a line; Ctrl-D ends the list.")
         terminal.enter("one\ntwo\n\x04")
         assert terminal.end() == 0
         assert "Accepted 2 file ids as request" in terminal.text
@@ -118,7 +118,7 @@ def test_ctrl_c_ends_the_watching_only(house: House) -> None:
         terminal.interrupt()
         assert terminal.end() == 130
         shown = " ".join(terminal.text.split())
-        assert f"the request goes on; `kitsweep cancel {request_id}`" in shown
+        assert f"the request continues; `kitsweep cancel {request_id}`" in shown
         assert "Traceback" not in terminal.text
     house.client.resume()
     assert house.client.wait(request_id, 20)["deleted"] == len(ids)
@@ -127,7 +127,7 @@ def test_ctrl_c_ends_the_watching_only(house: House) -> None:
 def test_ctrl_c_while_reading(environment: dict[str, str]) -> None:
     """Ctrl-C before the last id was read enqueues nothing."""
     with Terminal(environment, "delete", "-") as terminal:
-        terminal.read_until("Ctrl-D ends them.")
+        terminal.read_until("Ctrl-D ends the list.")
         terminal.enter("one\n")
         terminal.interrupt()
         assert terminal.end() == 130

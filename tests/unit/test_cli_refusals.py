@@ -10,7 +10,8 @@ import pytest
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from cli import run
-from cli.common import CommandError, explain
+from cli.common import CommandError
+from cli.errors import explain
 from worker.errors import QueueFull, RedisUnreachable, UnknownRequest
 
 LONG = "x" * 257
@@ -73,8 +74,8 @@ def test_no_ids(refused: Refused, given: str) -> None:
         (["delete", "/"], "/: Is a directory"),
         (["delete", "-", "--source", "a b"], "--source: a source is"),
         (["delete", "-", "--reason", "a\nb"], "--reason: a reason is"),
-        (["delete", "-", "--hold", "-1"], "--hold: write a time"),
-        (["delete", "-", "--hold", "99999d"], "--hold: a hold is"),
+        (["delete", "-", "--hold", "-1"], "--hold: must be a number with a unit"),
+        (["delete", "-", "--hold", "9999d"], "--hold: a hold is"),
         (["delete", "-", "--request-id", ""], "--request-id: a request id is"),
         (["delete", "-", "--form", "xml"], "'xml' is not one of 'lines', 'csv', 'json', 'jsonl'"),
         (["delete"], "Missing argument 'FILE'"),
