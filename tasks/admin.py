@@ -1,4 +1,4 @@
-"""What operators do with an account: approvals, the audit trail, cleanup rules, what is known of files.
+"""What operators do with an account: pause it, approve requests, read the audit trail, manage cleanup rules.
 
 Every method raises `worker.errors.RedisUnreachable` when Redis does not answer, and those that need the rules file
 `worker.cleanup.rules.file.RulesError` when it cannot be used.
@@ -106,6 +106,18 @@ class Admin:
         self._approvals = Approvals(self._queue)
         self._runs = Runs(self._queue, self._settings)
         self._rules = RulesFile(self._settings.cleanup_file)
+
+    # The account
+
+    def pause(self, reason: str | None = None) -> None:
+        """Stop all calls of the account, on all workers, until `resume`."""
+        with explained(self._settings):
+            Limiter(self._queue.redis, self._settings).pause(reason or "")
+
+    def resume(self) -> None:
+        """Allow calls again, also after an outage or a refused key."""
+        with explained(self._settings):
+            Limiter(self._queue.redis, self._settings).resume()
 
     # Approvals
 

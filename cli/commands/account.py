@@ -9,6 +9,7 @@ import typer
 from cli.common import AsJson, argument
 from cli.screen.output import columns, counted, number, say, write, write_json
 from cli.screen.wording import OUTCOMES, pause_line, plain, window_text
+from tasks.admin import Admin
 from tasks.client import Client, check_reason
 from worker.text import escape
 
@@ -44,10 +45,9 @@ def pause(
     """
     with argument("--reason"):
         check_reason(reason)
-    client = Client()
-    client.pause(reason)
+    Admin().pause(reason)
     if as_json:
-        write_json({"pause": client.stats()["pause"]})
+        write_json({"pause": Client().stats()["pause"]})
     else:
         say("Paused: no worker calls ImageKit until `kitsweep resume`.")
 
@@ -60,9 +60,8 @@ def resume(as_json: AsJson = False) -> None:
     Examples:
       kitsweep resume
     """
-    client = Client()
-    client.resume()
-    figures = client.stats()
+    Admin().resume()
+    figures = Client().stats()
     if as_json:
         write_json({"pause": figures["pause"]})
     elif figures["pause"]:

@@ -99,18 +99,18 @@ def test_the_bar(house: House, tmp_path: Path) -> None:
 
 def test_the_bar_tells_of_a_pause(house: House) -> None:
     """While the account is paused, the bar says so, with the reason; and goes on by itself afterwards."""
-    house.client.pause("looking into it")
+    house.admin.pause("looking into it")
     request_id = house.client.enqueue(house.files(3))
     with Terminal(house.environment, "watch", request_id) as terminal:
         terminal.read_until("until `kitsweep resume`: looking into it")
-        house.client.resume()
+        house.admin.resume()
         assert terminal.end() == 0
         assert "SUCCESS, all files are gone" in terminal.text
 
 
 def test_ctrl_c_ends_the_watching_only(house: House) -> None:
     """Ctrl-C ends with 130, says that the request goes on, and how to cancel it."""
-    house.client.pause()
+    house.admin.pause()
     ids = house.files(2)
     request_id = house.client.enqueue(ids)
     with Terminal(house.environment, "watch", request_id) as terminal:
@@ -120,7 +120,7 @@ def test_ctrl_c_ends_the_watching_only(house: House) -> None:
         shown = " ".join(terminal.text.split())
         assert f"the request continues; `kitsweep cancel {request_id}`" in shown
         assert "Traceback" not in terminal.text
-    house.client.resume()
+    house.admin.resume()
     assert house.client.wait(request_id, 20)["deleted"] == len(ids)
 
 
@@ -137,10 +137,10 @@ def test_ctrl_c_while_reading(environment: dict[str, str]) -> None:
 
 def test_a_dumb_terminal_gets_plain_lines(house: House) -> None:
     """A terminal that cannot draw gets lines without escapes."""
-    house.client.pause()
+    house.admin.pause()
     request_id = house.client.enqueue(house.files(1))
     with Terminal(house.environment | {"TERM": "dumb"}, "watch", request_id) as terminal:
         terminal.read_until("paused")
-        house.client.resume()
+        house.admin.resume()
         assert terminal.end() == 0
         assert "\x1b" not in terminal.raw

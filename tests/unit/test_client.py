@@ -10,7 +10,9 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+import tasks.admin
 import tasks.client
+from tasks.admin import Admin
 from tasks.client import Client
 from tests.unit.support_queue import check_invariants, end_all, ids, must_claim, queue_on, raw, settings_for_tests
 from worker.errors import InvalidRequest, RedisUnreachable, UnknownRequest
@@ -145,13 +147,17 @@ def test_a_hold_is_passed_on(client: Client, queue: Queue) -> None:
     assert client.stats()["held"] == 1
 
 
-def test_pause_and_resume_act_on_the_account(client: Client) -> None:
+def test_pause_and_resume_act_on_the_account(
+    client: Client, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both show in the figures at once."""
-    client.pause("maintenance")
+    monkeypatch.setattr(tasks.admin, "connect", lambda _: redis_client)
+    admin = Admin(settings_for_tests())
+    admin.pause("maintenance")
     pause = client.stats()["pause"]
     assert pause is not None
     assert (pause["by"], pause["reason"]) == ("operator", "maintenance")
-    client.resume()
+    admin.resume()
     assert client.stats()["pause"] is None
 
 
