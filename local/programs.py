@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from local.processes.process import Process
@@ -19,31 +18,18 @@ SIMULATOR_KEY = "private_simulator"
 _PROJECT = Path(__file__).resolve().parent.parent
 
 
-@dataclass(frozen=True)
 class DataFolder:
     """The folder for data, logs and notes, which git ignores."""
 
-    path: Path
-
-    @property
-    def notes(self) -> Path:
-        """The notes of running processes."""
-        return self.path / "run"
-
-    @property
-    def logs(self) -> Path:
-        """One log for each process."""
-        return self.path / "logs"
-
-    @property
-    def lock(self) -> Path:
-        """The file that is locked while the folder is in use."""
-        return self.path / "lock"
-
-    @property
-    def sample_ids(self) -> Path:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.notes = path / "run"
+        """Notes of running processes."""
+        self.logs = path / "logs"
+        self.lock = path / "lock"
+        """Locked while the folder is in use."""
+        self.sample_ids = path / "sample-ids.txt"
         """The ids of the simulator's files, one a line."""
-        return self.path / "sample-ids.txt"
 
     def redis(self, *, simulated: bool) -> Path:
         """Return the data folder of the embedded server: one for the simulator, one for ImageKit.

@@ -44,25 +44,9 @@ class ServerMissing(KitsweepError):
 class PortTaken(KitsweepError):
     """Another program listens on the embedded server's port."""
 
-    def __init__(self, port: int) -> None:
-        super().__init__(port)
-        self.port = port
-
-    def __str__(self) -> str:
-        return f"the embedded Redis server cannot use port {self.port}: another program listens there"
-
 
 class ServerFailed(KitsweepError):
-    """The embedded server did not start; `lines` are the last ones of its log."""
-
-    def __init__(self, what: str, log: Path, lines: str) -> None:
-        super().__init__(what, log, lines)
-        self.what = what
-        self.log = log
-        self.lines = lines
-
-    def __str__(self) -> str:
-        return f"the embedded Redis server {self.what}. Last lines of its log {self.log}:\n{self.lines}"
+    """The embedded server did not start; the message ends with the last lines of its log."""
 
 
 def find_server() -> Path:
@@ -112,15 +96,15 @@ class EmbeddedServer:
         """
         stop_leftovers([self.process.note], STOP_SECONDS)
         if not is_free(self.port):
-            raise PortTaken(self.port)
+            raise PortTaken(f"the embedded Redis server cannot use port {self.port}: another program listens there")
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.process.start()
-        if not wait_until(lambda: stopped() or not self.process.running or self.answers(), READY_SECONDS):
-            self.stop(0)
-            raise self._failed(f"did not answer within {READY_SECONDS:g} s")
-        if not self.process.running and not stopped():
-            raise self._failed(f"ended with status {self.process.exit_status}")
-        return self
+        is_over = wait_until(lambda: stopped() or not self.process.running or self.answers(), READY_SECONDS)
+        if stopped() or (is_over and self.process.running):
+            return self
+        how = f"ended with status {self.process.exit_status}" if is_over else f"did not answer in {READY_SECONDS:g} s"
+        self.process.kill()
+        raise self._failed(how)
 
     def answers(self) -> bool:
         """Return whether the server answers and has loaded its data."""
@@ -157,5 +141,5 @@ class EmbeddedServer:
         return [str(self.program), *(part for name, value in options.items() for part in (f"--{name}", value))]
 
     def _failed(self, what: str) -> ServerFailed:
-        self.process.kill()
-        return ServerFailed(what, self.process.log, "\n".join(last_lines(self.process.log, _LOG_LINES)))
+        log, lines = self.process.log, last_lines(self.process.log, _LOG_LINES)
+        return ServerFailed("\n".join([f"the embedded Redis server {what}. Last lines of its log {log}:", *lines]))

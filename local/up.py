@@ -28,72 +28,40 @@ from local.which_redis import WhichRedis, choose_redis
 from tasks.admin import Admin
 from worker.errors import KitsweepError
 
-DATA_DIR = Path(".kitsweep")
 SIMULATOR_PORT = 8090
-SIMULATED_FILES = 10_000
 
 
-class AlreadyUp(KitsweepError):
-    """Another `kitsweep up` uses the same data folder."""
-
-    def __init__(self, folder: Path, pid: str) -> None:
-        super().__init__(folder, pid)
-        self.folder = folder
-        self.pid = pid
-
-    def __str__(self) -> str:
-        return f"already running on {self.folder} (pid {self.pid}); stop it, or choose another folder with --data"
-
-
-class IdsWait(KitsweepError):
-    """Real file ids wait in Redis, and the simulator would answer for them."""
-
-    def __init__(self, count: int, address: str) -> None:
-        super().__init__(count, address)
-        self.count = count
-        self.address = address
-
-    def __str__(self) -> str:
-        return (
-            f"{self.count} ids wait in Redis at {self.address}, and IMAGEKIT_PRIVATE_KEY is not set: the "
-            "simulator would answer for them, and their reports would be wrong. "
-            "Set the key, or unset KITSWEEP_REDIS_URL."
-        )
+class CannotStart(KitsweepError):
+    """`kitsweep up` cannot start; the message says why, and what to do."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """The options of `run_up`."""
+    """The options of `kitsweep up`."""
 
     workers: int
+    """Number of worker processes."""
+    data_dir: Path
+    """Folder for data, logs and notes; created if needed."""
     port: int | None
+    """Port of the embedded server; None: 6379, or the next free one."""
     celery: Sequence[str]
     """Options of `celery worker`."""
     files: int
+    """Number of files in the simulator."""
 
 
-def run_up(
-    workers: int = 1,
-    data_dir: Path = DATA_DIR,
-    port: int | None = None,
-    *,
-    pool: str | None = None,
-    concurrency: int | None = None,
-    files: int = SIMULATED_FILES,
-) -> int:
+def run_up(options: Options) -> int:
     """Run everything until SIGINT, SIGTERM or SIGHUP; return the exit status: 0 stopped, 2 could not start.
 
-    `workers`: number of worker processes. `data_dir`: folder for data, logs and notes, created if needed. `port`: of
-    the embedded server (None: 6379, or the next free one). `pool` and `concurrency` are passed to `celery worker`.
-    `files`: number of the simulator's files. Call it in the main thread, the only one that receives signals.
+    Call it in the main thread, the only one that receives signals.
     """
-    celery = [*(["-P", pool] if pool else []), *(["-c", str(concurrency)] if concurrency else [])]
-    folder = DataFolder(data_dir)
+    folder = DataFolder(options.data_dir)
     try:
         settings = load_settings()
         folder.make()
         with StopSignals() as signals, _locked(folder):
-            _run(Stack(folder, signals, say), settings, Options(workers, port, celery, files))
+            _run(Stack(folder, signals, say), settings, options)
     except (ConfigError, KitsweepError, OSError) as error:
         for line in str(error).splitlines():
             say(f"kitsweep up: {line}")
@@ -151,7 +119,11 @@ def _start_redis(stack: Stack, which: WhichRedis, *, is_simulated: bool) -> None
 def _check_that_nothing_waits(stack: Stack) -> None:
     stats = stack.client.stats()
     if count := stats["waiting"] + stats["in_flight"]:
-        raise IdsWait(count, load_settings(redis_url=stack.url).redis_address)
+        address = load_settings(redis_url=stack.url).redis_address
+        raise CannotStart(
+            f"{count} ids wait in Redis at {address}, and IMAGEKIT_PRIVATE_KEY is not set: the simulator would answer "
+            "for them, and their reports would be wrong. Set the key, or unset KITSWEEP_REDIS_URL."
+        )
 
 
 @contextmanager
@@ -162,7 +134,10 @@ def _locked(folder: DataFolder) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise AlreadyUp(folder.path, lock.read().strip() or "unknown") from None
+            pid = lock.read().strip() or "unknown"
+            raise CannotStart(
+                f"already running on {folder.path} (pid {pid}); stop it, or choose another folder with --data"
+            ) from None
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()

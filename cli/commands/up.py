@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-from local.up import DATA_DIR, SIMULATED_FILES, run_up
+from local.up import Options, run_up
 
 
 def up(
     *,
     workers: Annotated[int, typer.Option("--workers", "-w", min=1, max=64, help="Number of worker processes.")] = 1,
-    data_dir: Annotated[Path, typer.Option("--data", help="Folder for data and logs; created if needed.")] = DATA_DIR,
+    data_dir: Annotated[Path, typer.Option("--data", help="Folder for data and logs; created if needed.")] = Path(
+        ".kitsweep"
+    ),
     port: Annotated[
         int | None,
         typer.Option("--port", min=1, max=65535, help="Port of the embedded Redis; default: 6379, or the next free."),
@@ -22,7 +24,7 @@ def up(
     concurrency: Annotated[
         int | None, typer.Option("--concurrency", min=1, help="Calls that one worker makes at once; default: 8.")
     ] = None,
-    files: Annotated[int, typer.Option("--files", min=0, help="Number of files in the simulator.")] = SIMULATED_FILES,
+    files: Annotated[int, typer.Option("--files", min=0, help="Number of files in the simulator.")] = 10_000,
 ) -> int:
     """Run everything on this machine until Ctrl-C.
 
@@ -34,4 +36,5 @@ def up(
       kitsweep up
       kitsweep up --workers 2 --data /var/lib/kitsweep
     """
-    return run_up(workers, data_dir, port, pool=pool, concurrency=concurrency, files=files)
+    celery = [*(["-P", pool] if pool else []), *(["-c", str(concurrency)] if concurrency else [])]
+    return run_up(Options(workers, data_dir, port, celery, files))
