@@ -1,4 +1,4 @@
-"""What several commands share: exit statuses, options, and small helpers. It loads nothing heavy.
+"""What several commands share: exit statuses and small helpers. It loads nothing heavy.
 
 =====  =====================================================================================================
 0      all files are gone, or the command did what it was asked to do
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -26,9 +26,6 @@ INCOMPLETE = 1
 WRONG_USE = 2
 INTERRUPTED = 130
 
-RequestId = Annotated[str, typer.Argument(metavar="ID", help="Id of the request, as `delete` prints it.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Write one JSON object, for programs.")]
-
 
 class CommandError(Exception):
     """A command cannot go on: why, in one line, and the exit status."""
@@ -37,15 +34,6 @@ class CommandError(Exception):
         super().__init__(problem)
         self.problem = problem
         self.status = status
-
-
-@contextmanager
-def argument(name: str) -> Iterator[None]:
-    """Turn a `ValueError` about an argument into a `CommandError` that names it."""
-    try:
-        yield
-    except ValueError as error:
-        raise CommandError(f"{name}: {error}") from None
 
 
 def status_of(report: Report) -> int:

@@ -2,61 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
-
 from config.settings import Settings, load_settings
 from local.programs import DataFolder
 from local.which_redis import WhichRedis
 
+_TEMPLATE = """
+Kitsweep is up.
 
-class Overview(NamedTuple):
-    """What to show."""
+  Redis     {redis}
+  ImageKit  {imagekit}
+  Running   {workers} and beat; logs in {logs}/
 
-    redis: WhichRedis
-    settings: Settings
-    folder: DataFolder
-    simulator_url: str | None
-    workers: int
-    command: str
-    """How `kitsweep` is called here."""
+Enqueue from another terminal:
+{commands}
+or from any service that has Celery:
+  app = celery.Celery(broker={address}, backend={address})
+  app.send_task("kitsweep.delete_files", [["file id", "file id"]], {{"source": "catalog"}})
 
-    def lines(self) -> Iterator[str]:
-        """Yield the lines."""
-        yield ""
-        yield "Kitsweep is up."
-        yield ""
-        yield f"  Redis     {self._redis()}"
-        yield f"  ImageKit  {self._imagekit()}"
-        workers = f"{self.workers} worker{'s' if self.workers > 1 else ''}"
-        yield f"  Running   {workers} and beat; logs in {self.folder.logs}/"
-        yield ""
-        yield from self._how_to_enqueue()
-        yield ""
-        yield "Stop with Ctrl-C."
-        yield ""
+Stop with Ctrl-C.
+"""
 
-    def _redis(self) -> str:
-        address = load_settings(redis_url=self.redis.url).redis_address
-        if self.redis.port is None:
-            return f"{address} (from KITSWEEP_REDIS_URL)"
-        return f"{address} (started here; data in {self.folder.redis(simulated=self.simulator_url is not None)}/)"
 
-    def _imagekit(self) -> str:
-        if self.simulator_url is None:
-            return f"{self.settings.base_url}  FILES ARE REALLY DELETED, FOR GOOD"
-        return f"{self.simulator_url}  SIMULATOR: NOTHING REAL IS DELETED (IMAGEKIT_PRIVATE_KEY is not set)"
-
-    def _how_to_enqueue(self) -> Iterator[str]:
-        yield "Enqueue from another terminal:"
-        if self.redis.must_be_set:
-            yield f"  export KITSWEEP_REDIS_URL={self.redis.url}"
-        if self.simulator_url is None:
-            yield f"  {self.command} delete ids.txt --wait"
-        else:
-            sample = f"head -500 {self.folder.sample_ids}"
-            yield f"  {sample} | {self.command} delete - --wait     # some of the simulator's files"
-        yield "or from any service that has Celery:"
-        address = f'"{self.redis.url}"' if self.redis.port else 'os.environ["KITSWEEP_REDIS_URL"]'
-        yield f"  app = celery.Celery(broker={address}, backend={address})"
-        yield '  app.send_task("kitsweep.delete_files", [["file id", "file id"]], {"source": "catalog"})'
+def overview(
+    which: WhichRedis, settings: Settings, folder: DataFolder, simulator_url: str | None, workers: int, kitsweep: str
+) -> str:
+    """Return the text; `kitsweep` is how the command line is called here."""
+    address = load_settings(redis_url=which.url).redis_address
+    data = folder.redis(simulated=simulator_url is not None)
+    redis = f"{address} (started here; data in {data}/)" if which.port else f"{address} (from KITSWEEP_REDIS_URL)"
+    if simulator_url:
+        imagekit = f"{simulator_url}  SIMULATOR: NOTHING REAL IS DELETED (IMAGEKIT_PRIVATE_KEY is not set)"
+        command = f"  head -500 {folder.sample_ids} | {kitsweep} delete - --wait     # some of the simulator's files"
+    else:
+        imagekit = f"{settings.base_url}  FILES ARE REALLY DELETED, FOR GOOD"
+        command = f"  {kitsweep} delete ids.txt --wait"
+    export = f"  export KITSWEEP_REDIS_URL={which.url}\n" if which.must_be_set else ""
+    return _TEMPLATE.format(
+        redis=redis,
+        imagekit=imagekit,
+        workers=f"{workers} worker{'s' if workers > 1 else ''}",
+        logs=folder.logs,
+        commands=export + command,
+        address=f'"{which.url}"' if which.port else 'os.environ["KITSWEEP_REDIS_URL"]',
+    )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.settings import ConfigError, Settings, load_settings
-from local.overview import Overview
+from local.overview import overview
 from local.ports import free_port
 from local.processes.process import find_leftover, stop_leftovers
 from local.processes.supervisor import StopSignals
@@ -104,8 +104,7 @@ def _start(stack: Stack, settings: Settings, options: Options) -> None:
         stack.say(f"Starting {options.workers} worker{'s' if options.workers > 1 else ''} and beat …")
         stack.start_workers(options.workers, overrides, options.celery, with_beat=True)
     if not stack.signals.asked_to_stop():
-        for line in Overview(which, settings, stack.folder, simulator_url, options.workers, _command()).lines():
-            stack.say(line)
+        stack.say(overview(which, settings, stack.folder, simulator_url, options.workers, _command()))
 
 
 def _start_redis(stack: Stack, which: WhichRedis, *, is_simulated: bool) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.common import AsJson, argument
+from cli.options import AsJson, checked
 from cli.screen.output import columns, counted, number, say, write, write_json
 from cli.screen.wording import OUTCOMES, pause_line, plain, window_text
 from tasks.admin import Admin
@@ -33,7 +33,9 @@ def stats(as_json: AsJson = False) -> None:
 
 
 def pause(
-    reason: Annotated[str | None, typer.Option("--reason", help="Why; `stats` shows it.")] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", help="Why; `stats` shows it.", callback=checked(check_reason))
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Stop all calls to ImageKit until `resume`.
@@ -43,8 +45,6 @@ def pause(
     Examples:
       kitsweep pause --reason "wrong files in today's list?"
     """
-    with argument("--reason"):
-        check_reason(reason)
     Admin().pause(reason)
     if as_json:
         write_json({"pause": Client().stats()["pause"]})

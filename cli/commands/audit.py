@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cli.common import AsJson, CommandError, interruptible
+from cli.common import CommandError, interruptible
+from cli.options import AsJson
 from cli.screen.output import moment, number, write, write_json
 from tasks.admin import Admin, Entry
 from worker.text import escape

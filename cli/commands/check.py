@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from cli.common import DONE, INCOMPLETE, AsJson
+from cli.common import DONE, INCOMPLETE
+from cli.options import AsJson
 from cli.screen.output import columns, is_terminal, write, write_json
 from cli.screen.wording import pause_line
 from config.problems import written

@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 
-from cli.common import AsJson, RequestId, argument
+from cli.options import AsJson, RequestId
 from cli.screen.output import columns, counted, moment, number, say, write, write_json
 from tasks.admin import Admin
-from tasks.client import check_request_id
 from worker.text import escape
 
 
@@ -52,8 +51,6 @@ def approve(request_id: RequestId) -> None:
       kitsweep cleanup held
       kitsweep cleanup approve cleanup:old-drafts:20261123T020000Z
     """
-    with argument("ID"):
-        check_request_id(request_id)
     Admin().approve(request_id)
     say(f"Request {request_id} is approved.")
 
@@ -64,8 +61,6 @@ def reject(request_id: RequestId) -> None:
     Examples:
       kitsweep cleanup reject cleanup:old-drafts:20261123T020000Z
     """
-    with argument("ID"):
-        check_request_id(request_id)
     Admin().reject(request_id)
     say(f"Request {request_id} is rejected.")
 

@@ -7,13 +7,12 @@ from typing import Annotated
 
 import typer
 
-from cli.common import DONE, INCOMPLETE, AsJson, CommandError
+from cli.common import DONE, INCOMPLETE, CommandError
+from cli.options import AsJson, RuleName
 from cli.screen.output import columns, counted, moment, number, say, write, write_json
 from config.settings import load_settings
 from tasks.admin import Admin, RuleReport, RulesError, RunReport, describe_rules
 from worker.text import escape
-
-RuleName = Annotated[str, typer.Argument(metavar="RULE", help="Name of the rule in the rules file.")]
 
 
 def check(

@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 from rich.filesize import decimal
 
-from cli.commands.cleanup_rules import RuleName
 from cli.commands.report import opened
-from cli.common import AsJson, CommandError
+from cli.common import CommandError
+from cli.options import AsJson, RuleName
 from cli.screen.output import counted, number, say, write, write_json
 from tasks.admin import Admin, Meant, Summary
 from worker.text import escape

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from cli.common import DONE, INCOMPLETE, AsJson, CommandError, interruptible, status_of
+from cli.common import DONE, INCOMPLETE, CommandError, interruptible, status_of
 from cli.input import InputFile, opened
+from cli.options import AsJson
 from cli.screen.output import counted, duration, is_terminal, number, say, write, write_json
 from cli.screen.wording import error_lines, outcomes
 from config.settings import Settings, load_settings

@@ -13,10 +13,11 @@ from typing import Annotated, TextIO
 
 import typer
 
-from cli.common import DONE, INCOMPLETE, CommandError, RequestId, argument, interruptible
+from cli.common import DONE, INCOMPLETE, CommandError, interruptible
+from cli.options import RequestId
 from cli.screen.output import counted, is_terminal, number, say
 from cli.screen.wording import ended
-from tasks.client import Client, check_request_id
+from tasks.client import Client
 from worker.reports.report import FileOutcome
 from worker.states import Outcome, State
 from worker.text import escape
@@ -56,8 +57,6 @@ def report(
       kitsweep report $ID --outcome failed --outcome not_found
       kitsweep report $ID --outcome failed | kitsweep delete - --form jsonl
     """
-    with argument("ID"):
-        check_request_id(request_id)
     client = Client()
     before = client.status(request_id)
     wanted = frozenset(outcome or Outcome)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from cli.common import DONE, INCOMPLETE, AsJson, CommandError, RequestId, argument, status_of
+from cli.common import DONE, INCOMPLETE, CommandError, status_of
+from cli.options import AsJson, RequestId
 from cli.screen.output import counted, say, write, write_json
 from cli.screen.wording import report_lines
-from tasks.client import Client, check_request_id
+from tasks.client import Client
 from worker.errors import UnknownRequest
 from worker.reports.report import Report
 from worker.states import State
@@ -20,8 +21,6 @@ def status(request_id: RequestId, as_json: AsJson = False) -> int:
       kitsweep status 0b6f1c1e-8c5f-4a0e-9d0c-0f3f6a1c2b3d
       kitsweep status $ID --json | jq .state
     """
-    with argument("ID"):
-        check_request_id(request_id)
     return show(Client().status(request_id), as_json=as_json)
 
 
@@ -34,8 +33,6 @@ def cancel(request_id: RequestId, as_json: AsJson = False) -> int:
       kitsweep cancel $ID
       kitsweep cancel $ID --json
     """
-    with argument("ID"):
-        check_request_id(request_id)
     client = Client()
     before = client.status(request_id)
     try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from cli.commands.request import show
-from cli.common import AsJson, RequestId, argument, interruptible
+from cli.common import interruptible
+from cli.options import AsJson, RequestId
 from cli.screen.progress import follow
-from tasks.client import Client, check_request_id
+from tasks.client import Client
 
 
 def watch(request_id: RequestId, as_json: AsJson = False) -> int:
@@ -18,8 +19,6 @@ def watch(request_id: RequestId, as_json: AsJson = False) -> int:
       kitsweep watch $ID
       kitsweep watch $ID --json > report.json
     """
-    with argument("ID"):
-        check_request_id(request_id)
     with interruptible(f"the request continues; `kitsweep cancel {request_id}` cancels what still waits"):
         report = follow(Client(), request_id)
     return show(report, as_json=as_json)

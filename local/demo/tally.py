@@ -7,9 +7,10 @@ its own ledger, which knows nothing of ours.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from simulator import Simulator
 from tasks.client import Client
@@ -18,77 +19,52 @@ from worker.states import Outcome
 _API_LOGGER = "kitsweep.imagekit"
 
 
-@dataclass(frozen=True)
-class Tally:
+class Tally(NamedTuple):
     """What one side counted."""
 
-    deleted: frozenset[str]
-    not_found: frozenset[str]
-    failed: frozenset[str]
-    calls: int
-    ids_sent: int
-    throttled: int
-    """Calls answered 429."""
-    other: frozenset[str] = field(default_factory=frozenset)
-    """File ids that ended in any other way."""
+    outcomes: dict[str, str]
+    """File id → how it ended."""
+    calls: list[tuple[int, int | None]]
+    """Number of ids and HTTP status of each call."""
 
     @property
     def figures(self) -> dict[str, str]:
         """The figures by name, as they are shown."""
-        per_call = self.ids_sent / self.calls if self.calls else 0.0
+        count = Counter(self.outcomes.values())
+        ids = sum(ids for ids, _ in self.calls)
         return {
-            "deleted": f"{len(self.deleted):,}",
-            "not found": f"{len(self.not_found):,}",
-            "failed": f"{len(self.failed):,}",
-            "calls made": f"{self.calls:,}",
-            "ids per call": f"{per_call:.1f}",
-            "answered 429": f"{self.throttled:,}",
+            "deleted": f"{count[Outcome.DELETED]:,}",
+            "not found": f"{count[Outcome.NOT_FOUND]:,}",
+            "failed": f"{count[Outcome.FAILED]:,}",
+            "calls made": f"{len(self.calls):,}",
+            "ids per call": f"{ids / max(1, len(self.calls)):.1f}",
+            "answered 429": f"{sum(status == 429 for _, status in self.calls):,}",
         }
 
 
 def our_tally(client: Client, request_id: str, worker_logs: Iterable[Path]) -> Tally:
     """Return what Kitsweep counted."""
-    ended: dict[Outcome, set[str]] = {outcome: set() for outcome in Outcome}
-    for each in client.outcomes(request_id):
-        ended[Outcome(each.outcome)].add(each.file_id)
-    calls = [call for log in worker_logs for call in _logged_calls(log)]
-    return Tally(
-        deleted=frozenset(ended[Outcome.DELETED]),
-        not_found=frozenset(ended[Outcome.NOT_FOUND]),
-        failed=frozenset(ended[Outcome.FAILED]),
-        calls=len(calls),
-        ids_sent=sum(ids for ids, _ in calls),
-        throttled=sum(status == 429 for _, status in calls),
-        other=frozenset(ended[Outcome.PRESUMED_DELETED] | ended[Outcome.CANCELLED]),
-    )
+    outcomes = {each.file_id: str(each.outcome) for each in client.outcomes(request_id)}
+    return Tally(outcomes, [call for log in worker_logs for call in _logged_calls(log)])
 
 
 def simulator_tally(simulator: Simulator) -> Tally:
     """Return what the simulator's ledger counted."""
     calls = simulator.calls("bulk_delete")
-    sent = frozenset(file_id for call in calls for file_id in call.ids)
-    deleted = frozenset(simulator.deleted())
-    still_there = frozenset(simulator.existing(sent))
-    return Tally(
-        deleted=deleted,
-        not_found=sent - deleted - still_there,
-        failed=still_there,
-        calls=len(calls),
-        ids_sent=sum(call.id_count for call in calls),
-        throttled=sum(call.status == 429 for call in calls),
-    )
+    outcomes = {file_id: str(Outcome.NOT_FOUND) for call in calls for file_id in call.ids}
+    outcomes |= dict.fromkeys(simulator.existing(outcomes), str(Outcome.FAILED))
+    outcomes |= dict.fromkeys(simulator.deleted(), str(Outcome.DELETED))
+    return Tally(outcomes, [(call.id_count, call.status) for call in calls])
 
 
 def differences(ours: Tally, theirs: Tally) -> list[str]:
     """Return where the tallies differ, file by file; empty if they agree."""
-    names = ("deleted", "not_found", "failed", "other")
-    found = [
-        f"{len(apart)} files are {name} for one side only, such as {min(apart)}"
-        for name in names
-        if (apart := getattr(ours, name) ^ getattr(theirs, name))
-    ]
-    shown = zip(ours.figures.items(), theirs.figures.values(), strict=True)
-    return found + [f"{name}: {our} against {their}" for (name, our), their in shown if our != their]
+    file_ids = ours.outcomes.keys() | theirs.outcomes.keys()
+    pairs = {file_id: (ours.outcomes.get(file_id), theirs.outcomes.get(file_id)) for file_id in file_ids}
+    apart = {file_id: pair for file_id, pair in pairs.items() if pair[0] != pair[1]}
+    found = [f"{len(apart)} files ended differently, such as {min(apart)}: {apart[min(apart)]}"] if apart else []
+    figures = zip(ours.figures.items(), theirs.figures.values(), strict=True)
+    return found + [f"{name}: {our} against {their}" for (name, our), their in figures if our != their]
 
 
 def table(ours: Tally, theirs: Tally) -> Iterator[str]:
@@ -102,10 +78,8 @@ def _logged_calls(log: Path) -> Iterator[tuple[int, int | None]]:
     """Yield the number of ids and the status of each call in a worker's log, which has one JSON object a line."""
     with log.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
-            if not line.startswith("{"):
-                continue
             try:
-                event = json.loads(line)
+                event = json.loads(line) if line.startswith("{") else {}
             except ValueError:
                 continue
             if event.get("logger") == _API_LOGGER and "ids" in event:
