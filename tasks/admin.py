@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypedDict, cast
 
 from config.settings import Settings, load_settings
+from tasks.client import publisher_for
 from worker.cleanup.listing.matching import Meant
 from worker.cleanup.rules.file import RulesError, RulesFile
 from worker.cleanup.rules.rule import Rule
@@ -253,16 +254,12 @@ class Admin:
 
     @cached_property
     def _cleaner(self) -> Cleaner:
-        from worker.app import app  # noqa: PLC0415
-        from worker.runtime.publisher import Publisher  # noqa: PLC0415
-
-        redis = self._queue.redis
         return Cleaner(
             runs=self._runs,
             rules=self._rules,
-            limiter=Limiter(redis, self._settings, Endpoint.LIST),
+            limiter=Limiter(self._queue.redis, self._settings, Endpoint.LIST),
             api=ImageKit(self._settings),
-            publish=Publisher(app, redis, self._queue.keys, self._settings.result_ttl_seconds).publish,
+            publish=publisher_for(self._queue, self._settings).publish,
         )
 
 

@@ -54,6 +54,14 @@ def new_request_id() -> str:
     return str(uuid.uuid4())
 
 
+def publisher_for(queue: Queue, settings: Settings) -> Publisher:
+    """Return what publishes the results of requests. It loads Celery, which takes a tenth of a second."""
+    from worker.app import app  # noqa: PLC0415 - loads Celery, which commands that only read do not need
+    from worker.runtime.publisher import Publisher  # noqa: PLC0415 - the same
+
+    return Publisher(app, queue.redis, queue.keys, settings.result_ttl_seconds)
+
+
 class Client:
     """Enqueues deletions, and reports how they end."""
 
@@ -66,11 +74,7 @@ class Client:
 
     @cached_property
     def _publisher(self) -> Publisher:
-        """What publishes results, made when first needed: it loads Celery, which takes a tenth of a second."""
-        from worker.app import app  # noqa: PLC0415 - loads Celery, which reading does not need
-        from worker.runtime.publisher import Publisher  # noqa: PLC0415 - the same
-
-        return Publisher(app, self._queue.redis, self._queue.keys, self._settings.result_ttl_seconds)
+        return publisher_for(self._queue, self._settings)
 
     def enqueue(
         self,

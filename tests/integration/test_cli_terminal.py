@@ -47,7 +47,7 @@ def test_a_person_is_asked_and_declines(environment: dict[str, str], tmp_path: P
 
 
 def test_a_person_is_asked_and_agrees(environment: dict[str, str], tmp_path: Path) -> None:
-    """After a yes, all ids are enqueued, those that were read for the question included."""
+    """After a yes, all ids are enqueued, including those read before the question."""
     path = written(tmp_path / "ids.txt", many(PAGE_FULL + 1))
     with Terminal(environment, "delete", path) as terminal:
         terminal.read_until("Delete them? [y/N] ")
@@ -85,7 +85,7 @@ def test_typed_ids(environment: dict[str, str]) -> None:
 
 
 def test_the_bar(house: House, tmp_path: Path) -> None:
-    """A bar shows how far it is, at which rate, how long it takes, and what it waits for."""
+    """A bar shows the progress, the rate, and the time left."""
     house.simulator.set_behaviour(latency_ms=200)
     path = written(tmp_path / "ids.txt", house.files(5000))
     with Terminal(house.environment, "delete", path, "--yes", "--wait") as terminal:
@@ -97,8 +97,8 @@ def test_the_bar(house: House, tmp_path: Path) -> None:
         assert "SUCCESS: 5,000 files: deleted 5,000." in terminal.text
 
 
-def test_the_bar_tells_of_a_pause(house: House) -> None:
-    """While the account is paused, the bar says so, with the reason; and goes on by itself afterwards."""
+def test_the_bar_shows_a_pause(house: House) -> None:
+    """While the account is paused, the bar shows the reason; it continues by itself after `resume`."""
     house.admin.pause("looking into it")
     request_id = house.client.enqueue(house.files(3))
     with Terminal(house.environment, "watch", request_id) as terminal:
@@ -108,8 +108,8 @@ def test_the_bar_tells_of_a_pause(house: House) -> None:
         assert "SUCCESS, all files are gone" in terminal.text
 
 
-def test_ctrl_c_ends_the_watching_only(house: House) -> None:
-    """Ctrl-C ends with 130, says that the request goes on, and how to cancel it."""
+def test_ctrl_c_stops_only_the_watching(house: House) -> None:
+    """Ctrl-C ends with status 130, says that the request continues, and how to cancel it."""
     house.admin.pause()
     ids = house.files(2)
     request_id = house.client.enqueue(ids)
@@ -125,7 +125,7 @@ def test_ctrl_c_ends_the_watching_only(house: House) -> None:
 
 
 def test_ctrl_c_while_reading(environment: dict[str, str]) -> None:
-    """Ctrl-C before the last id was read enqueues nothing."""
+    """Ctrl-C before the last id is read enqueues nothing."""
     with Terminal(environment, "delete", "-") as terminal:
         terminal.read_until("Ctrl-D ends the list.")
         terminal.enter("one\n")

