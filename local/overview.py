@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from config.settings import Settings, load_settings
-from local.programs import DataFolder
+from local.data_folder import DataFolder
 from local.which_redis import WhichRedis
 
 _TEMPLATE = """

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from config.settings import load_settings
 from config.windows import Window
-from local import programs
+from local.data_folder import DataFolder
+from local.environment import environment_with
 from local.processes.process import Process
 from local.processes.supervisor import Say, StopSignals, Supervisor
-from local.programs import DataFolder
 from local.redis_server import EmbeddedServer
 from simulator import Simulator
 from tasks.client import Client
@@ -74,12 +75,13 @@ class Stack:
         self, count: int, settings: Mapping[str, str], options: Sequence[str] = (), *, with_beat: bool = False
     ) -> None:
         """Start workers with these settings on top of our environment, and wait until all of them are ready."""
-        environment = programs.environment_with({**settings, "KITSWEEP_REDIS_URL": self.url})
-        self.celery = programs.workers(count, self.folder, environment, options)
+        environment = environment_with({**settings, "KITSWEEP_REDIS_URL": self.url})
+        for number in range(1, count + 1):
+            # Our pid tells these workers from those of an earlier run.
+            name = f"worker{number}-{os.getpid()}@%h"
+            self._start_celery(f"worker{number}", environment, "worker", "-n", name, *options)
         if with_beat:
-            self.celery.append(programs.beat(self.folder, environment))
-        for process in self.celery:
-            self.supervisor.start(process)
+            self._start_celery("beat", environment, "beat")
         self.supervisor.run_until(self._are_ready(count), READY_SECONDS)
 
     def stop_workers(self) -> None:
@@ -93,6 +95,12 @@ class Stack:
             self.simulator.stop()
         if self.redis:
             self.redis.stop()
+
+    def _start_celery(self, name: str, environment: Mapping[str, str], *arguments: str) -> None:
+        command = [sys.executable, "-m", "celery", "-A", "worker.app", *arguments]
+        log = self.folder.logs / f"{name}.log"
+        self.celery.append(Process(name, command, notes=self.folder.notes, log=log, environment=environment))
+        self.supervisor.start(self.celery[-1])
 
     def _are_ready(self, count: int) -> Callable[[], bool]:
         """Return a function that tells whether so many of our workers have sent a heartbeat."""

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.settings import ConfigError, Settings, load_settings
+from local.data_folder import DataFolder
+from local.environment import simulated
 from local.overview import overview
 from local.ports import free_port
 from local.processes.process import find_leftover, stop_leftovers
 from local.processes.supervisor import StopSignals
-from local.programs import DataFolder, simulated
 from local.redis_server import STOP_SECONDS
 from local.sample_ids import renew_sample_ids
 from local.stack import WARM_SECONDS, Stack

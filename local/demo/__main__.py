@@ -16,8 +16,8 @@ from config.windows import Window
 from local.demo.input import DemoInput, make_input
 from local.demo.run import REQUEST_ID, Demo, DemoError, temporary_demo
 from local.demo.tally import differences, our_tally, simulator_tally, table
+from local.environment import simulated
 from local.ports import free_port
-from local.programs import simulated
 from local.up import say
 from simulator import Simulator
 from tasks.id_files import InputError, read_file_ids

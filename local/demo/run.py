@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from config.settings import Settings, environment_name
+from local.data_folder import DataFolder
+from local.environment import environment_with
 from local.ports import is_free
 from local.processes.process import Process
 from local.processes.supervisor import StopSignals
-from local.programs import DataFolder, environment_with
 from local.stack import Stack
 from local.up import say
 from worker.errors import KitsweepError, UnknownRequest
