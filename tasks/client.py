@@ -1,4 +1,4 @@
-"""The client for code in this repository: enqueue, follow, cancel, and steer. Other services call the task by name.
+"""The client for code in this repository: enqueue, follow and cancel requests. Other services call the task by name.
 
 Every method raises `worker.errors.RedisUnreachable` when Redis does not answer.
 """
@@ -19,7 +19,14 @@ from config.settings import Settings, load_settings
 from worker.errors import UnknownRequest
 from worker.limiter.slots import Limiter
 from worker.queue.operations import CHUNK_IDS, Queue, read_enqueued
-from worker.queue.validation import Asked, checked_file_ids, checked_request, checked_stream
+from worker.queue.validation import (
+    Asked,
+    check_reason,
+    check_request_id,
+    checked_file_ids,
+    checked_request,
+    checked_stream,
+)
 from worker.reports.reader import Reports, queued_report
 from worker.reports.report import FileOutcome, Report
 from worker.reports.stats import Stats, read_stats
@@ -28,14 +35,17 @@ from worker.store.connection import connect, explained
 from worker.store.durability import await_disk, require_append_only
 
 if TYPE_CHECKING:
+    from worker.runtime.process import App
     from worker.runtime.publisher import Publisher
+
+__all__ = ["Asked", "Client", "check_reason", "check_request_id", "checked_request", "new_request_id"]
 
 logger = logging.getLogger(__name__)
 
-POLL_FIRST_SECONDS = 0.05
+MIN_POLL_SECONDS = 0.05
+MAX_POLL_SECONDS = 0.2
 POLL_SHARE = 0.05
-"""Of the time that one has waited already: so late, at most, one learns of the end."""
-POLL_MOST_SECONDS = 0.2
+"""Pause between two polls, as a share of the time waited so far."""
 PIPELINED_REQUESTS = 200
 """Requests that `enqueue_many` sends in one round trip."""
 
@@ -45,8 +55,15 @@ def new_request_id() -> str:
     return str(uuid.uuid4())
 
 
+def app_for(settings: Settings) -> App:
+    """Build the Celery application of these settings. It loads Celery, which takes a tenth of a second."""
+    from worker.runtime.process import create_app  # noqa: PLC0415 - commands that only read do not need Celery
+
+    return create_app(settings)
+
+
 class Client:
-    """Hands deletions to Kitsweep, and tells what became of them."""
+    """Enqueues deletions, and reports how they end."""
 
     def __init__(self, settings: Settings | None = None) -> None:
         self._settings = settings or load_settings()
@@ -57,10 +74,7 @@ class Client:
 
     @cached_property
     def _publisher(self) -> Publisher:
-        """What writes results, made when first needed: it loads Celery, which costs a tenth of a second."""
-        from worker.runtime.process import create_app  # noqa: PLC0415 - the reason above
-
-        return create_app(self._settings).publisher
+        return app_for(self._settings).publisher
 
     def enqueue(
         self,
@@ -72,17 +86,17 @@ class Client:
         request_id: str | None = None,
         durable: bool = False,
     ) -> str:
-        """Accept any number of file ids, streamed in constant memory, as one request; return its id.
+        """Enqueue any number of file ids, streamed in constant memory, as one request; return its id.
 
-        All or nothing: if this raises, or the process dies in the middle, no file of the request is deleted.
-        Duplicates count once. A request id that was accepted before changes nothing. With `durable` it returns once
-        the request is in the append-only file on the server's disk.
+        All or nothing: if this raises, or the process dies halfway, no file of the request is deleted. Duplicates count
+        once. A request id that was accepted before changes nothing. With `durable` it returns once the request is in
+        the append-only file on the server's disk.
 
         Raises:
-            InvalidRequest: a rule is broken; it names the argument, and the position of a file id.
+            InvalidRequest: an argument is invalid; the error names it, and the position of a file id.
             QueueFull: Redis is out of memory.
-            RequestVanished: it was cancelled, or expired, while it was sent.
-            NotDurable: `durable` was asked for, and cannot be had; its `accepted` tells what became of the request.
+            RequestVanished: the request was cancelled, or expired, while it was being sent.
+            NotDurable: the request is not known to be on disk; `accepted` tells whether it was accepted.
         """
         asked = checked_request(request_id or new_request_id(), source, reason, hold_seconds)
         stream = checked_stream(file_ids)
@@ -103,9 +117,9 @@ class Client:
     def enqueue_many(
         self, requests: Iterable[Sequence[str]], *, source: str = "default", reason: str | None = None
     ) -> list[str]:
-        """Accept many small requests (up to 5000 ids each), some hundred in a round trip; return their ids in order.
+        """Enqueue many requests of up to 5000 ids each, hundreds per round trip; return their ids in order.
 
-        Each is whole or not there. What precedes a bad one is accepted; see `enqueue` for the errors.
+        Each request is all or nothing. Requests before an invalid one are accepted. Raises as `enqueue` does.
         """
         request_ids: list[str] = []
         stream = iter(requests)
@@ -119,7 +133,7 @@ class Client:
         return request_ids
 
     def status(self, request_id: str) -> Report:
-        """Return the report so far. Raises `UnknownRequest`: it never was, or its results have expired."""
+        """Return the report so far. Raises `UnknownRequest` if the id was never used, or its results have expired."""
         with explained(self._settings):
             report = self._reports.read([request_id])[0]
         if report is None:
@@ -127,7 +141,7 @@ class Client:
         return report
 
     def outcomes(self, request_id: str) -> Iterator[FileOutcome]:
-        """Yield how each file of a request ended, of those that have; any number, in constant memory."""
+        """Yield the outcome of each file of a request that has one; any number, in constant memory."""
         self.status(request_id)
         with explained(self._settings):
             yield from self._reports.outcomes(request_id)
@@ -138,7 +152,7 @@ class Client:
         return report
 
     def follow(self, request_id: str, timeout: float | None = None) -> Iterator[Report]:
-        """Yield the report (without lists of ids while it is unfinished) again and again until it is final."""
+        """Yield the report repeatedly until it is final; it has no lists of ids before that."""
         start = time.monotonic()
         while True:
             with explained(self._settings):
@@ -150,41 +164,31 @@ class Client:
                 return
             yield report
             waited = time.monotonic() - start
-            pause = min(POLL_MOST_SECONDS, max(POLL_FIRST_SECONDS, waited * POLL_SHARE))
+            pause = min(MAX_POLL_SECONDS, max(MIN_POLL_SECONDS, waited * POLL_SHARE))
             if timeout is not None and waited + pause > timeout:
                 raise TimeoutError(f"request {request_id} is not done after {timeout:g} s")
             time.sleep(pause)
 
     def cancel(self, request_id: str) -> Report:
-        """Cancel what still waits of a request; what is in flight runs to its end. Raises `UnknownRequest`."""
+        """Cancel the files of a request that still wait; calls in flight are finished. Raises `UnknownRequest`."""
         with explained(self._settings):
             before = self._reports.read([request_id], with_ids=False)[0]
             done = self._queue.cancel(request_id)
             if before is None or done is None:
                 raise UnknownRequest(request_id)
             report = self._reports.read([request_id])[0]
-            if report is None:  # It was unsealed, and has vanished.
+            if report is None:  # It was unsealed, and is gone.
                 return {**before, "state": done[0].value}
             self._publisher.publish_reports([request_id])
         return report
 
     def stats(self) -> Stats:
-        """Return what waits, what flies, and what limits it."""
+        """Return what waits, what is in flight, and what limits it."""
         with explained(self._settings):
             return read_stats(self._queue, self._limiter)
 
-    def pause(self, reason: str | None = None) -> None:
-        """Stop all calls of the account, on all workers, until `resume`."""
-        with explained(self._settings):
-            self._limiter.pause(reason or "")
-
-    def resume(self) -> None:
-        """Let calls go out again."""
-        with explained(self._settings):
-            self._limiter.resume()
-
     def _enqueue_small(self, requests: Sequence[tuple[Asked, list[str]]]) -> None:
-        """Accept requests of one chunk each, and publish that they are queued, in one round trip."""
+        """Enqueue requests of one chunk each, and publish that they are queued, in one round trip."""
         now = self._queue.now_ms()
         with self._queue.redis.pipeline(transaction=False) as pipe:
             for asked, file_ids in requests:
@@ -214,4 +218,4 @@ class Client:
             if report and report["state"] == State.OPEN:
                 self._queue.cancel(request_id)
         except RedisError:
-            logger.debug("request %s was left unsealed; it expires by itself", request_id)
+            logger.debug("request %s: left unsealed, it will expire", request_id)

@@ -1,4 +1,4 @@
-"""Reads file ids from files and pipes, as a stream in constant memory, in any of four forms.
+"""Reads file ids from files and pipes, as a stream in constant memory, in four formats.
 
 ========  ======================================================================================
 lines     one id a line; blank lines and lines that start with # are skipped
@@ -7,8 +7,8 @@ json      one array, of ids or of the objects that ImageKit's list API returns
 jsonl     one id in quotes, or one such object, a line
 ========  ======================================================================================
 
-In every form blank lines and # comments may stand before the first line that counts. Texts are UTF-8, with or
-without a byte order mark. Whatever is wrong ends in an `InputError` that names the line.
+In every format, blank lines and # comments may precede the content. Text is UTF-8, with or without a byte order mark.
+Every mistake raises an `InputError` that names the line.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from worker.text import quote
 __all__ = ["Form", "Found", "InputError", "read_file_ids"]
 
 Found = Iterator[tuple[int, str]]
-"""Line numbers, counted from 1, with the file id that stands there."""
+"""Line numbers, counted from 1, and the file id in each."""
 
 _ID_NAMES = frozenset({"fileid", "file_id"})
 _DELIMITERS = (",", ";", "\t")
 _BLANK = " \t\r"
-_NO_COLUMN = "this looks like CSV, but no column is called fileId or file_id: name the column, or the form"
-_IS_FOLDER = "this is a folder: it has no fileId, and this call does not delete it; take it out"
-_IS_VERSION = "this is one version of a file, but its id would delete all of them; take it out"
+_NO_COLUMN = "this looks like CSV, but no column is called fileId or file_id: name the column, or the format"
+_IS_FOLDER = "this is a folder: it has no fileId, and the call deletes only files; remove it from the list"
+_IS_VERSION = "this is one version of a file, but its id would delete all of them; remove it from the list"
 
 
 class Form(StrEnum):
-    """How file ids are written down in a file."""
+    """Format of a file of ids."""
 
     LINES = "lines"
     CSV = "csv"
@@ -48,17 +48,16 @@ class Form(StrEnum):
 def read_file_ids(stream: BinaryIO | TextIO, form: Form | None = None) -> Found:
     """Yield each file id with its line number, in the order of the file, duplicates included.
 
-    Without a `form` it is recognised from the first line that is neither blank nor a comment. Prefer a binary
-    stream: a text stream was decoded by somebody else. Raises `InputError`, after the ids that stand before
-    the fault.
+    Without a `form` it is detected from the first line that is neither blank nor a comment. Raises `InputError` after
+    the ids that precede the mistake.
     """
     text = TextInput(stream)
     first = text.first_line()
-    yield from _READERS[form or _recognise(text.line, first)](text)
+    yield from _READERS[form or _detect(text.line, first)](text)
 
 
-def _recognise(line: int, first: str) -> Form:
-    """Tell the form from the first line that counts; refuse what would be taken for ids by mistake."""
+def _detect(line: int, first: str) -> Form:
+    """Detect the format from the first line of content; refuse CSV that would be taken for lines."""
     if first.startswith("["):
         return Form.JSON
     if first.startswith("{"):
@@ -95,7 +94,7 @@ def _value(entry: str, line: int) -> object:
     except RecursionError:
         raise InputError(line, "the JSON is nested too deeply") from None
     except ValueError as error:
-        why = error.msg if isinstance(error, json.JSONDecodeError) else "a number of absurd size"
+        why = error.msg if isinstance(error, json.JSONDecodeError) else "a number with too many digits"
         raise InputError(line, f"not one JSON value on one line ({why})") from None
     return value
 
@@ -103,7 +102,7 @@ def _value(entry: str, line: int) -> object:
 def _read_json(text: TextInput) -> Found:
     cursor = JsonCursor(text)
     if cursor.take() != "[":
-        raise InputError(cursor.line, "a JSON array was expected, which starts with [")
+        raise InputError(cursor.line, "expected a JSON array, which starts with [")
     mark = cursor.take() if cursor.peek() == "]" else ","
     while mark == ",":
         line, value = cursor.value()
@@ -111,9 +110,9 @@ def _read_json(text: TextInput) -> Found:
         mark = cursor.take()
     if mark != "]":
         found = f"found {quote(mark)}" if mark else "the file ends here; was it cut off?"
-        raise InputError(cursor.line, f"after an element of the array , or ] was expected: {found}")
+        raise InputError(cursor.line, f"expected , or ] after an element of the array: {found}")
     if cursor.peek():
-        raise InputError(cursor.line, "something follows the end of the array; only one array can be read")
+        raise InputError(cursor.line, "there is text after the end of the array; only one array can be read")
 
 
 def _read_csv(text: TextInput) -> Found:
@@ -134,7 +133,7 @@ def _read_csv(text: TextInput) -> Found:
 
 
 def _check_length(row: Sequence[str], column: int, names: int, line: int) -> None:
-    """Refuse rows whose fields may have moved away from their columns."""
+    """Refuse rows whose fields may not be in their columns."""
     if len(row) <= column:
         raise InputError(line, f"the row has {len(row)} fields; the file id is missing in field {column + 1}")
     if any(row[names:]):
@@ -142,7 +141,7 @@ def _check_length(row: Sequence[str], column: int, names: int, line: int) -> Non
 
 
 def _delimiter(header: str) -> str | None:
-    """Find the delimiter with which a header has a column of file ids; None if it has none."""
+    """Return the delimiter with which a header has a column of file ids; None if there is none."""
     for delimiter in _DELIMITERS:
         try:
             fields = next(csv.reader([header], delimiter=delimiter), [])
@@ -154,7 +153,7 @@ def _delimiter(header: str) -> str | None:
 
 
 def _rows(text: TextInput, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows that are not blank, with the number of the line in which each starts."""
+    """Yield rows that are not blank, with the number of the line in which each starts."""
     before = text.line - 1
     reader = csv.reader((line + "\n" for _, line in text.lines()), delimiter=delimiter, strict=True)
     while True:
@@ -170,11 +169,11 @@ def _rows(text: TextInput, delimiter: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _id_of(value: object, line: int) -> str:
-    """Return the id in an element of JSON: a string, or an object of the list API."""
+    """Return the id in a JSON element: a string, or an object of the list API."""
     if isinstance(value, str):
         return _checked(value, line)
     if not isinstance(value, dict):
-        raise InputError(line, f"a file id in quotes or an object with fileId is needed, not {quote(value)}")
+        raise InputError(line, f"expected a file id in quotes or an object with fileId, not {quote(value)}")
     _check_kind("folder" if "folderId" in value else value.get("type"), line)
     for name in ("fileId", "file_id"):
         if name in value:
@@ -183,11 +182,11 @@ def _id_of(value: object, line: int) -> str:
 
 
 def _check_kind(kind: object, line: int) -> None:
-    """Refuse what the list API returns besides files."""
+    """Refuse folders and versions, which the list API also returns."""
     if kind == "folder":
         raise InputError(line, _IS_FOLDER)
     if kind == "file-version":
-        # The id is that of the whole file, and the bulk call deletes a file with all its versions.
+        # Its id is that of the whole file, and the bulk call deletes a file with all its versions.
         raise InputError(line, _IS_VERSION)
 
 

@@ -1,4 +1,4 @@
-"""Text that comes in pieces: decoded, counted in lines, and held only as long as it is looked at."""
+"""Text that arrives in pieces: decoded, with line numbers, and kept only while it is needed."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any, BinaryIO, TextIO
 from worker.errors import KitsweepError
 
 CHUNK = 64 * 1024
-"""Bytes or characters that are asked for at once."""
+"""Bytes or characters to read at once."""
 MAX_PIECE = 1024 * 1024
-"""Characters of the longest line or JSON element; an object of the list API has some 2000."""
+"""Most characters in a line or JSON element; an object of the list API has some 2000."""
 
 _GAP = re.compile(r"[ \t\r\n]*")
 _NEAR_THE_END = 16
-"""Characters: longer than any literal or escape of JSON that a chunk's end may have cut."""
+"""Characters; longer than any JSON literal or escape that the end of a chunk may cut."""
 _NOT_UTF8 = "this is not UTF-8 text: save the file as UTF-8 (spreadsheets and PowerShell may write UTF-16)"
 
 
 class InputError(KitsweepError, ValueError):
-    """A file of ids breaks a rule: in which line (counted from 1), and what is wrong with it."""
+    """A mistake in a file of ids: its line, counted from 1, and what is wrong."""
 
     def __init__(self, line: int, problem: str) -> None:
         super().__init__(line, problem)
@@ -34,27 +34,27 @@ class InputError(KitsweepError, ValueError):
 
 
 class TextInput:
-    """What has been read of a stream and not been taken yet."""
+    """The part of a stream that was read and not consumed yet."""
 
     def __init__(self, stream: BinaryIO | TextIO) -> None:
         self._chunks = _chunks(stream)
         self.buffer = ""
         self.line = 1
-        """Number of the line in which the buffer starts."""
+        """Number of the buffer's first line."""
 
     def grow(self) -> bool:
-        """Read more into the buffer; False at the end of the stream."""
+        """Read more into the buffer; return False at the end of the stream."""
         chunk = next(self._chunks, "")
         self.buffer += chunk
         return bool(chunk)
 
     def drop(self, length: int) -> None:
-        """Take that many characters from the front of the buffer."""
+        """Consume so many characters of the buffer."""
         self.line += self.buffer.count("\n", 0, length)
         self.buffer = self.buffer[length:]
 
     def first_line(self) -> str:
-        """Drop leading blank lines and # comments; show the next one, stripped, or the start of it."""
+        """Consume leading blank lines and # comments; return the next line, stripped, or the start of it."""
         while True:
             end = self.buffer.find("\n")
             if end < 0 and len(self.buffer) < CHUNK and self.grow():
@@ -65,7 +65,7 @@ class TextInput:
             self.drop(end + 1)
 
     def lines(self) -> Iterator[tuple[int, str]]:
-        """Take all lines, without their ends, each with its number."""
+        """Consume and yield all lines, without their ends, each with its number."""
         number = self.line
         while True:
             *lines, self.buffer = self.buffer.split("\n")
@@ -80,7 +80,7 @@ class TextInput:
 
 
 class JsonCursor:
-    """Steps through JSON text, one value or mark at a time."""
+    """Steps through JSON text, one value or character at a time."""
 
     def __init__(self, text: TextInput) -> None:
         self._text = text
@@ -91,13 +91,13 @@ class JsonCursor:
 
     @property
     def line(self) -> int:
-        """Number of the line that was reached."""
+        """Number of the current line."""
         self._line += self._text.buffer.count("\n", self._counted, self._at)
         self._counted = self._at
         return self._line
 
     def peek(self) -> str:
-        """Skip blanks and show the next character; empty at the end of the text."""
+        """Skip blanks and return the next character; empty at the end of the text."""
         while True:
             if gap := _GAP.match(self._text.buffer, self._at):
                 self._at = gap.end()
@@ -107,13 +107,13 @@ class JsonCursor:
                 return ""
 
     def take(self) -> str:
-        """Skip blanks and take one character; empty at the end of the text."""
+        """Skip blanks and consume one character; empty at the end of the text."""
         mark = self.peek()
         self._at += len(mark)
         return mark
 
     def value(self) -> tuple[int, Any]:
-        """Skip blanks and take one whole value, with the number of the line in which it starts."""
+        """Skip blanks and consume one value; return the number of its first line, and the value."""
         self.peek()
         line = self.line
         while True:
@@ -124,20 +124,20 @@ class JsonCursor:
                     place = self._line + self._text.buffer.count("\n", self._at, error.pos)
                     raise InputError(place, f"this is not JSON ({error.msg})") from None
             except (ValueError, RecursionError):
-                raise InputError(line, "the JSON is nested too deeply, or holds an absurd number") from None
+                raise InputError(line, "the JSON is nested too deeply, or has a number with too many digits") from None
             else:
                 self._at = end
                 return line, value
 
     def _is_cut(self, error: json.JSONDecodeError) -> bool:
-        """Whether the fault may be no more than that the rest of the value has not been read yet."""
+        """Return whether the error may only mean that the rest of the value has not been read yet."""
         length = len(self._text.buffer)
         if length - self._at > MAX_PIECE:
             raise InputError(self._line, f"an element is longer than {MAX_PIECE} characters")
         return error.msg.startswith("Unterminated") or error.pos >= length - _NEAR_THE_END
 
     def _grow(self) -> bool:
-        """Forget what was taken, and read more."""
+        """Drop what was consumed, and read more."""
         self._line = self.line
         self._text.buffer = self._text.buffer[self._at :]
         self._at = self._counted = 0
@@ -145,7 +145,7 @@ class JsonCursor:
 
 
 def _chunks(stream: BinaryIO | TextIO) -> Iterator[str]:
-    """Yield the stream's text, without a byte order mark; none of the pieces is empty."""
+    """Yield the stream's text in pieces that are not empty, without a byte order mark."""
     line = 1
     mark = "\ufeff"
     for text in _decoded(stream):
@@ -158,7 +158,7 @@ def _chunks(stream: BinaryIO | TextIO) -> Iterator[str]:
 
 
 def _decoded(stream: BinaryIO | TextIO) -> Iterator[str | None]:
-    """Yield the stream's text up to its end, or up to what is not UTF-8, and then None."""
+    """Yield the stream's text up to its end; or up to a byte that is not UTF-8, and then None."""
     read = getattr(stream, "read1", stream.read)  # read1 does not wait for a whole chunk from a slow pipe
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:

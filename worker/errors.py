@@ -5,6 +5,7 @@
     KitsweepError
     ├── InvalidRequest        what was asked breaks a rule; nothing was enqueued
     ├── UnknownRequest        no such request id, or its results have expired
+    ├── NotPossible           what an operator asked for cannot be done in the present state
     ├── RequestVanished       what was sent of a request was gone before all of it was; nothing was enqueued
     ├── QueueUnavailable      Redis cannot be used
     │   ├── RedisUnreachable      no answer from its address
@@ -49,6 +50,10 @@ class UnknownRequest(KitsweepError):
 
     def __str__(self) -> str:
         return f"request {self.request_id}: unknown or expired"
+
+
+class NotPossible(KitsweepError):
+    """What an operator asked for cannot be done in the present state; nothing was changed."""
 
 
 class RequestVanished(KitsweepError):

@@ -1,4 +1,4 @@
-"""Text from outside, made fit to be shown: what it may not hold, and how a bad value is quoted."""
+"""Text from outside, made fit to be shown: what it may not hold, how it is escaped, and how a bad value is quoted."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ MAX_QUOTED = 60
 # characters that a terminal does not show or that reorder what it shows. In ids blanks of any kind come on
 # top.
 HIDDEN = "\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff"
+
+
+def escape(text: object) -> str:
+    """Return a text with every character that is not printable written as an escape, line ends included."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(text))
 
 
 def quote(value: object) -> str:

@@ -1,70 +1,69 @@
-"""The command `check`: whether the settings are right, and everything can be reached."""
+"""The command `check`: whether the settings are right, and Redis and ImageKit can be reached."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-import typer
+from cli.common import DONE, INCOMPLETE
+from cli.options import AsJson
+from cli.screen.output import columns, is_terminal, write, write_json
+from cli.screen.wording import pause_line
+from config.problems import written
+from config.settings import ConfigError, Settings, environment_name, load_settings
+from tasks.checks import Finding, Grade, check_imagekit, check_redis
+from tasks.client import Client
+from worker.text import escape
 
-from cli.checks.findings import Finding, Result
-from cli.common import DONE, INCOMPLETE, AsJson, add_command
-from cli.screen.output import clean, columns, data, is_terminal, json_data
-
-if TYPE_CHECKING:
-    from config.settings import Settings
-
-_STYLES = {Result.OK: "32", Result.REMARK: "36", Result.WARNING: "33", Result.FAILED: "1;31"}
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command of this module."""
-    add_command(app, check)
+_STYLES = {Grade.OK: "32", Grade.REMARK: "36", Grade.WARNING: "33", Grade.FAILED: "1;31"}
 
 
 def check(as_json: AsJson = False) -> int:
     """Check the settings, Redis and ImageKit.
 
-    Deletes and changes nothing. Shows every setting, secrets hidden. Makes one call to ImageKit, which lists
-    one file. Exit status: 1 if something must be mended.
+    Changes nothing. Shows every setting, with secrets hidden. Makes one call to ImageKit, which lists one file. Exit
+    status: 1 if something must be fixed.
 
     Examples:
       kitsweep check
       kitsweep check --json | jq '.findings[] | select(.result == "failed")'
     """
-    from config.settings import ConfigError, load_settings  # noqa: PLC0415
-
     settings: Settings | None = None
     try:
         settings = load_settings()
     except ConfigError as error:
-        findings = [Finding("settings", Result.FAILED, problem) for problem in error.problems]
+        findings = [Finding("settings", Grade.FAILED, problem) for problem in error.problems]
     else:
         findings = list(_findings(settings))
-    failed = any(finding.result is Result.FAILED for finding in findings)
+    has_failed = any(finding.grade is Grade.FAILED for finding in findings)
     if as_json:
-        told = [{**finding._asdict(), "result": finding.result.value} for finding in findings]
-        json_data({"ok": not failed, "settings": dict(shown(settings)) if settings else None, "findings": told})
+        listed = [{"name": name, "result": grade, "detail": detail} for name, grade, detail in findings]
+        write_json({"ok": not has_failed, "settings": dict(_shown(settings)) if settings else None, "findings": listed})
     else:
         _write(settings, findings)
-    return INCOMPLETE if failed else DONE
+    return INCOMPLETE if has_failed else DONE
 
 
 def _findings(settings: Settings) -> Iterator[Finding]:
-    from cli.checks.imagekit import check_api  # noqa: PLC0415
-    from cli.checks.redis import check_redis  # noqa: PLC0415
+    yield Finding("settings", Grade.OK, "all are valid")
+    about_redis = list(check_redis(settings))
+    yield from about_redis
+    if all(finding.grade is not Grade.FAILED for finding in about_redis if finding.name == "redis"):
+        yield from _about_work(settings)
+    yield check_imagekit(settings)
 
-    yield Finding("settings", Result.OK, "all are valid")
-    yield from check_redis(settings)
-    yield check_api(settings)
+
+def _about_work(settings: Settings) -> Iterator[Finding]:
+    stats = Client(settings).stats()
+    workers = len(stats["workers"])
+    alive = f"{workers} alive" if workers else "none is alive; start one: celery -A worker.app worker"
+    yield Finding("workers", Grade.OK if workers else Grade.REMARK, alive)
+    if stats["pause"]:
+        yield Finding("pause", Grade.REMARK, pause_line(stats["pause"], stats["now"]))
 
 
-def shown(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield every setting's name in the environment and its value, fit to be shown."""
-    from config.problems import written  # noqa: PLC0415
-    from config.settings import environment_name  # noqa: PLC0415
-
+def _shown(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield every setting's name in the environment and its value, without secrets."""
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if name == "private_key":
@@ -80,12 +79,12 @@ def shown(settings: Settings) -> Iterator[tuple[str, str]]:
 
 def _write(settings: Settings | None, findings: list[Finding]) -> None:
     if settings:
-        for line in columns([(name, clean(text)) for name, text in shown(settings)]):
-            data(line)
-        data("")
+        for line in columns([(name, escape(text)) for name, text in _shown(settings)]):
+            write(line)
+        write("")
     width = max(len(finding.name) for finding in findings)
-    colours = is_terminal(sys.stdout)
-    for name, result, detail in findings:
-        mark = result.value.ljust(len(Result.WARNING))
-        mark = f"\x1b[{_STYLES[result]}m{mark}\x1b[0m" if colours else mark
-        data(f"{mark}  {name.ljust(width)}  {clean(detail)}")
+    has_colours = is_terminal(sys.stdout)
+    for name, grade, detail in findings:
+        mark = grade.ljust(len(Grade.WARNING))
+        mark = f"\x1b[{_STYLES[grade]}m{mark}\x1b[0m" if has_colours else mark
+        write(f"{mark}  {name.ljust(width)}  {escape(detail)}")

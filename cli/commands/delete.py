@@ -1,105 +1,95 @@
-"""The command `delete`: hand over file ids."""
+"""The command `delete`: enqueue file ids."""
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from cli.common import DONE, INCOMPLETE, AsJson, CommandError, add_command, interruptible, open_client, status_of
-from cli.input import Source, opened
-from cli.screen.output import clean, counted, data, duration, is_terminal, json_data, number, words
+from cli.common import DONE, INCOMPLETE, CommandError, interruptible, status_of
+from cli.input import InputFile, opened
+from cli.options import AsJson
+from cli.screen.output import counted, duration, is_terminal, number, say, write, write_json
 from cli.screen.wording import error_lines, outcomes
+from config.settings import Settings, load_settings
+from tasks.client import Asked, Client, checked_request, new_request_id
 from tasks.id_files import Form
-from worker.text import quote
-
-if TYPE_CHECKING:
-    from config.settings import Settings
-    from tasks.client import Client
-    from worker.queue.validation import Asked
-    from worker.reports.report import Report
+from worker.errors import InvalidRequest, NotDurable, RedisUnreachable, UnknownRequest
+from worker.reports.report import Report
+from worker.states import State
+from worker.text import escape, quote
+from worker.times import parse_duration
 
 ASK_ABOVE = 1000
-"""File ids above which a person at a terminal is asked."""
-_HOLD = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", re.ASCII)
-_UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+"""A person at a terminal is asked before more file ids than this."""
 _OPTIONS = {"task id": "--request-id", "source": "--source", "reason": "--reason", "hold_seconds": "--hold"}
 _NOTHING = "Nothing was enqueued."
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command of this module."""
-    add_command(app, delete)
-
-
-def hold_seconds(text: str) -> float:
-    """Read a time such as 24h, 90s, 2d, or a number of seconds. Raises `CommandError`."""
-    found = _HOLD.fullmatch(text.strip())
-    if not found:
-        rule = "write a time such as 90s, 15m, 24h or 2d, or a number of seconds"
-        raise CommandError(f"--hold: {rule}, not {quote(text)}")
-    return float(found[1]) * _UNIT_SECONDS[found[2]]
 
 
 def delete(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A file of file ids; - is standard input.")],
     *,
     source: Annotated[
-        str, typer.Option("--source", "-s", help="Service that asks; sources share the calls fairly.")
+        str, typer.Option("--source", "-s", help="Service that asks; sources get equal shares of the calls.")
     ] = "default",
-    reason: Annotated[str | None, typer.Option("--reason", help="Why, for the record.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why; reports and the audit trail show it.")] = None,
     hold: Annotated[
-        str, typer.Option("--hold", metavar="TIME", help="Wait before anything is deleted: 90s, 24h, 2d.")
+        str, typer.Option("--hold", metavar="TIME", help="Undo window before anything is deleted: 90s, 24h, 2d.")
     ] = "0s",
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Follow the request until it is done.")] = False,
     as_json: AsJson = False,
-    form: Annotated[Form | None, typer.Option("--form", help="Form of the input; default: recognised.")] = None,
+    form: Annotated[Form | None, typer.Option("--form", help="Format of the input; default: detected.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before more than 1000 files.")] = False,
     request_id: Annotated[
         str | None,
-        typer.Option("--request-id", metavar="ID", help="Choose the id; the same one twice changes nothing."),
+        typer.Option("--request-id", metavar="ID", help="Choose the id; sending the same id again changes nothing."),
     ] = None,
     durable: Annotated[
-        bool, typer.Option("--durable", help="Return only once Redis has the request on its disk.")
+        bool, typer.Option("--durable", help="Return only once Redis has written the request to disk.")
     ] = False,
 ) -> int:
-    """Delete files: hand over their ids, and print the request id.
+    """Enqueue file ids for deletion, and print the request id.
 
-    Reads one id a line, CSV with a column fileId, or JSON or JSONL of ids or of the list API's objects, as a stream
-    of any length. Blank lines and # comments are skipped; an id given twice counts once. It is all or nothing: on
-    bad input nothing is enqueued. At a terminal it asks before more than 1000 files; in a pipe it never asks.
+    Reads one id per line, CSV with a column fileId, or JSON or JSONL of ids or of the list API's objects, as a stream
+    of any length. Skips blank lines and # comments, and counts duplicates once. All or nothing: a mistake in the
+    input enqueues nothing. Asks before more than 1000 files at a terminal, and never in a pipe.
 
     Examples:
       kitsweep delete ids.txt
       kitsweep delete old.csv --source catalog --reason "season 2024" --wait
-      kitsweep delete ids.txt --hold 24h            time to think again: kitsweep cancel ID
+      kitsweep delete ids.txt --hold 24h            time to change your mind: kitsweep cancel ID
       ID=$(some-query | kitsweep delete -) && kitsweep watch $ID
     """
-    from config.settings import load_settings  # noqa: PLC0415
-
     settings = load_settings()
     asked = _asked(request_id, source, reason, hold_seconds(hold))
-    client = open_client(settings)
-    with interruptible(lambda: _standing(client, asked["request_id"])), opened(file, form) as ids:
-        first, following = _begun(ids)
-        # Asked of Redis before the person is: without an answer there is no use in a question.
+    client = Client(settings)
+    with interruptible(lambda: _state_after_interrupt(client, asked["request_id"])), opened(file, form) as ids:
+        first, following = _begin(ids)
+        # Redis is asked before the person is: if it does not answer, the question is pointless.
         known = _is_known(client, asked["request_id"])
-        first += _agreed(first, following, ids, settings, asked) if _must_ask(first, yes=yes) else []
-        report = _accepted(client, chain(first, following), asked, durable=durable)
+        if len(first) > ASK_ABOVE and not yes and is_terminal(sys.stdin) and is_terminal(sys.stdout):
+            # Ids that are still to be typed would be taken for the answer.
+            first += following if ids.is_typed else []
+            _ask(first, settings, asked, is_all=ids.is_typed)
+        report = _enqueue(client, chain(first, following), asked, durable=durable)
     _announce(report, ids.count, asked, known=known, as_json=as_json, wait=wait)
-    return _followed(client, report, as_json=as_json) if wait else DONE
+    return _follow(client, report, as_json=as_json) if wait else DONE
 
 
-def _asked(request_id: str | None, source: str, reason: str | None, hold: float) -> Asked:
+def hold_seconds(text: str) -> int:
+    """Return the seconds in a time such as 24h, 90s, 2d, or a number of seconds. Raises `CommandError`."""
+    text = text.strip()
+    try:
+        return parse_duration(f"{text}s" if text.isdigit() else text)
+    except ValueError as error:
+        raise CommandError(f"--hold: {error}, not {quote(text)}") from None
+
+
+def _asked(request_id: str | None, source: str, reason: str | None, hold: int) -> Asked:
     """Check everything but the file ids, before the first of them is read. Raises `CommandError`."""
-    from tasks.client import new_request_id  # noqa: PLC0415
-    from worker.errors import InvalidRequest  # noqa: PLC0415
-    from worker.queue.validation import checked_request  # noqa: PLC0415
-
     try:
         return checked_request(new_request_id() if request_id is None else request_id, source, reason, hold)
     except InvalidRequest as error:
@@ -107,16 +97,14 @@ def _asked(request_id: str | None, source: str, reason: str | None, hold: float)
 
 
 def _is_known(client: Client, request_id: str) -> bool:
-    from worker.errors import UnknownRequest  # noqa: PLC0415
-
     try:
-        return client.status(request_id)["state"] != "OPEN"
+        return client.status(request_id)["state"] != State.OPEN
     except UnknownRequest:
         return False
 
 
-def _begun(ids: Source) -> tuple[list[str], Iterator[str]]:
-    """Read as many ids as decide whether to ask; return them, and those that follow."""
+def _begin(ids: InputFile) -> tuple[list[str], Iterator[str]]:
+    """Read enough ids to decide whether to ask; return them, and an iterator over the rest."""
     stream = iter(ids)
     first = list(islice(stream, ASK_ABOVE + 1))
     if not first:
@@ -124,35 +112,22 @@ def _begun(ids: Source) -> tuple[list[str], Iterator[str]]:
     return first, stream
 
 
-def _must_ask(first: list[str], *, yes: bool) -> bool:
-    return len(first) > ASK_ABOVE and not yes and is_terminal(sys.stdin) and is_terminal(sys.stdout)
-
-
-def _agreed(first: list[str], following: Iterator[str], ids: Source, settings: Settings, asked: Asked) -> list[str]:
-    """Let a person agree, and return further ids that had to be read for that. Raises `CommandError`."""
-    # Ids that are still to be typed would answer the question.
-    typed = list(following) if ids.is_typed else []
-    _ask([*first, *typed], settings, asked, is_all=ids.is_typed)
-    return typed
-
-
 def _ask(first: list[str], settings: Settings, asked: Asked, *, is_all: bool) -> None:
+    """Ask whether to delete the files. Raises `CommandError` unless the answer is yes."""
     count = counted(len(first), "file") if is_all else f"More than {number(ASK_ABOVE)} files"
-    words(f"{count} are to be deleted, for good:")
-    words(f"  {clean(first[0])}, {clean(first[1])}, …")
-    words(f"  at {settings.base_url}, account {settings.account}")
+    say(f"{count} will be deleted, for good:")
+    say(f"  {escape(first[0])}, {escape(first[1])}, …")
+    say(f"  at {settings.base_url}, account {settings.account}")
     if asked["hold_seconds"]:
-        words(f"  held for {duration(asked['hold_seconds'])}, in which the request can be cancelled")
+        say(f"  after an undo window of {duration(asked['hold_seconds'])}, in which you can cancel the request")
     sys.stderr.write("Delete them? [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise CommandError(_NOTHING, INCOMPLETE)
 
 
-def _accepted(client: Client, file_ids: Iterator[str], asked: Asked, *, durable: bool) -> Report:
-    """Enqueue, and return the first report. Raises `CommandError` with the request id where there may be one."""
-    from worker.errors import NotDurable, RedisUnreachable  # noqa: PLC0415
-
+def _enqueue(client: Client, file_ids: Iterator[str], asked: Asked, *, durable: bool) -> Report:
+    """Enqueue, and return the first report. A `CommandError` names the request id if the request may exist."""
     request_id = asked["request_id"]
     try:
         client.enqueue(file_ids, **asked, durable=durable)
@@ -163,57 +138,52 @@ def _accepted(client: Client, file_ids: Iterator[str], asked: Asked, *, durable:
         raise CommandError(f"{error} Its id is {request_id}." if error.accepted else str(error)) from None
 
 
-def _standing(client: Client, request_id: str) -> str:
-    """Tell what an interruption has left."""
-    from worker.errors import RedisUnreachable  # noqa: PLC0415
-
+def _state_after_interrupt(client: Client, request_id: str) -> str:
     try:
         known = _is_known(client, request_id)
     except RedisUnreachable:
         return _unsure(request_id)
-    return _goes_on(request_id) if known else _NOTHING
+    return _continues(request_id) if known else _NOTHING
 
 
 def _unsure(request_id: str) -> str:
     return (
-        f"The request may be there all the same: `kitsweep status {request_id}` tells, and `--request-id {request_id}` "
-        "sends it again safely."
+        f"The request may have been accepted: check with `kitsweep status {request_id}`; with `--request-id "
+        f"{request_id}` it is safe to send it again."
     )
 
 
-def _goes_on(request_id: str) -> str:
-    return f"the request goes on: kitsweep watch {request_id}, or kitsweep cancel {request_id} to cancel what waits"
+def _continues(request_id: str) -> str:
+    return f"the request continues: kitsweep watch {request_id}, or kitsweep cancel {request_id} to cancel what waits"
 
 
 def _announce(report: Report, read: int, asked: Asked, *, known: bool, as_json: bool, wait: bool) -> None:
-    """Print the request id alone on standard output, and tell a person what to do with it."""
+    """Write the request id alone to standard output, and tell a person what to do with it."""
     request_id = report["request_id"]
     if known:
-        words(f"Request {request_id} was accepted before; nothing was changed.")
+        say(f"Request {request_id} was accepted before; nothing was changed.")
     else:
         twice = f" ({number(read - report['total'])} given twice)" if read > report["total"] else ""
-        words(f"Accepted {counted(report['total'], 'file id')}{twice} as request")
-    if as_json and wait:
-        return
+        say(f"Accepted {counted(report['total'], 'file id')}{twice} as request")
     if as_json:
-        json_data(report)
+        if not wait:
+            write_json(report)
         return
-    data(request_id)
+    write(request_id)
     if asked["hold_seconds"] and not known:
-        words(f"Held for {duration(asked['hold_seconds'])}; until then `kitsweep cancel {request_id}` takes it back.")
+        say(f"On hold for {duration(asked['hold_seconds'])}; until then you can undo it: kitsweep cancel {request_id}")
     elif not wait and is_terminal(sys.stderr):
-        words(f"Follow it: kitsweep watch {request_id}")
+        say(f"Follow it: kitsweep watch {request_id}")
 
 
-def _followed(client: Client, report: Report, *, as_json: bool) -> int:
-    from cli.screen.progress import follow  # noqa: PLC0415
+def _follow(client: Client, report: Report, *, as_json: bool) -> int:
+    from cli.screen.progress import follow  # noqa: PLC0415 - loads Rich, which only --wait needs
 
-    request_id = report["request_id"]
-    with interruptible(_goes_on(request_id)):
-        report = follow(client, request_id)
+    with interruptible(_continues(report["request_id"])):
+        report = follow(client, report["request_id"])
     if as_json:
-        json_data(report)
-    words(f"{report['state']}: {counted(report['total'], 'file')}: {outcomes(report)}.")
+        write_json(report)
+    say(f"{report['state']}: {counted(report['total'], 'file')}: {outcomes(report)}.")
     for line in error_lines(report):
-        words(line)
+        say(line)
     return status_of(report)

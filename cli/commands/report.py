@@ -1,4 +1,4 @@
-"""The command `report`: every file of a request, one line each."""
+"""The command `report`: how each file of a request ended, one line per file."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import Annotated, TextIO
 
 import typer
 
-from cli.common import DONE, INCOMPLETE, CommandError, RequestId, add_command, checked_id, interruptible, open_client
-from cli.screen.output import clean, counted, is_terminal, number, words
+from cli.common import DONE, INCOMPLETE, CommandError, interruptible
+from cli.options import RequestId
+from cli.screen.output import counted, is_terminal, number, say
 from cli.screen.wording import ended
-from worker.states import Outcome
-
-if TYPE_CHECKING:
-    from worker.reports.report import FileOutcome
-
-_OUTCOME_HELP = f"Only files that ended so: {', '.join(Outcome)}; may be repeated."
-FIELDS = ("file_id", "outcome", "error", "attempts", "at")
+from tasks.client import Client
+from worker.reports.report import FileOutcome
+from worker.states import Outcome, State
+from worker.text import escape
 
 
 class Format(StrEnum):
@@ -30,11 +28,6 @@ class Format(StrEnum):
 
     JSONL = "jsonl"
     CSV = "csv"
-
-
-def add_to(app: typer.Typer) -> None:
-    """Add the command of this module."""
-    add_command(app, report)
 
 
 def report(
@@ -45,44 +38,45 @@ def report(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Write to this file, whole or not at all; default: standard output."),
+        typer.Option("--output", "-o", help="Write to this file, completely or not at all; default: standard output."),
     ] = None,
-    outcome: Annotated[list[Outcome] | None, typer.Option("--outcome", metavar="OUTCOME", help=_OUTCOME_HELP)] = None,
+    outcome: Annotated[
+        list[Outcome] | None,
+        typer.Option(
+            "--outcome", metavar="OUTCOME", help=f"Only files with this outcome: {', '.join(Outcome)}; repeatable."
+        ),
+    ] = None,
 ) -> int:
     """Write how each file of a request ended.
 
-    One line a file: file_id, outcome, error, attempts, at. Any number of files, in constant memory. `delete`
-    reads what this writes, so failed files can be tried again. Exit status: 1 while some files have no outcome
-    yet.
+    One line per file: file_id, outcome, error, attempts, at. Any number of files, in constant memory. `delete`
+    reads this format, so failed files can be tried again. Exit status: 1 while some files have no outcome yet.
 
     Examples:
       kitsweep report $ID --output report.csv
       kitsweep report $ID --outcome failed --outcome not_found
       kitsweep report $ID --outcome failed | kitsweep delete - --form jsonl
     """
-    client = open_client()
-    before = client.status(checked_id(request_id))
+    client = Client()
+    before = client.status(request_id)
     wanted = frozenset(outcome or Outcome)
-    write = _WRITERS[form or _form_of(output)]
-    with interruptible("the report was not written to its end"), opened(output) as stream:
-        written = write(stream, (entry for entry in client.outcomes(request_id) if entry.outcome in wanted))
+    is_csv = form is Format.CSV if form else bool(output and output.suffix.lower() == ".csv")
+    entries = (entry for entry in client.outcomes(request_id) if entry.outcome in wanted)
+    with interruptible("the report was not finished"), opened(output) as stream:
+        count = (_write_csv if is_csv else _write_jsonl)(stream, entries)
     if output:
-        words(f"{counted(written, 'line')} written to {clean(output)}.")
+        say(f"{counted(count, 'line')} written to {escape(output)}.")
     unended = before["total"] - ended(before)
-    if before["state"] == "OPEN" or unended:
+    if before["state"] == State.OPEN or unended:
         of_all = f"{counted(unended, 'file')} of {number(before['total'])}"
-        words(f"kitsweep: the request is not done: {of_all} had no outcome.")
+        say(f"kitsweep: the request is not done: {of_all} had no outcome.")
         return INCOMPLETE
     return DONE
 
 
-def _form_of(output: Path | None) -> Format:
-    return Format.CSV if output and output.suffix.lower() == ".csv" else Format.JSONL
-
-
 @contextmanager
 def opened(output: Path | None) -> Iterator[TextIO]:
-    """Yield where to write; a file appears under its name only when it is whole."""
+    """Yield the stream to write to; a file appears under its name only when it is complete."""
     if output is None or str(output) == "-":
         yield sys.stdout
         return
@@ -90,7 +84,7 @@ def opened(output: Path | None) -> Iterator[TextIO]:
     in_place = output.exists() and not output.is_file()
     path = output if in_place else output.with_name(f".{output.name}.part")
     try:
-        with path.open("w", encoding="utf-8", newline="") as stream:
+        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
             yield stream
         if not in_place:
             path.replace(output)
@@ -104,18 +98,16 @@ def opened(output: Path | None) -> Iterator[TextIO]:
 def _write_jsonl(stream: TextIO, entries: Iterable[FileOutcome]) -> int:
     count = 0
     for count, entry in enumerate(entries, 1):  # noqa: B007 - the last count is the number of lines
+        # DEL is the one control character that JSON does not escape.
         stream.write(json.dumps(entry._asdict()).replace("\x7f", "\\u007f") + "\n")
     return count
 
 
 def _write_csv(stream: TextIO, entries: Iterable[FileOutcome]) -> int:
-    shown: Callable[[object], object] = clean if is_terminal(stream) else lambda value: value
+    shown: Callable[[object], object] = escape if is_terminal(stream) else lambda value: value
     rows = csv.writer(stream, lineterminator="\n")
-    rows.writerow(FIELDS)
+    rows.writerow(FileOutcome._fields)
     count = 0
     for count, entry in enumerate(entries, 1):  # noqa: B007 - the last count is the number of lines
         rows.writerow([shown(value) for value in entry])
     return count
-
-
-_WRITERS = {Format.JSONL: _write_jsonl, Format.CSV: _write_csv}

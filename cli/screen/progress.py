@@ -1,160 +1,91 @@
-"""Follows a request on standard error: a bar on a terminal, plain lines elsewhere."""
+"""Shows progress on standard error: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
-from cli.screen import wording as describing
-from cli.screen.output import duration, is_terminal, number, rate, words
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
+
+from cli.screen.output import duration, is_terminal, number, say
+from cli.screen.wording import ended, outcomes, why_waiting
 from worker.errors import RedisUnreachable
 from worker.states import State
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from tasks.client import Client
     from worker.reports.report import Report
 
 RATE_SECONDS = 10.0
-"""Over how long the rate is measured."""
+"""Period over which the rate is measured."""
 LOOK_SECONDS = 1.0
-"""How often it is looked up why a request waits."""
+"""How often to look up why a request waits."""
 LINE_SECONDS = 3.0
-"""How often a plain line is written, at most."""
+"""Shortest time between two plain lines, unless the state changes."""
 PATIENCE_SECONDS = 60.0
-"""For how long a Redis that went away while a request was followed is waited for."""
+"""How long to wait for a Redis that went away while a request was followed."""
 
 
-@dataclass
-class Meter:
-    """How fast a count grows: over the last `RATE_SECONDS`, by samples of (seconds, count)."""
+class Bar(Progress):
+    """One bar with figures, and lines of text beneath it; it vanishes at the end. Use it in a `with` block.
 
-    samples: deque[tuple[float, int]] = field(default_factory=deque)
+    Where a bar cannot be drawn, it writes a plain line every few seconds instead, or when `news` changes.
+    """
 
-    def add(self, now: float, count: int) -> None:
-        """Note the count at a moment."""
-        self.samples.append((now, count))
-        while len(self.samples) > 2 and self.samples[1][0] <= now - RATE_SECONDS:
-            self.samples.popleft()
-
-    @property
-    def per_second(self) -> float:
-        """The rate; 0 as long as there is nothing to measure it by."""
-        if len(self.samples) < 2:
-            return 0.0
-        (start, first), (end, last) = self.samples[0], self.samples[-1]
-        return (last - first) / (end - start) if end > start else 0.0
-
-
-class View(NamedTuple):
-    """What is shown of a request at one moment."""
-
-    report: Report
-    per_second: float
-    why: str
-    """Why it waits; empty when there is nothing to say."""
-
-    @property
-    def share(self) -> float:
-        """How much of it is done, 0 to 1."""
-        return describing.ended(self.report) / self.report["total"] if self.report["total"] else 0.0
-
-    def figures(self) -> list[str]:
-        """Write how far it is, at which rate, and how much time is left."""
-        done, total = describing.ended(self.report), self.report["total"]
-        shown = [f"{number(done)} of {number(total)}", f"{int(self.share * 100)}%"]
-        if self.per_second > 0:
-            shown.append(rate(self.per_second))
-            shown.append(f"{duration((total - done) / self.per_second)} left")
-        return shown
-
-
-class Screen(Protocol):
-    """Where views are shown."""
-
-    def show(self, view: View) -> None:
-        """Show a view in the place of the last one."""
-
-    def close(self) -> None:
-        """End the showing."""
-
-
-class Lines:
-    """One plain line every few seconds, and whenever the state or the reason for waiting changes."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._next = clock() + LINE_SECONDS
-        self._last: tuple[str, str] | None = None
-        self._text = ""
-
-    def show(self, view: View) -> None:
-        """Write a line if it is time for one."""
-        # What the limit says comes and goes with each look; it is no news.
-        about = (view.report["state"], "" if view.why.startswith("limit") else view.why)
-        now = self._clock()
-        text = f"{', '.join(view.figures())}; {describing.outcomes(view.report)}"
-        text += f"; {view.why}" if view.why else ""
-        if text != self._text and (now >= self._next or about != self._last):
-            words(text)
-            self._next, self._last, self._text = now + LINE_SECONDS, about, text
-
-    def close(self) -> None:
-        """Do nothing: lines stay."""
-
-
-class Bar:
-    """A bar with figures, and beneath it the outcomes so far and why it waits; it vanishes at the end."""
-
-    def __init__(self) -> None:
-        from rich.console import Console  # noqa: PLC0415
-        from rich.live import Live  # noqa: PLC0415
-
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, shows_rate: bool = True) -> None:
+        self._beneath: list[str] = []
         console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-        self._live = Live(console=console, transient=True, refresh_per_second=8)
-        self._live.start()
+        self._is_drawn = is_terminal(sys.stderr) and not console.is_dumb_terminal
+        super().__init__(
+            BarColumn(bar_width=None),
+            TextColumn("{task.description}", markup=False),
+            console=console,
+            transient=True,
+            refresh_per_second=8,
+            speed_estimate_period=RATE_SECONDS,
+            get_time=clock,
+            disable=not self._is_drawn,
+            expand=True,
+        )
+        self._clock = clock
+        self._shows_rate = shows_rate
+        self._id = self.add_task("", total=None)
+        self._next_line = clock() + LINE_SECONDS
+        self._news: object = None
+        self._last_line = ""
 
-    def show(self, view: View) -> None:
-        """Draw a view."""
-        self._live.update(_drawn(view))
+    def show(self, text: str, done: int, total: int, beneath: Iterable[str] = (), news: object = None) -> None:
+        """Show `done` of `total` (0: unknown), with `text` and figures beside the bar and the lines beneath it."""
+        self._beneath = list(beneath)
+        self.update(self._id, completed=done, total=total or None)
+        figures = ", ".join([text, *self._figures()])
+        self.update(self._id, description=figures)
+        if not self._is_drawn:
+            self._write_line("; ".join([figures, *self._beneath]), news)
 
-    def close(self) -> None:
-        """Remove the bar."""
-        self._live.stop()
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Yield the bar and the lines beneath it."""
+        yield self.make_tasks_table(self.tasks)
+        for line in self._beneath:
+            yield Text(line, no_wrap=True, overflow="ellipsis")
 
+    def _figures(self) -> Iterator[str]:
+        """Yield the share that is done, and once they are known the speed and the time left."""
+        task = self.tasks[0]
+        if task.total:
+            yield f"{int(task.percentage)}%"
+        if self._shows_rate and task.total and task.speed and task.time_remaining is not None:
+            yield f"{task.speed:,.{0 if task.speed >= 10 else 1}f}/s"
+            yield f"{duration(task.time_remaining)} left"
 
-def _drawn(view: View) -> RenderableType:
-    from rich.console import Group  # noqa: PLC0415
-    from rich.progress_bar import ProgressBar  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    line = Table.grid(padding=(0, 2), expand=True)
-    figures = view.figures()
-    line.add_column(ratio=1)
-    for _ in figures:
-        line.add_column(no_wrap=True, justify="right")
-    bar = ProgressBar(total=max(1, view.report["total"]), completed=describing.ended(view.report))
-    line.add_row(bar, *(Text(text) for text in figures))
-    under = Text(describing.outcomes(view.report), no_wrap=True, overflow="ellipsis")
-    lines: list[RenderableType] = [line, under]
-    if view.why:
-        lines.append(Text(view.why, style="yellow"))
-    return Group(*lines)
-
-
-def screen() -> Screen:
-    """Return a bar for a terminal that can draw one, and plain lines for anything else."""
-    if not is_terminal(sys.stderr):
-        return Lines()
-    from rich.console import Console  # noqa: PLC0415
-
-    return Lines() if Console(stderr=True).is_dumb_terminal else Bar()
+    def _write_line(self, line: str, news: object) -> None:
+        if line != self._last_line and (self._clock() >= self._next_line or news != self._news):
+            say(line)
+            self._next_line, self._news, self._last_line = self._clock() + LINE_SECONDS, news, line
 
 
 def follow(client: Client, request_id: str) -> Report:
@@ -163,19 +94,28 @@ def follow(client: Client, request_id: str) -> Report:
     report = next(reports)
     if State(report["state"]).is_final:
         return report
-    shown = screen()
-    try:
-        for view in _views(client, report, reports):
-            report = view.report
-            if not State(report["state"]).is_final:
-                shown.show(view)
-    finally:
-        shown.close()
+    why, look_at = "", time.monotonic() + LOOK_SECONDS / 2
+    with Bar() as bar:
+        show_report(bar, report, why)
+        for report in reports:
+            if State(report["state"]).is_final:
+                break
+            if time.monotonic() >= look_at:
+                why, look_at = _why(client, report), time.monotonic() + LOOK_SECONDS
+            show_report(bar, report, why)
     return report
 
 
+def show_report(bar: Bar, report: Report, why: str) -> None:
+    """Show how far a request is, its outcomes so far, and why it waits."""
+    done, total = ended(report), report["total"]
+    # That the limit is reached comes and goes with each look: it is no news.
+    news = (report["state"], "" if why.startswith("limit") else why)
+    bar.show(f"{number(done)} of {number(total)}", done, total, filter(None, [outcomes(report), why]), news)
+
+
 def patient(start: Callable[[], Iterator[Report]], clock: Callable[[], float] = time.monotonic) -> Iterator[Report]:
-    """Yield reports; when Redis goes away after the first one, wait for it up to `PATIENCE_SECONDS`."""
+    """Yield reports; if Redis goes away after the first one, wait for it up to `PATIENCE_SECONDS`."""
     seen_at: float | None = None
     while True:
         try:
@@ -190,20 +130,8 @@ def patient(start: Callable[[], Iterator[Report]], clock: Callable[[], float] = 
             return
 
 
-def _views(client: Client, first: Report, reports: Iterator[Report]) -> Iterator[View]:
-    meter, why, look_at = Meter(), "", time.monotonic() + LOOK_SECONDS / 2
-    meter.add(time.monotonic(), describing.ended(first))
-    yield View(first, 0.0, why)
-    for report in reports:
-        now = time.monotonic()
-        meter.add(now, describing.ended(report))
-        if now >= look_at:
-            why, look_at = _why(client, report), now + LOOK_SECONDS
-        yield View(report, meter.per_second, why)
-
-
 def _why(client: Client, report: Report) -> str:
     try:
-        return describing.why_waiting(report, client.stats())
+        return why_waiting(report, client.stats())
     except RedisUnreachable as error:
         return str(error)

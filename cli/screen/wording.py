@@ -1,63 +1,57 @@
-"""A request in words: its counts, its errors, and why it waits."""
+"""Describes requests and pauses in words: counts, errors, and why a request waits."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cli.screen.output import clean, columns, counted, moment, number
+from cli.screen.output import columns, counted, moment, number
+from worker.states import Outcome, State
+from worker.text import escape
 
 if TYPE_CHECKING:
     from worker.reports.report import Report
     from worker.reports.stats import PauseStats, Stats, WindowStats
 
-OUTCOMES = ("deleted", "not_found", "presumed_deleted", "failed", "cancelled")
+OUTCOMES = tuple(outcome.value for outcome in Outcome)
 SHOWN_ERRORS = 10
 _NEARLY = 0.8
-"""Share of a window from which its limit is taken to be what is waited for: a look falls between two calls."""
+"""Share of a window from which its limit is taken to be the reason for waiting: a look falls between two calls."""
 _STATES = {
-    "OPEN": "OPEN, its file ids are still coming in",
-    "QUEUED": "QUEUED",
-    "PROGRESS": "PROGRESS",
-    "SUCCESS": "SUCCESS, all files are gone",
-    "FAILURE": "FAILURE, some files could not be deleted",
-    "REVOKED": "REVOKED, it was cancelled",
+    State.OPEN: "OPEN, its file ids are still arriving",
+    State.SUCCESS: "SUCCESS, all files are gone",
+    State.FAILURE: "FAILURE, some files could not be deleted",
+    State.REVOKED: "REVOKED, it was cancelled",
 }
 
 
 def plain(outcome: str) -> str:
-    """Write an outcome's name for people."""
+    """Return an outcome's name for people."""
     return outcome.replace("_", " ")
 
 
 def ended(report: Report) -> int:
-    """Count the files that have their outcome."""
+    """Return how many files have their outcome."""
     return sum(_counts(report).values())
 
 
 def outcomes(report: Report) -> str:
-    """Write the counts by outcome: deleted 12, failed 1."""
+    """Return the counts by outcome: deleted 12, failed 1."""
     counts = {name: count for name, count in _counts(report).items() if count or name == "deleted"}
     return ", ".join(f"{plain(name)} {number(count)}" for name, count in counts.items())
 
 
 def _counts(report: Report) -> dict[str, int]:
-    return {
-        "deleted": report["deleted"],
-        "not_found": report["not_found"],
-        "presumed_deleted": report["presumed_deleted"],
-        "failed": report["failed"],
-        "cancelled": report["cancelled"],
-    }
+    return {name: report[name] for name in OUTCOMES}  # type: ignore[literal-required]
 
 
 def report_lines(report: Report) -> list[str]:
-    """Describe a request on some lines, its first errors included."""
+    """Return the lines that describe a request, with its first errors."""
     counts = {"waiting": report["waiting"], "in_flight": report["in_flight"], **_counts(report)}
     rows = [
-        ("request", clean(report["request_id"])),
-        ("state", _STATES.get(report["state"], clean(report["state"]))),
-        ("source", clean(report["source"])),
-        *([("reason", clean(report["reason"]))] if report["reason"] else []),
+        ("request", escape(report["request_id"])),
+        ("state", _STATES.get(State(report["state"]), report["state"])),
+        ("source", escape(report["source"])),
+        *([("reason", escape(report["reason"]))] if report["reason"] else []),
         ("enqueued", moment(report["enqueued_at"])),
         *([("finished", moment(report["finished_at"]))] if report["finished_at"] else []),
         ("files", number(report["total"])),
@@ -67,9 +61,9 @@ def report_lines(report: Report) -> list[str]:
 
 
 def error_lines(report: Report) -> list[str]:
-    """List a request's first errors, and say how to get the others."""
+    """Return a request's first errors, and how to get the others."""
     shown = report["errors"][:SHOWN_ERRORS]
-    lines = [f"  {clean(entry['file_id'])}: {clean(entry['error'])}" for entry in shown]
+    lines = [f"  {escape(entry['file_id'])}: {escape(entry['error'])}" for entry in shown]
     more = report["failed"] - len(shown)
     if lines:
         lines.insert(0, "errors")
@@ -79,8 +73,8 @@ def error_lines(report: Report) -> list[str]:
 
 
 def pause_line(pause: PauseStats, now: str) -> str:
-    """Write why no calls go out, since when, and until when."""
-    reason = f": {clean(pause['reason'])}" if pause["reason"] else ""
+    """Return why no calls are made, since when, and until when."""
+    reason = f": {escape(pause['reason'])}" if pause["reason"] else ""
     since = f" since {moment(pause['since'])}" if pause["since"] else ""
     until = moment(pause["until"], now)
     match pause["by"]:
@@ -91,20 +85,20 @@ def pause_line(pause: PauseStats, now: str) -> str:
         case "key_refused":
             return f"ImageKit refuses the private key{since}; next try {until}{reason}"
         case _:
-            return f"ImageKit does not answer as it should{since}; next try {until}{reason}"
+            return f"ImageKit is failing{since}; next try {until}{reason}"
 
 
 def window_text(window: WindowStats) -> str:
-    """Write one window of the limit: 5 calls in 1s."""
+    """Return one window of the limit: 5 calls in 1s."""
     interval = window["interval_ms"] / 1000
     length = f"{interval:g}s" if interval < 60 or interval % 60 else f"{interval / 60:g}m"
     return f"{counted(window['limit'], 'call')} in {length}"
 
 
 def why_waiting(report: Report, stats: Stats) -> str:
-    """Write what a request waits for at this moment; empty when it is only its turn, or nothing."""
+    """Return what a request waits for at the moment; empty if it only waits for its turn."""
     if report["state"] == "OPEN":
-        return "its file ids are still coming in"
+        return "its file ids are still arriving"
     if stats["pause"]:
         return pause_line(stats["pause"], stats["now"])
     if not stats["workers"]:
@@ -118,10 +112,10 @@ def _own_wait(report: Report, stats: Stats) -> str:
     if source is None or waiting == 0:
         return ""
     if waiting == report["total"] and source["held"] >= waiting:
-        until = "until its time comes, or somebody approves it" if stats["unapproved"] else "until its time comes"
-        return f"held {until}; `kitsweep cancel {report['request_id']}` takes it back"
+        until = "until its undo window ends or it is approved" if stats["unapproved"] else "until its undo window ends"
+        return f"on hold {until}; undo it with `kitsweep cancel {report['request_id']}`"
     if source["due_retries"] >= waiting:
-        return f"{counted(waiting, 'file id')} to be tried again after a while"
+        return f"{counted(waiting, 'file id')} will be retried later"
     return ""
 
 

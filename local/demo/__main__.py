@@ -1,7 +1,7 @@
 """`make run`: the main job from end to end, with everything that it needs started and stopped around it.
 
-A list of ids goes through the command line to two workers, and the report stands beside the simulator's own count.
-The real API is called only where a private key is set, a file is named, and somebody agreed.
+A list of ids goes through the command line to two workers, and the report is compared with the simulator's own counts.
+ImageKit itself is called only if a private key is set, a file is named, and somebody agreed.
 """
 
 from __future__ import annotations
@@ -11,28 +11,15 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from cli.screen.output import counted, number
-from cli.screen.wording import report_lines
 from config.settings import ConfigError, Settings, load_settings
 from config.windows import Window
-from local.demo.accounts import differences, our_account, simulator_account, table
-from local.demo.input import DemoInput, make_input, write_list
-from local.demo.run import (
-    REQUEST_ID,
-    DemoError,
-    check_that_nothing_is_left,
-    client_of,
-    delete_by_command_line,
-    go_on_unless_stopped,
-    plain_settings,
-    see_a_rule,
-    temporary_run,
-)
+from local.demo.input import DemoInput, make_input
+from local.demo.run import REQUEST_ID, Demo, DemoError, temporary_demo
+from local.demo.tally import differences, our_tally, simulator_tally, table
+from local.environment import simulated
 from local.ports import free_port
-from local.programs import simulated
-from local.stack import LocalRun
 from local.up import say
-from simulator import Control
+from simulator import Simulator
 from tasks.id_files import InputError, read_file_ids
 from worker.errors import KitsweepError
 from worker.states import State
@@ -42,15 +29,21 @@ LIMIT = Window(20, 1000)
 """20 calls a second: the list takes some 15 seconds."""
 REFUSAL = "Your request contains invalid fileId parameter."
 """What the API says of a file id that it refuses."""
+RULE = """\
+[rules.old-and-expired]
+tags = ["expired"]
+older_than = "30d"
+schedule = "0 3 * * *"
+"""
 GOOD, BAD, WRONG_USE = 0, 1, 2
 
 
 class WrongUse(KitsweepError):
-    """The command was called in a way that it does not take."""
+    """`make run` was called in the wrong way."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `make run`; return the exit status: 0 all as it should be, 1 not, 2 wrong use."""
+    """Run `make run`; return the exit status: 0 everything is as it should be, 1 it is not, 2 wrong use."""
     given = _parser().parse_args(arguments)
     file: Path | None = given.file or given.named
     try:
@@ -58,8 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if settings.private_key and file:
             return _run_for_real(file, settings, agreed=given.yes)
         if settings.private_key:
-            say("IMAGEKIT_PRIVATE_KEY is set, but no file of ids is named: so the simulator takes the place of")
-            say("ImageKit, the key is not used, and nothing real is deleted.")
+            say("IMAGEKIT_PRIVATE_KEY is set, but no file of ids is named: this run uses the simulator instead of")
+            say("ImageKit. It does not use the key, and nothing real is deleted.")
             say("To delete files for good: make run FILE=ids.txt\n")
         return _run_simulated(file, given.files)
     except (ConfigError, WrongUse, InputError) as error:
@@ -89,60 +82,68 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run_simulated(file: Path | None, files: int) -> int:
-    """Delete made-up ids, or rehearse with those of `file`, in the simulator; compare what both sides say."""
+    """Delete made-up ids, or rehearse with those of `file`, on the simulator; compare what both sides say."""
     made = None if file else make_input(files)
-    library = made.existing if made else list(_read(file))
-    with temporary_run() as run:
-        asked = file or run.places.folder / "ids.txt"
+    file_ids = made.existing if made else list(_read(file))
+    with temporary_demo() as demo:
+        path = file or demo.stack.folder.path / "ids.txt"
         if made:
-            write_list(made, asked)
-        url, port = _start_simulator(run, library, made)
-        told = {**plain_settings(), **simulated(url), "KITSWEEP_RATE_LIMITS": f'["{LIMIT}"]'}
+            made.write(path)
+        simulator = _start(demo, file_ids)
         if made:
-            see_a_rule(run, told)
-        delete_by_command_line(run, asked, told)
-        _compare(run, url)
-        run.stop()
-        check_that_nothing_is_left(run, port, run.server.port if run.server else 0)
+            _describe(made, simulator)
+            _show_a_rule(demo)
+        demo.delete(path)
+        say("")
+        demo.show_report()
+        _compare(demo, simulator)
+        demo.stop()
     say("Everything has stopped.")
     return GOOD
 
 
-def _start_simulator(run: LocalRun, library: Iterable[str], made: DemoInput | None) -> tuple[str, int]:
-    """Start Redis and the simulator with these files; return the simulator's URL and port."""
-    run.start_server(run.places.redis(simulated=True), None)
-    port = free_port()
-    ids_file = run.places.sample_ids
-    with ids_file.open("w", encoding="utf-8") as stream:
-        stream.writelines(f"{file_id}\n" for file_id in library)
-    url = run.start_simulator(port, [LIMIT], ids_file, keep_ids=True)
-    go_on_unless_stopped(run)
-    say(f"Redis at {run.url}, a simulator of ImageKit at {url} that allows {LIMIT.limit} calls a second.")
-    say("Nothing real is deleted.")
-    if made:
-        Control(url).refuse_ids([made.refused], REFUSAL)
-        say(
-            f"The list: {number(len(made.existing))} files, {number(made.duplicates)} of them given twice, "
-            f"{counted(len(made.missing), 'id')} of no file."
-        )
-        say("One id the API refuses, on purpose: so the request is to end as FAILURE, with that one.")
-    return url, port
+def _start(demo: Demo, file_ids: Iterable[str]) -> Simulator:
+    """Start Redis and a simulator with these files, and let workers and commands use both."""
+    stack = demo.stack
+    stack.start_redis(simulated=True)
+    simulator = stack.start_simulator(file_ids, [LIMIT], free_port(), keep_ids=True)
+    demo.use_defaults()
+    demo.settings |= {**simulated(simulator.url), "KITSWEEP_RATE_LIMITS": f'["{LIMIT}"]'}
+    demo.check_not_stopped()
+    say(f"Redis runs at {stack.url}, a simulator of ImageKit at {simulator.url}, with a limit of {LIMIT.limit} calls")
+    say("a second. Nothing real is deleted.")
+    return simulator
 
 
-def _compare(run: LocalRun, url: str) -> None:
-    """Show the report, and what both sides counted. Raises `DemoError` if they do not agree."""
-    client, control = client_of(run), Control(url)
+def _describe(made: DemoInput, simulator: Simulator) -> None:
+    """Say what the list holds, and have the simulator refuse one id of it."""
+    simulator.refuse_ids([made.refused], REFUSAL)
+    say(
+        f"The list holds {len(made.existing):,} files, {made.duplicates:,} of them twice, and "
+        f"{len(made.missing):,} ids of no file."
+    )
+    say("The API refuses one id on purpose, so the request will end as FAILURE with that one.")
+
+
+def _show_a_rule(demo: Demo) -> None:
+    """Show what a cleanup rule would delete."""
+    path = demo.stack.folder.path / "cleanup.toml"
+    path.write_text(RULE, encoding="utf-8")
+    say("A cleanup rule, and what it would delete (a dry run deletes nothing):")
+    say("".join(f"    {line}\n" for line in RULE.splitlines()))
+    demo.settings["KITSWEEP_CLEANUP_FILE"] = str(path)
+    demo.kitsweep("cleanup", "run", "old-and-expired", "--dry-run")
     say("")
-    for line in report_lines(client.status(REQUEST_ID)):
-        say(line)
-    logs = [process.log for process in run.working]
-    ours, theirs = our_account(client, REQUEST_ID, logs), simulator_account(control)
+
+
+def _compare(demo: Demo, simulator: Simulator) -> None:
+    """Show what both sides counted. Raises `DemoError` if they do not agree."""
+    logs = [process.log for process in demo.stack.celery]
+    ours, theirs = our_tally(demo.stack.client, REQUEST_ID, logs), simulator_tally(simulator)
     say("")
     for line in table(ours, theirs):
         say(line)
-    wrong = differences(ours, theirs) + control.violations()
-    control.close()
-    if wrong:
+    if wrong := differences(ours, theirs) + simulator.violations():
         raise DemoError("\n".join(["the two do not agree:", *wrong]))
     say("Both agree, file by file.")
 
@@ -152,26 +153,24 @@ def _run_for_real(file: Path, settings: Settings, *, agreed: bool) -> int:
     count = sum(1 for _ in _read(file))
     if not count:
         raise WrongUse(f"{file} holds no file ids")
-    say(f"{file} lists {counted(count, 'file id')}. They are deleted from {settings.base_url}, FOR GOOD.")
+    say(f"{file} lists {count:,} file ids. They will be deleted from {settings.base_url}, FOR GOOD.")
     if not agreed and not _agreed():
         say("Nothing was deleted.")
         return BAD
-    with temporary_run() as run:
-        run.start_server(run.places.redis(simulated=False), None)
-        delete_by_command_line(run, file, {})
-        report = client_of(run).status(REQUEST_ID)
+    with temporary_demo() as demo:
+        demo.stack.start_redis(simulated=False)
+        demo.delete(file)
         say("")
-        for line in report_lines(report):
-            say(line)
-        run.stop()
-        check_that_nothing_is_left(run)
+        demo.show_report()
+        state = demo.stack.client.status(REQUEST_ID)["state"]
+        demo.stop()
     say("Everything has stopped.")
-    return GOOD if report["state"] == State.SUCCESS else BAD
+    return GOOD if state == State.SUCCESS else BAD
 
 
 def _agreed() -> bool:
     if not sys.stdin.isatty():
-        raise WrongUse("nobody is there to ask: to delete them unasked, say `make run FILE=… YES=1`")
+        raise WrongUse("there is no terminal to ask at; to delete the files without a question: make run FILE=… YES=1")
     return input("Delete them? [y/N] ").strip().lower() in {"y", "yes"}
 
 

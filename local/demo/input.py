@@ -1,4 +1,4 @@
-"""The list of file ids that `make run` works on: real in form and size, with everything that lists have wrong."""
+"""The list of file ids that `make run` works on: realistic in form and size, with the flaws that lists have."""
 
 from __future__ import annotations
 
@@ -10,38 +10,33 @@ from pathlib import Path
 from simulator import generate_ids
 
 _MISSING_IN = 400
+"""One id in so many belongs to no file."""
 _TWICE_IN = 200
-"""One id in so many does not exist, or stands in the list twice."""
+"""One file in so many is listed twice."""
 
 
 @dataclass(frozen=True)
 class DemoInput:
-    """What was written down, and what is true of it."""
+    """The ids of a list, by what is true of them."""
 
     existing: list[str]
-    """Ids of files, that of the refused one included."""
+    """Ids of files, the refused one included."""
     missing: list[str]
     refused: str
     duplicates: int
 
-    @property
-    def lines(self) -> int:
-        """Ids in the list, those that stand there twice counted twice."""
-        return len(self.existing) + len(self.missing) + self.duplicates
+    def write(self, path: Path) -> None:
+        """Write the list as a file for `kitsweep delete`: one id a line, in random order, some of them twice."""
+        dice = random.Random(1)  # noqa: S311 - no secrets
+        lines = [*self.existing, *self.missing, *dice.choices(self.existing, k=self.duplicates)]
+        dice.shuffle(lines)
+        path.write_text("# file ids to delete, made by `make run`\n" + "\n".join(lines) + "\n", encoding="utf-8")
 
 
 def make_input(files: int) -> DemoInput:
-    """Make up ids: so many files (at least one), and some that never were."""
+    """Make up the ids of so many files (at least one), and some that belong to none."""
     ids = generate_ids(seed=20_000)
     existing = list(islice(ids, max(1, files)))
     missing = list(islice(ids, max(1, files // _MISSING_IN)))
     refused = existing[len(existing) // 2]
     return DemoInput(existing, missing, refused, duplicates=max(1, files // _TWICE_IN))
-
-
-def write_list(made: DemoInput, path: Path) -> None:
-    """Write the list as a file for `kitsweep delete`: one id a line, in any order, some of them twice."""
-    dice = random.Random(1)  # noqa: S311 - no secrets
-    lines = [*made.existing, *made.missing, *dice.choices(made.existing, k=made.duplicates)]
-    dice.shuffle(lines)
-    path.write_text("# file ids to delete, made by `make run`\n" + "\n".join(lines) + "\n", encoding="utf-8")

@@ -1,41 +1,36 @@
-"""What `make run` runs on: a Kitsweep of its own in a temporary folder, and the command line as a program."""
+"""What `make run` runs on: a stack of its own in a temporary folder, and the command line as a program."""
 
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from cli.screen.wording import report_lines
-from config.settings import Settings, environment_name, load_settings
+from config.settings import Settings, environment_name
+from local.data_folder import DataFolder
+from local.environment import environment_with
 from local.ports import is_free
 from local.processes.process import Process
 from local.processes.supervisor import StopSignals
-from local.programs import Places, environment_with
-from local.stack import LocalRun
+from local.stack import Stack
 from local.up import say
-from tasks.client import Client
 from worker.errors import KitsweepError, UnknownRequest
 from worker.states import State
 
 WORKERS = 2
 REQUEST_ID = "make-run"
-LOGGED = {"KITSWEEP_LOG_FORMAT": "json", "KITSWEEP_LOG_LEVEL": "INFO"}
-"""How workers log each call so that their calls can be counted."""
-
-RULE = """\
-[rules.old-and-expired]
-tags = ["expired"]
-older_than = "30d"
-schedule = "0 3 * * *"
-"""
+_LOGGING = {"KITSWEEP_LOG_FORMAT": "json", "KITSWEEP_LOG_LEVEL": "INFO"}
+"""So that the calls of the workers can be counted in their logs."""
+_STATUS_SECONDS = 30.0
 
 
 class DemoError(KitsweepError):
-    """Something is not as it should be."""
+    """The run did not end as it should."""
 
 
 class Interrupted(KitsweepError):
@@ -45,115 +40,123 @@ class Interrupted(KitsweepError):
         return "stopped by a signal"
 
 
-@contextmanager
-def temporary_run() -> Iterator[LocalRun]:
-    """Give a run in a temporary folder, and stop everything at the end, however it comes.
+@dataclass
+class Demo:
+    """A stack and the settings of its workers and commands, on top of our environment."""
 
-    The folder is removed, unless the run failed: then its logs are of use. `Interrupted` after a signal.
-    """
-    places = Places(Path(tempfile.mkdtemp(prefix="kitsweep-run-")))
-    places.make()
-    with StopSignals() as signals:
-        # Lines of others would tear the progress bar.
-        run = LocalRun(places, signals, say, shows_warnings=False)
+    stack: Stack
+    settings: dict[str, str] = field(default_factory=dict)
+
+    def use_defaults(self) -> None:
+        """Bring every setting back to its default, except for the account."""
+        names = {environment_name(name) for name in Settings.model_fields if name != "account"}
+        self.settings |= dict.fromkeys((name for name in names if name.startswith("KITSWEEP_")), "")
+
+    def delete(self, file: Path) -> None:
+        """Start workers, and run `kitsweep delete FILE --wait` to its end. Raises `Interrupted` and `DemoError`."""
+        say(f"Starting {WORKERS} workers …")
+        self.stack.start_workers(WORKERS, {**self.settings, **_LOGGING})
+        options = ["--wait", "--yes", "--reason", "make run", "--request-id", REQUEST_ID]
+        self.kitsweep("delete", str(file), *options, shown=3, good={0, 1})
+
+    def kitsweep(self, *arguments: str, good: frozenset[int] | set[int] = frozenset({0}), shown: int = 9) -> None:
+        """Run the command line to its end, with its output shown and so many of its arguments.
+
+        Raises:
+            Interrupted: a signal came.
+            DemoError: its exit status is none of the `good` ones.
+        """
+        folder = self.stack.folder
+        command = Process(
+            "kitsweep",
+            _kitsweep(*arguments),
+            notes=folder.notes,
+            log=folder.logs / "kitsweep.log",
+            environment=self._environment(),
+            shown=True,
+        )
+        say(f"$ kitsweep {' '.join(arguments[:shown])}")
+        self.check_not_stopped()
+        command.start()
         try:
-            yield run
+            self.stack.supervisor.run_until(lambda: not command.running)
+        finally:
+            was_running = command.running
+            command.stop()
+            if was_running and sys.stderr.isatty():
+                sys.stderr.write("\x1b[?25h\n")  # The progress bar has hidden the cursor.
+        self.check_not_stopped()
+        if command.exit_status not in good:
+            raise DemoError(f"kitsweep {arguments[0]} ended with status {command.exit_status}")
+
+    def show_report(self) -> None:
+        """Show `kitsweep status` of the request, even after a signal."""
+        say(f"$ kitsweep status {REQUEST_ID}")
+        subprocess.run(  # noqa: S603 - our own program
+            _kitsweep("status", REQUEST_ID),
+            env=self._environment(),
+            start_new_session=True,
+            timeout=_STATUS_SECONDS,
+            check=False,
+        )
+
+    def stop(self) -> None:
+        """Stop everything. Raises `DemoError` if a process or a port is still in use then."""
+        redis, simulator = self.stack.redis, self.stack.simulator
+        ports = [redis.port] if redis else []
+        ports += [int(simulator.url.rpartition(":")[2])] if simulator else []
+        self.stack.stop()
+        still = [process.name for process in self.stack.processes if process.running]
+        still += [f"port {port}" for port in ports if not is_free(port)]
+        if still:
+            raise DemoError(f"still in use after the end: {', '.join(still)}")
+
+    def check_not_stopped(self) -> None:
+        """Raise `Interrupted` if a signal came."""
+        if self.stack.signals.asked_to_stop():
+            raise Interrupted
+
+    def cancel(self) -> None:
+        """Cancel what still waits, let calls in flight finish, and show the report."""
+        say("Stopping once the calls in flight have finished. Press Ctrl-C again to stop at once.")
+        if self.stack.redis is None or not self.stack.redis.answers():
+            return
+        try:
+            was_accepted = self.stack.client.cancel(REQUEST_ID)["state"] != State.OPEN
+        except UnknownRequest:
+            was_accepted = False
+        self.stack.stop_workers()
+        if was_accepted:
+            self.show_report()
+
+    def _environment(self) -> dict[str, str]:
+        return environment_with({**self.settings, "KITSWEEP_REDIS_URL": self.stack.url})
+
+
+def _kitsweep(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "cli", *arguments]
+
+
+@contextmanager
+def temporary_demo() -> Iterator[Demo]:
+    """Yield a demo in a temporary folder, and stop everything at the end, whatever happens.
+
+    The folder is removed unless the run failed: then its logs are of use. Raises `Interrupted` after a signal.
+    """
+    folder = DataFolder(Path(tempfile.mkdtemp(prefix="kitsweep-run-")))
+    folder.make()
+    with StopSignals() as signals:
+        # Lines of workers would tear the progress bar.
+        demo = Demo(Stack(folder, signals, say, shows_warnings=False))
+        try:
+            yield demo
         except Interrupted:
-            _tell_what_became(run)
+            demo.cancel()
             raise
         except KitsweepError:
-            say(f"make run: the logs are in {places.logs}")
+            say(f"make run: the logs are in {folder.logs}")
             raise
         finally:
-            run.stop()
+            demo.stack.stop()
             if isinstance(sys.exception(), Interrupted | None):
-                shutil.rmtree(places.folder, ignore_errors=True)
-
-
-def plain_settings() -> dict[str, str]:
-    """Return environment entries that bring every setting of ours back to its default, but for the account."""
-    names = {environment_name(name) for name in Settings.model_fields if name != "account"}
-    return dict.fromkeys((name for name in names if name.startswith("KITSWEEP_")), "")
-
-
-def delete_by_command_line(run: LocalRun, file: Path, told: Mapping[str, str]) -> None:
-    """Start the workers, and let `kitsweep delete FILE --wait` run to its end. Raises `Interrupted`, `DemoError`."""
-    told = {**told, **LOGGED, "KITSWEEP_REDIS_URL": run.url}
-    say(f"Starting {WORKERS} workers …")
-    run.start_workers(WORKERS, told)
-    arguments = ["delete", str(file), "--wait", "--yes", "--reason", "make run", "--request-id", REQUEST_ID]
-    status = _run_command(run, told, arguments, shown=3)
-    if status not in {0, 1}:
-        raise DemoError(f"kitsweep delete ended with status {status}")
-
-
-def see_a_rule(run: LocalRun, told: Mapping[str, str]) -> None:
-    """Let a dry run show what a cleanup rule would delete; it deletes nothing. Raises `Interrupted`, `DemoError`."""
-    rules = run.places.folder / "cleanup.toml"
-    rules.write_text(RULE, encoding="utf-8")
-    say("A cleanup rule, and what it would delete (a dry run deletes nothing):")
-    say("".join(f"    {line}\n" for line in RULE.splitlines()))
-    told = {**told, "KITSWEEP_REDIS_URL": run.url, "KITSWEEP_CLEANUP_FILE": str(rules)}
-    status = _run_command(run, told, ["cleanup", "run", "old-and-expired", "--dry-run"])
-    if status != 0:
-        raise DemoError(f"kitsweep cleanup run ended with status {status}")
-    say("")
-
-
-def _run_command(run: LocalRun, told: Mapping[str, str], arguments: list[str], shown: int | None = None) -> int | None:
-    """Run the command line to its end, its output shown, and return its exit status. Raises `Interrupted`."""
-    say(f"$ kitsweep {' '.join(arguments[:shown])}")
-    command = Process(
-        "kitsweep",
-        [sys.executable, "-m", "cli", *arguments],
-        notes=run.places.notes,
-        log=run.places.logs / "kitsweep.log",
-        environment=environment_with(told),
-        shown=True,
-    )
-    go_on_unless_stopped(run)
-    command.start()
-    try:
-        run.supervisor.keep_until(lambda: not command.running)
-    finally:
-        interrupted = command.running
-        command.stop()
-        if interrupted and sys.stderr.isatty():
-            sys.stderr.write("\x1b[?25h\n")  # The progress bar had hidden the cursor.
-    go_on_unless_stopped(run)
-    return command.exit_status
-
-
-def client_of(run: LocalRun) -> Client:
-    """Return a client of the run's queue."""
-    return Client(load_settings(redis_url=run.url))
-
-
-def go_on_unless_stopped(run: LocalRun) -> None:
-    """Raise `Interrupted` if a signal came."""
-    if run.signals.asked_to_stop():
-        raise Interrupted
-
-
-def check_that_nothing_is_left(run: LocalRun, *ports: int) -> None:
-    """Raise `DemoError` if a process or a port of a stopped run is still in use."""
-    still = [process.name for process in run.processes if process.running]
-    still += [f"port {port}" for port in ports if not is_free(port)]
-    if still:
-        raise DemoError(f"still in use after the end: {', '.join(still)}")
-
-
-def _tell_what_became(run: LocalRun) -> None:
-    """Cancel what waits, let calls in the air end, and show the report: nothing of it goes on later."""
-    say("Stopping: calls in the air are finished first. Once more (Ctrl-C) stops at once.")
-    if run.server is None or not run.server.answers():
-        return
-    client = client_of(run)
-    try:
-        was_accepted = State(client.cancel(REQUEST_ID)["state"]) is not State.OPEN
-    except UnknownRequest:
-        was_accepted = False
-    run.stop_workers()
-    if was_accepted:
-        for line in report_lines(client.status(REQUEST_ID)):
-            say(line)
+                shutil.rmtree(folder.path, ignore_errors=True)

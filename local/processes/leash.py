@@ -1,9 +1,9 @@
-"""Starts a program on a leash: `python leash.py PID_FILE PARENT COMMAND…` notes itself down, then becomes COMMAND.
+"""Starts a program on a leash: `python leash.py NOTE PARENT COMMAND…` writes its note, then becomes COMMAND.
 
-The note (JSON: pid and command) is written before the program runs, so that a successor finds it whatever happens to
-the one who started it. On Linux the kernel also sends the program SIGTERM when its parent dies (PARENT is that
-process' id; 0 for no leash). It runs as a script of its own, outside any package, because what must happen between fork
-and exec is not safe to do in Python when the parent has threads.
+The note (JSON: pid and creation time) is written before the program runs, so that the next run finds the process
+whatever happens to its parent. On Linux the kernel also sends the program SIGTERM when its parent dies (PARENT is the
+parent's process id; 0 for no leash). This is a script of its own because code between fork and exec is not safe in a
+Python process with threads.
 """
 
 from __future__ import annotations
@@ -15,22 +15,24 @@ import signal
 import sys
 from pathlib import Path
 
+import psutil
+
 _PR_SET_PDEATHSIG = 1
 """linux/prctl.h; it survives exec."""
 
 
 def main(arguments: list[str]) -> None:
     """Become the program; returns only by an error."""
-    pid_file, parent, *command = arguments
-    _write(Path(pid_file), json.dumps({"pid": os.getpid(), "command": command}))
+    note, parent, *command = arguments
+    _write(Path(note), json.dumps({"pid": os.getpid(), "created": psutil.Process().create_time()}))
     if sys.platform == "linux" and parent != "0":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != int(parent):
-            sys.exit("leash: the parent is gone already")
+            sys.exit("leash: the parent process has already died")
     try:
         os.execv(command[0], command)  # noqa: S606 - the command is the caller's own
     except OSError as error:
-        sys.exit(f"leash: {command[0]} cannot be started: {error.strerror}")
+        sys.exit(f"leash: cannot start {command[0]}: {error.strerror}")
 
 
 def _write(path: Path, text: str) -> None:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from worker.text import escape
+
 _LEVEL = re.compile(
     r"""(?:\S+\ |\{"at":\ "[^"]*",\ "level":\ "|\[[^]]*:\ )(DEBUG|INFO|WARNING|ERROR|CRITICAL)\b""", re.VERBOSE
 )
@@ -15,11 +17,6 @@ _LEVEL = re.compile(
 _SEVERE = frozenset({"WARNING", "ERROR", "CRITICAL"})
 _MOST_BYTES = 1 << 20
 _MOST_WIDTH = 500
-
-
-def printable(text: str) -> str:
-    """Return text from outside in a form that cannot steer a terminal."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 class LogTail:
@@ -39,7 +36,7 @@ class LogTail:
             if level:
                 self._severe = level[1] in _SEVERE
             if self._severe and line.strip():
-                yield printable(_plain(line))[:_MOST_WIDTH]
+                yield escape(_plain(line))[:_MOST_WIDTH]
 
     def _new_lines(self) -> Iterator[str]:
         try:
@@ -74,4 +71,4 @@ def last_lines(path: Path, count: int) -> list[str]:
             text = stream.read().decode(errors="replace")
     except OSError:
         return []
-    return [printable(line)[:_MOST_WIDTH] for line in text.splitlines() if line.strip()][-count:]
+    return [escape(line)[:_MOST_WIDTH] for line in text.splitlines() if line.strip()][-count:]

@@ -1,8 +1,7 @@
-"""Child processes that leave nothing behind: started on a leash, stopped with patience, found after a crash.
+"""Child processes that leave nothing behind: started on a leash, stopped gracefully, found again after a crash.
 
-Each child leads a process group of its own, so that Ctrl-C reaches only us, and we decide who stops when. A note
-of its pid and command stands in a file while it runs: by it a successor finds, and ends, what a killed
-predecessor left.
+Each child leads a process group of its own, so that Ctrl-C reaches only us and we decide what stops when. While it
+runs, a note holds its pid and creation time: with it the next run finds and stops what a killed one left behind.
 """
 
 from __future__ import annotations
@@ -14,15 +13,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
+MAX_LOG_BYTES = 20_000_000
+"""A log that is longer when its process starts is renamed to NAME.old.log."""
 _LEASH = Path(__file__).with_name("leash.py")
 _POLL_SECONDS = 0.02
-LONGEST_LOG_BYTES = 20_000_000
-"""A log that is longer when a process starts is set aside, in the place of the one before it."""
 _KILL_SECONDS = 10.0
 """How long the system may take to end a process after SIGKILL."""
+_CLOCK_SECONDS = 2.0
+"""How far two readings of one creation time may differ: Linux derives it from the wall clock."""
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
@@ -36,9 +40,9 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 class Process:
-    """One child process, which writes all its output to a log file, or to where ours goes if it is `shown`.
+    """One child process, whose output goes to a log file, or to our own output if it is `shown`.
 
-    `name` names it to people and is the stem of its files: NAME.pid in `notes`, and the log.
+    `name` is shown to people and is the stem of its files: NAME.pid in `notes`, and the log.
     """
 
     def __init__(
@@ -61,7 +65,7 @@ class Process:
 
     @property
     def pid(self) -> int | None:
-        """Its process id, once it was started."""
+        """Its process id; None before the first start."""
         return self._popen.pid if self._popen else None
 
     @property
@@ -71,17 +75,18 @@ class Process:
 
     @property
     def exit_status(self) -> int | None:
-        """How it ended: its exit status, or minus the signal that killed it."""
+        """Its exit status, or minus the signal that killed it; None while it runs."""
         return self._popen.poll() if self._popen else None
 
     def start(self) -> None:
-        """Start it, or start it again; its output is appended to the log, unless that has become long."""
+        """Start it, or start it again. Its output is appended to the log."""
         self.note.parent.mkdir(parents=True, exist_ok=True)
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        _set_aside_if_long(self.log)
-        # The kernel's leash hangs on the thread that starts the child; only the main one lives as long as we do.
+        if self.log.exists() and self.log.stat().st_size > MAX_LOG_BYTES:
+            self.log.replace(self.log.with_suffix(".old.log"))
+        # The kernel sends the signal when the starting *thread* ends; only the main thread lives as long as we do.
         parent = os.getpid() if threading.current_thread() is threading.main_thread() else 0
-        leash = [sys.executable, "-I", "-S", str(_LEASH), str(self.note.resolve()), str(parent)]
+        leash = [sys.executable, "-P", str(_LEASH), str(self.note.resolve()), str(parent)]
         with self.log.open("ab") as output:
             self._popen = subprocess.Popen(  # noqa: S603 - our own programs
                 [*leash, *self.command],
@@ -93,7 +98,7 @@ class Process:
             )
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM, on which all our programs finish what they do."""
+        """Send SIGTERM, on which all our programs finish what they are doing."""
         if self._popen is not None and self.running:
             self._popen.terminate()
 
@@ -101,76 +106,52 @@ class Process:
         """Return whether it ended within so many seconds."""
         return wait_until(lambda: not self.running, seconds)
 
-    def end(self) -> None:
-        """Kill what still runs of it, its children included, and drop the note."""
+    def kill(self) -> None:
+        """Kill it and its children, if any of them still run, and remove the note."""
         if self._popen is not None:
             _kill_group(self._popen.pid)
             self._popen.wait(_KILL_SECONDS)
         self.note.unlink(missing_ok=True)
 
     def stop(self, seconds: float = 10.0) -> None:
-        """Ask it to stop, and end it if it has not stopped after so many seconds."""
+        """Ask it to stop, and kill it if it still runs after so many seconds."""
         self.ask_to_stop()
         self.wait(seconds)
-        self.end()
+        self.kill()
 
 
-def find_left_over(note: Path) -> int | None:
-    """Return the pid of the process that a note tells of, if it still runs and is not another one by now."""
+def find_leftover(note: Path) -> psutil.Process | None:
+    """Return the process that a note describes, if it still runs; never another one that has its pid by now."""
     try:
         noted = json.loads(note.read_text(encoding="utf-8"))
-        pid, command = int(noted["pid"]), [str(part) for part in noted["command"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        process = psutil.Process(int(noted["pid"]))
+        is_same = abs(process.create_time() - float(noted["created"])) < _CLOCK_SECONDS
+        return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, psutil.Error):
         return None
-    return pid if runs(pid, command) else None
 
 
-def end_left_overs(notes: Iterable[Path], seconds: float = 10.0, hurry: Callable[[], bool] = lambda: False) -> int:
-    """End the processes that notes tell of, those that are ours, all at once; return how many.
+def stop_leftovers(notes: Collection[Path], seconds: float = 10.0, hurry: Callable[[], bool] = lambda: False) -> None:
+    """Stop all processes that notes describe, and remove the notes.
 
-    Each is asked first, and killed with its process group after so many seconds, or when there is `hurry`.
+    Each gets SIGTERM first. After so many seconds, or when there is `hurry`, its process group is killed.
     """
-    found = {note: pid for note in notes if (pid := find_left_over(note)) is not None}
-    for pid in found.values():
-        os.kill(pid, signal.SIGTERM)
-    wait_until(lambda: hurry() or not any(map(find_left_over, found)), seconds)
-    for note, pid in found.items():
-        if find_left_over(note) is not None:
-            _kill_group(pid)
-    wait_until(lambda: not any(map(find_left_over, found)), _KILL_SECONDS)
-    for note in found:
+
+    def running() -> list[psutil.Process]:
+        return [process for note in notes if (process := find_leftover(note))]
+
+    for process in running():
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    wait_until(lambda: hurry() or not running(), seconds)
+    for process in running():
+        _kill_group(process.pid)
+    wait_until(lambda: not running(), _KILL_SECONDS)
+    for note in notes:
         note.unlink(missing_ok=True)
-    return len(found)
-
-
-def runs(pid: int, command: Sequence[str]) -> bool:
-    """Return whether the process `pid` exists and runs `command`, wherever its program was found."""
-    arguments = " ".join(command[1:])
-    return command_line(pid).endswith(f" {arguments}") if arguments else command_line(pid) == command[0]
-
-
-def command_line(pid: int) -> str:
-    """Return the command line of a process; empty if there is no such process, or only a zombie."""
-    try:
-        arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return _asked_of_ps(pid) if sys.platform != "linux" else ""
-    return arguments.rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
-
-
-def _asked_of_ps(pid: int) -> str:
-    asked = ["/bin/ps", "-ww", "-o", "command=", "-p", str(pid)]
-    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603 - all ours
-
-
-def _set_aside_if_long(log: Path) -> None:
-    if log.exists() and log.stat().st_size > LONGEST_LOG_BYTES:
-        log.replace(log.with_suffix(".old.log"))
 
 
 def _kill_group(leader: int) -> None:
-    try:
+    # Nobody may be left; macOS says EPERM where only zombies are.
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        # Nobody is left; macOS says EPERM where only zombies are.
-        return

@@ -1,4 +1,4 @@
-"""Keeps processes running: starts again what ends by itself, shows their warnings, and stops all in order."""
+"""Keeps processes running: restarts those that end by themselves, shows their warnings, and stops them in order."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from local.processes.process import Process, wait_until
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 STEADY_SECONDS = 60.0
-"""A process that ran for so long was well: its next end counts as the first."""
+"""After a process has run for so long, its next end counts as the first in a row."""
 TICK_SECONDS = 0.1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Say = Callable[[str], None]
-"""Shows a line to people."""
+"""Shows a line to a person."""
 
 
 class StopSignals:
-    """Counts SIGINT, SIGTERM and SIGHUP while its `with` block runs: the first asks to stop, the second to hurry."""
+    """Counts SIGINT, SIGTERM and SIGHUP in a `with` block: the first asks to stop, the second to hurry."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -58,8 +58,8 @@ class StopSignals:
         self._came.set()
 
 
-class Kept:
-    """A process that is to run, and how often it ended in a row."""
+class _Supervised:
+    """A process to keep running, and how often it ended in a row."""
 
     def __init__(self, process: Process) -> None:
         self.process = process
@@ -69,17 +69,14 @@ class Kept:
         self._start_at: float | None = None
 
     def start(self) -> None:
-        """Start it."""
         self._started, self._start_at = time.monotonic(), None
         self.process.start()
 
     def show_warnings(self, say: Say) -> None:
-        """Say what it logged since the last time that is severe."""
         for line in self._tail.severe_lines():
             say(f"{self.process.name} | {line}")
 
-    def look(self, say: Say) -> None:
-        """Start it again when it has ended and paused, and say so."""
+    def restart_if_ended(self, say: Say) -> None:
         now = time.monotonic()
         if self._start_at is not None:
             if now >= self._start_at:
@@ -92,74 +89,66 @@ class Kept:
         pause = restart_pause(self._ends)
         self._start_at = now + pause
         how = describe_end(self.process.exit_status)
-        self.process.end()
-        say(f"{self.process.name} {how}; it starts again in {pause:g} s. Its log {self.process.log} ends:")
+        self.process.kill()
+        say(f"{self.process.name} {how}; restarting in {pause:g} s. Last lines of its log {self.process.log}:")
         for line in last_lines(self.process.log, 3):
             say(f"{self.process.name} | {line}")
 
 
 class Supervisor:
-    """Keeps processes running between `start` and `stop`; what they log at WARNING or above it says, or not."""
+    """Keeps processes running between `start` and `stop`, and shows what they log at WARNING or above."""
 
     def __init__(self, signals: StopSignals, say: Say, *, shows_warnings: bool = True) -> None:
         self._signals = signals
         self._say = say
-        self._say_warning = say if shows_warnings else _keep_silent
-        self._kept: list[Kept] = []
+        self._say_warning: Say = say if shows_warnings else lambda _: None
+        self._supervised: list[_Supervised] = []
 
     def start(self, process: Process) -> None:
         """Start a process, and keep it running."""
-        kept = Kept(process)
-        self._kept.append(kept)
-        kept.start()
+        self.adopt(process)
+        self._supervised[-1].start()
 
     def adopt(self, process: Process) -> None:
-        """Keep a process running that was started already."""
-        self._kept.append(Kept(process))
+        """Keep a process running that was already started."""
+        self._supervised.append(_Supervised(process))
 
-    def keep_until(self, done: Callable[[], bool], seconds: float = float("inf")) -> bool:
-        """Keep all running until `done`, a signal, or so many seconds; return whether `done` came true."""
+    def run_until(self, done: Callable[[], bool], seconds: float = float("inf")) -> bool:
+        """Keep everything running until `done`, a signal, or so many seconds; return whether `done` came true."""
         deadline = time.monotonic() + seconds
         while not self._signals.asked_to_stop() and time.monotonic() < deadline:
             if done():
                 return True
-            self._look()
+            for each in self._supervised:
+                each.show_warnings(self._say_warning)
+                each.restart_if_ended(self._say)
             self._signals.wait(TICK_SECONDS)
         return False
 
     def stop(self, processes: Sequence[Process], seconds: float) -> None:
-        """Keep nothing running any more, and stop these; a second signal ends the patience of so many seconds."""
-        self._kept, kept = [], self._kept
+        """Restart nothing any more, and stop these processes; a second signal kills them before `seconds` are over."""
+        supervised, self._supervised = self._supervised, []
         stop_together(processes, seconds, self._signals.asked_to_hurry)
-        for each in kept:
+        for each in supervised:
             each.show_warnings(self._say_warning)
-
-    def _look(self) -> None:
-        for kept in self._kept:
-            kept.show_warnings(self._say_warning)
-            kept.look(self._say)
-
-
-def _keep_silent(_line: str) -> None:
-    return
 
 
 def stop_together(processes: Sequence[Process], seconds: float, hurry: Callable[[], bool] = lambda: False) -> None:
-    """Ask processes to stop, wait for all of them up to `seconds` or until `hurry`, and end what is left."""
+    """Ask processes to stop, wait for all of them up to `seconds` or until `hurry`, and kill what still runs."""
     for process in processes:
         process.ask_to_stop()
     wait_until(lambda: hurry() or not any(process.running for process in processes), seconds)
     for process in processes:
-        process.end()
+        process.kill()
 
 
 def restart_pause(ends: int) -> float:
-    """Return the seconds to wait after so many ends in a row: 1, 2, 4 … 30."""
+    """Return the seconds to wait before a restart, after so many ends in a row: 1, 2, 4 … 30."""
     return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(ends - 1, 10))
 
 
 def describe_end(status: int | None) -> str:
-    """Say how a process ended."""
+    """Return how a process ended, in words."""
     if status is not None and status < 0:
         return f"was killed by signal {-status}"
     return f"ended with status {status}"

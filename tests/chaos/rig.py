@@ -22,6 +22,7 @@ from config.settings import load_settings
 from local.ports import free_port
 from local.redis_server import find_server
 from simulator import Simulator
+from tasks.admin import Admin
 from tasks.client import Client
 from tests.chaos.processes import Proc, say, wait_until
 from worker.store.keys import Keys
@@ -138,6 +139,7 @@ class Rig:
                 patch.setenv(name, value)
             self.settings = load_settings()
             self.client = Client(self.settings)
+            self.admin = Admin(self.settings)
         self.keys = Keys(self.settings.account)
         self.celery = Celery(broker=self.server.url, backend=self.server.url, set_as_current=False)
 

@@ -117,7 +117,7 @@ def test_a_reset_of_fifteen_minutes_is_held_across_restarts_and_shown(rig: Rig) 
     wait_until(lambda: time.monotonic() - since > 1, 5, "it has looked many times")
     assert len(rig.sim.calls("bulk_delete")) == calls
     # An operator cannot lift what the API itself announced; the test moves its end instead of waiting.
-    rig.client.resume()
+    rig.admin.resume()
     assert rig.client.stats()["pause"] is not None
     rig.redis.hset(rig.keys.limits("delete"), "throttled_until", 1)
     await_final(rig, asked, 60)

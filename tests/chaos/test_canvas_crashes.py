@@ -59,7 +59,7 @@ def test_what_hangs_on_a_request_outlives_its_worker(tmp_path: Path) -> None:
     """
     rig = Rig(tmp_path, batch_size=FILES, rate_limits='["5/1s"]', lease_seconds=2, max_attempts=2)
     with rig, Service(rig) as service:
-        rig.client.pause("until all is accepted")
+        rig.admin.pause("until all is accepted")
         workers = [service.start_worker()]
         service.start_follower()
         service.trap(service.link(), "settled")
@@ -83,7 +83,7 @@ def test_what_hangs_on_a_request_outlives_its_worker(tmp_path: Path) -> None:
         assert service.state(revoked) == State.QUEUED, "it died before anybody was told"
         workers[0].start()
         workers.append(service.start_worker("w2"))
-        rig.client.resume()
+        rig.admin.resume()
         start = time.monotonic()
 
         def all_over() -> bool:
@@ -105,13 +105,13 @@ def test_what_hangs_on_a_request_outlives_its_worker(tmp_path: Path) -> None:
 def test_a_chords_body_outlives_the_worker_that_was_about_to_send_it(tmp_path: Path) -> None:
     """The worker dies after it has promised to send the body, which Celery believes for 17 s, and before it did."""
     with Rig(tmp_path, batch_size=FILES) as rig, Service(rig) as service:
-        rig.client.pause("until all is accepted")
+        rig.admin.pause("until all is accepted")
         worker = service.start_worker()
         service.start_follower()
         names, body_id = service.chord()
         service.await_accepted()
         service.trap(body_id, "claimed")
-        rig.client.resume()
+        rig.admin.resume()
         worker.wait(60)
         died = time.monotonic()
         worker.start()
@@ -129,7 +129,7 @@ def test_a_revocation_that_nobody_hears_has_no_answers(tmp_path: Path) -> None:
             answers = rig.celery.control.revoke(name, reply=True, timeout=1) or []
             return any(worker.name in answer for each in answers for answer in each)
 
-        rig.client.pause("until it is revoked")
+        rig.admin.pause("until it is revoked")
         worker = service.start_worker()
         name = service.link()
         service.await_accepted()
@@ -151,7 +151,7 @@ def run_kills(rig: Rig, service: Service, dice: random.Random, most: int) -> Non
     for name in service.asked:
         if dice.random() < 0.05:
             service.trap(name, dice.choice(("settled", "published", "half", "sent")))
-    rig.client.resume()
+    rig.admin.resume()
 
     def all_over() -> bool:
         revive(workers)
@@ -181,7 +181,7 @@ def test_hundreds_of_canvases_under_kills_at_random(tmp_path: Path) -> None:
     api = {"latency_ms": 100, "jitter_ms": 100, "seed": seed}
     rig = Rig(tmp_path, api=api, batch_size=FILES * 4, rate_limits='["3/1s"]', lease_seconds=3)
     with rig, Service(rig) as service:
-        rig.client.pause("until all is accepted")
+        rig.admin.pause("until all is accepted")
         accepting = service.start_worker("accepting")
         service.start_follower()
         for _ in range(150):

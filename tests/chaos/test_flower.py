@@ -107,7 +107,7 @@ def test_flower_shows_no_secret(tmp_path: Path) -> None:
         )
         statuses = {page: flower.status_of(page) for page in pages}
         rig.sim.set_key(private_key=PRIVATE_KEY)
-        rig.client.resume()
+        rig.admin.resume()
         await_final(rig, [sent.id], 60)
         statuses |= {page: flower.status_of(page) for page in [*pages, f"/api/task/result/{sent.id}"]}
         shown = json.dumps(flower.answers) + flower.proc.text()

@@ -64,7 +64,7 @@ def test_no_secret_is_left_behind(tmp_path: Path) -> None:
             bad.get(timeout=30)
         rig.sim.set_key(private_key=PRIVATE_KEY)
         rig.sim.fault("error_after", times=2)
-        rig.client.resume()
+        rig.admin.resume()
         await_final(rig, asked, 60)
         server.proc.kill()
         for name in ("check", "stats"):

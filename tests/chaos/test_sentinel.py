@@ -112,7 +112,7 @@ def test_a_promotion_loses_nothing_that_the_replica_has(tmp_path: Path) -> None:
 def is_resumed(rig: Rig) -> bool:
     """Try to let the account go on; false while the sentinel still names nobody."""
     try:
-        rig.client.resume()
+        rig.admin.resume()
     except RedisUnreachable:
         return False
     return True
@@ -135,7 +135,7 @@ def run_promotion(folder: Path, first: Server, second: Server, sentinel: int) ->
         workers = [rig.worker("threads"), rig.worker("prefork", "prefork", 3)]
         rig.sim.wait_for(lambda stats: stats["calls"] > 10, timeout=60)
         # Replication lags: what the dying master had not sent is lost with it. So the replica is let to catch up.
-        rig.client.pause("the test waits for the replica")
+        rig.admin.pause("the test waits for the replica")
         rig.sim.wait_for(lambda stats: stats["in_flight"] == 0)
         wait_until(lambda: rig.client.stats()["in_flight"] == 0, 30, "all is settled")
         wait_until(lambda: first.client.wait(1, 1000) == 1, 30, "the replica has it all")

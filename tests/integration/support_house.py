@@ -15,6 +15,7 @@ from redis import Redis
 
 from config.settings import load_settings
 from simulator import Call, Simulator
+from tasks.admin import Admin
 from tasks.client import Client
 from tests.integration.support_foreign import ForeignService, Seen
 from tests.integration.support_reports import check_report
@@ -92,6 +93,7 @@ class House:
         }
         settings = load_settings(redis_url=redis_url, account=account, private_key=KEY, rate_limits="[]")
         self.client = Client(settings)
+        self.admin = Admin(settings)
         self.service = ForeignService(redis_url, folder)
         self.workers: list[WorkerProcess] = []
         self._asked: list[str] = []
@@ -218,3 +220,4 @@ class House:
         self.simulator.stop()
         self.redis.close()
         self.client._queue.redis.close()
+        self.admin._queue.redis.close()

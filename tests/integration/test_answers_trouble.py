@@ -66,7 +66,7 @@ def test_401_and_resume(house: House) -> None:
     house.simulator.fault("answer", status=401, body=json.dumps({"message": message}))
     request_id = house.ask(ids)
     assert message in wait_for_pause(house, "key_refused")["reason"]
-    house.client.resume()
+    house.admin.resume()
     assert house.final(request_id, 2).report["deleted"] == 3
     assert attempts_of(house, request_id) == {1}
 
@@ -175,7 +175,7 @@ def test_a_closed_port_fails_nobody(house: House) -> None:
     request_id = house.ask(ids)
     wait_for_pause(house, "trouble")
     house.simulator.outage(None)
-    house.client.resume()
+    house.admin.resume()
     report = house.final(request_id).report
     assert (report["deleted"], report["presumed_deleted"]) == (2, 0)
 

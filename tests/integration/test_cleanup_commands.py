@@ -1,4 +1,4 @@
-"""The commands `cleanup` and `audit`, as a newcomer meets them: see, run, be held, approve, read who did it."""
+"""The commands `cleanup` and `audit`: preview, run, hold, approve, and read who did it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from cli import run as kitsweep
 from simulator import Simulator
 from tests.redis_server import RedisServer
 from tests.unit.support_cleanup import KEY, Bench
-from worker import account as engine
 
 pytestmark = pytest.mark.real_server
 
@@ -41,9 +40,7 @@ def bench(
     clean_environment: pytest.MonkeyPatch,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Bench]:
-    """A bench that the commands find through the environment; no worker: runs are carried on by the test."""
-    for part in (engine.settings, engine.queue, engine.cleaner, engine.audit, engine.publisher):
-        part.cache_clear()
+    """A bench that the commands find through the environment, without workers: the test executes runs."""
     with Simulator(500, private_key=KEY) as simulator:
         clean_environment.setenv("KITSWEEP_REDIS_URL", redis_server.url)
         clean_environment.setenv("IMAGEKIT_PRIVATE_KEY", KEY)
@@ -51,8 +48,6 @@ def bench(
         clean_environment.setenv("KITSWEEP_RATE_LIMITS", "[]")
         monkeypatch.setattr("worker.runtime.wakeups.wake", lambda *_: None)
         yield Bench(real_redis, simulator, tmp_path)
-    for part in (engine.settings, engine.queue, engine.cleaner, engine.audit, engine.publisher):
-        part.cache_clear()
 
 
 @pytest.fixture
@@ -68,7 +63,7 @@ def say(bench: Bench, capsys: pytest.CaptureFixture[str]) -> Kitsweep:
 
 
 def test_from_the_rule_to_the_audit_trail(bench: Bench, say: Kitsweep, tmp_path: Path) -> None:
-    """Check, dry run, run, held, approve, history, audit: each says what the next one needs."""
+    """Check, dry run, run, held, approve, history, audit: each shows what the next one needs."""
     assert say("cleanup", "check").status == 1
     bench.write(RULES)
     checked = say("cleanup", "check")
@@ -81,7 +76,7 @@ def test_from_the_rule_to_the_audit_trail(bench: Bench, say: Kitsweep, tmp_path:
     assert bench.sim.deleted() == []
 
     request = say("cleanup", "run", "drafts").out.strip()
-    assert say("cleanup", "run", "drafts").err.endswith("it runs already\n")
+    assert say("cleanup", "run", "drafts").err.endswith("it is already running\n")
     bench.finish(request.removeprefix("cleanup:"))
     (held,) = json.loads(say("cleanup", "held", "--json").out)["held"]
     assert (held["request_id"], held["total"]) == (request, len(rows))
@@ -107,7 +102,7 @@ def test_from_the_rule_to_the_audit_trail(bench: Bench, say: Kitsweep, tmp_path:
 
 
 def test_a_dry_run_writes_jsonl_too(bench: Bench, say: Kitsweep, tmp_path: Path) -> None:
-    """Any other ending than .csv: one JSON object a line."""
+    """Any file name that does not end in .csv gets one JSON object per line."""
     bench.write(RULES)
     assert "would delete" in say("cleanup", "run", "drafts", "--dry-run", "-o", "out.jsonl").out
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
@@ -115,7 +110,7 @@ def test_a_dry_run_writes_jsonl_too(bench: Bench, say: Kitsweep, tmp_path: Path)
 
 
 def test_a_rejected_run_is_over(bench: Bench, say: Kitsweep) -> None:
-    """Rejected, it cannot be approved any more."""
+    """A rejected request cannot be approved."""
     bench.write(RULES)
     request = say("cleanup", "run", "drafts").out.strip()
     bench.finish(request.removeprefix("cleanup:"))
@@ -125,10 +120,10 @@ def test_a_rejected_run_is_over(bench: Bench, say: Kitsweep) -> None:
 
 
 def test_the_switch(bench: Bench, say: Kitsweep) -> None:
-    """Off: nothing starts, and the list says so."""
+    """While cleanup is off nothing starts, and the list says so."""
     bench.write(RULES)
     assert say("cleanup", "off").status == 0
-    assert "switched off" in say("cleanup", "run", "drafts").err
+    assert "cleanup is off" in say("cleanup", "run", "drafts").err
     assert "switched off by" in say("cleanup", "list").err
     assert say("cleanup", "on").status == 0
     assert say("cleanup", "run", "drafts").status == 0
@@ -138,7 +133,7 @@ def test_the_switch(bench: Bench, say: Kitsweep) -> None:
     ("arguments", "status", "told"),
     [
         (["run", "nope"], 2, "there are: drafts"),
-        (["run", "drafts", "-o", "x.csv"], 2, "goes with --dry-run"),
+        (["run", "drafts", "-o", "x.csv"], 2, "needs --dry-run"),
         (["run", "drafts", "--dry-run", "-o", "/nowhere/x.csv"], 2, "/nowhere/x.csv"),
         (["approve", "cleanup:x"], 1, "unknown"),
         (["reject", "a b"], 2, "ID"),
@@ -146,17 +141,15 @@ def test_the_switch(bench: Bench, say: Kitsweep) -> None:
         (["history", "nope"], 0, "has not run yet"),
     ],
 )
-def test_wrong_use_is_told_in_one_line(
-    bench: Bench, say: Kitsweep, arguments: list[str], status: int, told: Any
-) -> None:
-    """What was wrong, and the exit status that programs can go by."""
+def test_wrong_use_is_one_line(bench: Bench, say: Kitsweep, arguments: list[str], status: int, told: Any) -> None:
+    """It says what is wrong, and has an exit status for programs."""
     bench.write(RULES)
     said = say("cleanup", *arguments)
     assert (said.status, told in said.err) == (status, True), said
 
 
-def test_rules_with_mistakes_are_told_line_by_line(bench: Bench, say: Kitsweep) -> None:
-    """`check` shows all mistakes; the other commands refuse."""
+def test_mistakes_in_rules_are_shown_line_by_line(bench: Bench, say: Kitsweep) -> None:
+    """`check` shows all mistakes; the other commands fail."""
     bench.write('[rules.a]\npath = "a"\nevery = "x"\n')
     assert [line.split(" ")[0] for line in say("cleanup", "check").err.splitlines()] == [
         "cleanup.toml:2:",

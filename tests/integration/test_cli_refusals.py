@@ -27,13 +27,13 @@ def refused(ran: Ran, status: int = 2) -> str:
 
 
 def test_bad_input(environment: dict[str, str]) -> None:
-    """Bad input ends with 2 and its line; all its forms are in the unit tests."""
+    """Bad input ends with status 2 and names the line; unit tests have all the cases."""
     told = refused(kitsweep(environment, "delete", "-", given="good\nwith space\n"))
     assert "standard input, line 2: " in told
 
 
-def test_bad_input_far_behind(environment: dict[str, str], tmp_path: Path) -> None:
-    """A fault behind ids that were streamed already still leaves nothing enqueued."""
+def test_bad_input_after_many_ids(environment: dict[str, str], tmp_path: Path) -> None:
+    """A mistake after ids that were already sent still enqueues nothing."""
     path = tmp_path / "ids.txt"
     path.write_text("".join(f"id{number}\n" for number in range(12_000)) + "not good\n")
     assert f"{path}, line 12001: " in refused(kitsweep(environment, "delete", str(path)))
@@ -49,13 +49,13 @@ def test_no_command(environment: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("name", ["status", "watch", "report", "cancel"])
 def test_unknown_request(environment: dict[str, str], name: str) -> None:
-    """An id that is unknown is told apart from one that waits: status 1, and nothing on standard output."""
+    """An unknown id ends with status 1, and nothing on standard output."""
     assert "request nobody-knows-it: unknown or expired" in refused(kitsweep(environment, name, "nobody-knows-it"), 1)
 
 
 @pytest.mark.parametrize("arguments", [["delete", "-"], ["status", "x"]])
 def test_redis_unreachable(arguments: list[str]) -> None:
-    """Without Redis there is one line with its address, and never the password."""
+    """Without Redis, one line names its address, and never the password."""
     environment = environment_of("redis://someone:secret-word@127.0.0.1:1/3")
     line = refused(kitsweep(environment, *arguments, given="good\n"))
     assert "Redis at 127.0.0.1:1/3 cannot be reached" in line
@@ -81,7 +81,7 @@ def test_check_of_bad_settings(environment: dict[str, str]) -> None:
 
 
 def test_check_without_redis_and_api() -> None:
-    """`check` goes on after a failure, and names all that cannot be reached."""
+    """`check` continues after a failure, and names everything that cannot be reached."""
     ran = kitsweep(environment_of("redis://u:secret-word@127.0.0.1:1/0", IMAGEKIT_PRIVATE_KEY="private_x"), "check")
     assert ran.status == 1
     assert "failed   redis     Redis at 127.0.0.1:1/0 cannot be reached" in ran.out
@@ -92,7 +92,7 @@ def test_check_without_redis_and_api() -> None:
 
 @pytest.fixture
 def policy(environment: dict[str, str]) -> Iterator[Callable[[str], object]]:
-    """Sets the server's eviction policy, and puts it back."""
+    """Sets the server's eviction policy, and restores it."""
     with Redis.from_url(environment["KITSWEEP_REDIS_URL"]) as redis:
         yield lambda name: redis.config_set("maxmemory-policy", name)
         redis.config_set("maxmemory-policy", "noeviction")
@@ -100,7 +100,7 @@ def policy(environment: dict[str, str]) -> Iterator[Callable[[str], object]]:
 
 @pytest.mark.parametrize("name", ["allkeys-lru", "volatile-ttl"])
 def test_check_refuses_eviction(environment: dict[str, str], policy: Callable[[str], object], name: str) -> None:
-    """A server that may drop our keys fails the check, in words that say how to mend it."""
+    """A server that may drop our keys fails the check, and the finding says how to fix it."""
     policy(name)
     ran = kitsweep(environment, "check", "--json")
     found = {each["name"]: each for each in json.loads(ran.out)["findings"]}
@@ -110,7 +110,7 @@ def test_check_refuses_eviction(environment: dict[str, str], policy: Callable[[s
 
 
 def test_check_where_the_server_does_not_tell(environment: dict[str, str]) -> None:
-    """Where INFO and CONFIG are forbidden, what cannot be looked up is a warning, and no failure."""
+    """If INFO and CONFIG are forbidden, unknown facts are warnings and no failures."""
     with Redis.from_url(environment["KITSWEEP_REDIS_URL"]) as redis:
         user = f"mute{redis.connection_pool.connection_kwargs['db']}"
         forbidden = ["-info", "-config"]

@@ -44,7 +44,7 @@ def test_delete_prints_the_request_id_alone(house: House) -> None:
     ],
 )
 def test_delete_and_wait(house: House, tmp_path: Path, name: str, text: str) -> None:
-    """`--wait` ends when all files are gone, with 0; the form of the file is recognised."""
+    """`--wait` ends with status 0 when all files are gone; the format of the file is detected."""
     ids = house.files(2)
     path = tmp_path / name
     path.write_text(text.format(*ids))
@@ -55,7 +55,7 @@ def test_delete_and_wait(house: House, tmp_path: Path, name: str, text: str) -> 
 
 
 def test_the_form_can_be_named(house: House) -> None:
-    """A named form is believed: what looks like CSV is taken as lines."""
+    """A named format is used even if the input looks like CSV."""
     ids = house.files(1)
     ran = run(house, "delete", "-", "--form", "lines", "--wait", given=lines("fileId", *ids))
     assert (ran.status, "deleted 1, not found 1" in ran.err) == (0, True)
@@ -72,7 +72,7 @@ def test_delete_wait_and_json(house: House) -> None:
 
 
 def test_what_could_not_be_deleted_is_reported_and_replayed(house: House) -> None:
-    """A refused file makes it status 1 everywhere; `report --outcome failed` is input for the next `delete`."""
+    """A refused file means status 1 in every command; `delete` reads what `report --outcome failed` writes."""
     good, bad = house.files(4), house.files(1)
     house.simulator.refuse_ids(bad, "the file is [bold]locked[/bold]")
     ran = run(house, "delete", "-", "--wait", given=lines(*good, *bad))
@@ -93,7 +93,7 @@ def test_what_could_not_be_deleted_is_reported_and_replayed(house: House) -> Non
 
 
 def test_report_writes_every_file(house: House, tmp_path: Path) -> None:
-    """One line a file with outcome, attempts and time, as JSONL or as CSV, which is whole or not there."""
+    """One line per file with outcome, attempts and time, as JSONL or CSV; a file is complete or absent."""
     ids, missing = house.files(150), house.no_files(2)
     request_id = run(house, "delete", "-", "--wait", given=lines(*ids, *missing)).out.strip()
     jsonl = run(house, "report", request_id)
@@ -113,7 +113,7 @@ def test_report_writes_every_file(house: House, tmp_path: Path) -> None:
 
 
 def test_report_of_an_unfinished_request(house: House) -> None:
-    """A report that cannot hold every file yet says so, with status 1."""
+    """A report that lacks files says so, with status 1."""
     request_id = run(house, "delete", "-", "--hold", "1h", given=lines(*house.files(2))).out.strip()
     ran = run(house, "report", request_id)
     assert (ran.status, ran.out) == (1, "")
@@ -122,7 +122,7 @@ def test_report_of_an_unfinished_request(house: House) -> None:
 
 
 def test_hold_and_cancel(house: House) -> None:
-    """A held request deletes nothing and can be taken back; a second cancel changes nothing."""
+    """A request on hold deletes nothing and can be cancelled; a second cancel changes nothing."""
     ids = house.files(2)
     ran = run(house, "delete", "-", "--hold", "24h", "--json", given=lines(*ids))
     request_id = json.loads(ran.out)["request_id"]
@@ -137,14 +137,14 @@ def test_hold_and_cancel(house: House) -> None:
 
 
 def test_cancel_comes_too_late(house: House) -> None:
-    """Of a request that is done nothing is left to cancel: status 1."""
+    """Cancelling a request that is done ends with status 1."""
     request_id = run(house, "delete", "-", "--wait", given=lines(*house.files(1))).out.strip()
     ran = run(house, "cancel", request_id)
-    assert (ran.status, "was done already" in ran.err) == (1, True)
+    assert (ran.status, "was already done" in ran.err) == (1, True)
 
 
 def test_the_same_request_id_twice(house: House) -> None:
-    """A chosen id that was accepted before changes nothing, and the program says so."""
+    """An id that was accepted before changes nothing, and the command says so."""
     first, second = house.files(1), house.files(1)
     assert run(house, "delete", "-", "--request-id", "job:7", "--wait", given=lines(*first)).status == 0
     ran = run(house, "delete", "-", "--request-id", "job:7", given=lines(*second))
@@ -154,7 +154,7 @@ def test_the_same_request_id_twice(house: House) -> None:
 
 
 def test_pause_and_resume(house: House) -> None:
-    """While paused, watching tells why and since when; after `resume` the files go."""
+    """While paused, `stats` shows the reason; after `resume` the files are deleted."""
     ids = house.files(2)
     assert run(house, "pause", "--reason", "wrong [red]list").status == 0
     figures = json.loads(run(house, "stats", "--json").out)
@@ -169,7 +169,7 @@ def test_pause_and_resume(house: House) -> None:
     assert (watched.status, json.loads(watched.out)["deleted"]) == (0, 2)
 
 
-def test_check_finds_all_well(house: House) -> None:
+def test_check_passes(house: House) -> None:
     """With everything in place `check` ends with 0, deletes nothing, and shows no secret."""
     before = len(house.calls())
     ran = run(house, "check")
@@ -180,7 +180,7 @@ def test_check_finds_all_well(house: House) -> None:
 
 
 def test_check_finds_a_wrong_key(house: House) -> None:
-    """A key that ImageKit refuses fails the check; the key is shown nowhere."""
+    """A refused key fails the check, and is shown nowhere."""
     environment = {**house.environment, "IMAGEKIT_PRIVATE_KEY": "private_wrong_one"}
     ran = kitsweep(environment, "check", "--json")
     found = {each["name"]: each for each in json.loads(ran.out)["findings"]}

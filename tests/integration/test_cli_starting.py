@@ -12,7 +12,7 @@ NOWHERE = environment_of("redis://127.0.0.1:1/0")
 
 
 def test_the_simulator_runs_until_it_is_told_to_stop() -> None:
-    """Its options are handed on; it tells its address, answers, and ends with 0."""
+    """It takes the simulator's options, prints its address, answers, and ends with status 0."""
     options = ["--port", "0", "--files", "3", "--private-key", "k"]
     with subprocess.Popen(command("simulator", *options), env=NOWHERE, stdout=subprocess.PIPE, text=True) as simulator:
         assert simulator.stdout is not None
@@ -23,7 +23,7 @@ def test_the_simulator_runs_until_it_is_told_to_stop() -> None:
 
 
 def test_wrong_options_of_the_simulator() -> None:
-    """Its own refusals keep their exit status."""
+    """Errors of the simulator keep their exit status."""
     ran = kitsweep(NOWHERE, "simulator", "--port", "many")
     assert (ran.status, "--port" in ran.err) == (2, True)
 

@@ -38,7 +38,7 @@ def test_a_person_is_asked_and_declines(environment: dict[str, str], tmp_path: P
     path = written(tmp_path / "ids.txt", many(PAGE_FULL + 1))
     with Terminal(environment, "delete", path) as terminal:
         shown = terminal.read_until("Delete them? [y/N] ")
-        assert "More than 1,000 files are to be deleted" in shown
+        assert "More than 1,000 files will be deleted" in shown
         assert "at http://127.0.0.1:9, account default" in shown
         terminal.enter(answer)
         assert terminal.end() == 1
@@ -47,7 +47,7 @@ def test_a_person_is_asked_and_declines(environment: dict[str, str], tmp_path: P
 
 
 def test_a_person_is_asked_and_agrees(environment: dict[str, str], tmp_path: Path) -> None:
-    """After a yes, all ids are enqueued, those that were read for the question included."""
+    """After a yes, all ids are enqueued, including those read before the question."""
     path = written(tmp_path / "ids.txt", many(PAGE_FULL + 1))
     with Terminal(environment, "delete", path) as terminal:
         terminal.read_until("Delete them? [y/N] ")
@@ -76,16 +76,16 @@ def test_a_pipe_is_never_asked(environment: dict[str, str], tmp_path: Path) -> N
 
 
 def test_typed_ids(environment: dict[str, str]) -> None:
-    """Ids can be typed; Ctrl-D ends them."""
+    """Ids can be typed; Ctrl-D ends the list."""
     with Terminal(environment, "delete", "-") as terminal:
-        terminal.read_until("Type file ids, one a line; Ctrl-D ends them.")
+        terminal.read_until("Type file ids, one a line; Ctrl-D ends the list.")
         terminal.enter("one\ntwo\n\x04")
         assert terminal.end() == 0
         assert "Accepted 2 file ids as request" in terminal.text
 
 
 def test_the_bar(house: House, tmp_path: Path) -> None:
-    """A bar shows how far it is, at which rate, how long it takes, and what it waits for."""
+    """A bar shows the progress, the rate, and the time left."""
     house.simulator.set_behaviour(latency_ms=200)
     path = written(tmp_path / "ids.txt", house.files(5000))
     with Terminal(house.environment, "delete", path, "--yes", "--wait") as terminal:
@@ -97,20 +97,20 @@ def test_the_bar(house: House, tmp_path: Path) -> None:
         assert "SUCCESS: 5,000 files: deleted 5,000." in terminal.text
 
 
-def test_the_bar_tells_of_a_pause(house: House) -> None:
-    """While the account is paused, the bar says so, with the reason; and goes on by itself afterwards."""
-    house.client.pause("looking into it")
+def test_the_bar_shows_a_pause(house: House) -> None:
+    """While the account is paused, the bar shows the reason; it continues by itself after `resume`."""
+    house.admin.pause("looking into it")
     request_id = house.client.enqueue(house.files(3))
     with Terminal(house.environment, "watch", request_id) as terminal:
         terminal.read_until("until `kitsweep resume`: looking into it")
-        house.client.resume()
+        house.admin.resume()
         assert terminal.end() == 0
         assert "SUCCESS, all files are gone" in terminal.text
 
 
-def test_ctrl_c_ends_the_watching_only(house: House) -> None:
-    """Ctrl-C ends with 130, says that the request goes on, and how to cancel it."""
-    house.client.pause()
+def test_ctrl_c_stops_only_the_watching(house: House) -> None:
+    """Ctrl-C ends with status 130, says that the request continues, and how to cancel it."""
+    house.admin.pause()
     ids = house.files(2)
     request_id = house.client.enqueue(ids)
     with Terminal(house.environment, "watch", request_id) as terminal:
@@ -118,16 +118,16 @@ def test_ctrl_c_ends_the_watching_only(house: House) -> None:
         terminal.interrupt()
         assert terminal.end() == 130
         shown = " ".join(terminal.text.split())
-        assert f"the request goes on; `kitsweep cancel {request_id}`" in shown
+        assert f"the request continues; `kitsweep cancel {request_id}`" in shown
         assert "Traceback" not in terminal.text
-    house.client.resume()
+    house.admin.resume()
     assert house.client.wait(request_id, 20)["deleted"] == len(ids)
 
 
 def test_ctrl_c_while_reading(environment: dict[str, str]) -> None:
-    """Ctrl-C before the last id was read enqueues nothing."""
+    """Ctrl-C before the last id is read enqueues nothing."""
     with Terminal(environment, "delete", "-") as terminal:
-        terminal.read_until("Ctrl-D ends them.")
+        terminal.read_until("Ctrl-D ends the list.")
         terminal.enter("one\n")
         terminal.interrupt()
         assert terminal.end() == 130
@@ -137,10 +137,10 @@ def test_ctrl_c_while_reading(environment: dict[str, str]) -> None:
 
 def test_a_dumb_terminal_gets_plain_lines(house: House) -> None:
     """A terminal that cannot draw gets lines without escapes."""
-    house.client.pause()
+    house.admin.pause()
     request_id = house.client.enqueue(house.files(1))
     with Terminal(house.environment | {"TERM": "dumb"}, "watch", request_id) as terminal:
         terminal.read_until("paused")
-        house.client.resume()
+        house.admin.resume()
         assert terminal.end() == 0
         assert "\x1b" not in terminal.raw

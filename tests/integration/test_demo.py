@@ -49,12 +49,12 @@ def processes_in(folder: Path) -> list[str]:
 
 
 def rows(output: str) -> dict[str, tuple[str, str]]:
-    """Read the table of both accounts."""
+    """Read the table of both tallies."""
     found = re.findall(r"^([a-z ]+?|answered 429) +([\d,.]+) +([\d,.]+)   agree$", output, re.MULTILINE)
     return {name: (ours, theirs) for name, ours, theirs in found}
 
 
-def test_both_accounts_agree_and_nothing_is_left(tmp_path: Path) -> None:
+def test_both_tallies_agree_and_nothing_is_left(tmp_path: Path) -> None:
     """The list is deleted through the command line; report and ledger agree; everything is stopped."""
     done = make_run(tmp_path, "--files", "800")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -80,7 +80,7 @@ def test_a_file_without_a_key_is_rehearsed(tmp_path: Path) -> None:
 
 
 def test_a_key_alone_deletes_nothing_real(tmp_path: Path) -> None:
-    """With a key and no file, the run says so, uses the simulator, and calls the real address not once."""
+    """With a key and no file, it says so, uses the simulator, and never calls the real address."""
     with Simulator(5, private_key=KEY) as real:
         done = make_run(tmp_path, "--files", "100", IMAGEKIT_PRIVATE_KEY=KEY, IMAGE_KIT_BASE_URL=real.url)
         assert real.stats()["calls"] == 0
@@ -90,7 +90,7 @@ def test_a_key_alone_deletes_nothing_real(tmp_path: Path) -> None:
 
 
 def test_real_files_are_deleted_only_when_somebody_agreed(tmp_path: Path) -> None:
-    """With a key and a file, nobody to ask means no; `--yes` means yes."""
+    """With a key and a file, it needs an answer at a terminal, or `--yes`."""
     with Simulator(5, private_key=KEY) as real:
         (tmp_path / "ids.txt").write_text("\n".join(real.remaining()))
         told = {"IMAGEKIT_PRIVATE_KEY": KEY, "IMAGE_KIT_BASE_URL": real.url}
@@ -104,7 +104,7 @@ def test_real_files_are_deleted_only_when_somebody_agreed(tmp_path: Path) -> Non
 
 
 def test_a_bad_file_is_wrong_use(tmp_path: Path) -> None:
-    """What cannot be read is named, with its line, before anything is started."""
+    """The error names the file and line, before anything is started."""
     (tmp_path / "ids.txt").write_text("good\nnot good\n")
     for name, words in (("ids.txt", "line 2"), ("none.txt", "No such file")):
         done = make_run(tmp_path, name)
@@ -114,7 +114,7 @@ def test_a_bad_file_is_wrong_use(tmp_path: Path) -> None:
 
 
 def test_a_signal_stops_everything(tmp_path: Path) -> None:
-    """On SIGTERM what waits is cancelled, what became of the rest is told, and nothing is left running."""
+    """On SIGTERM it cancels what waits, shows the report, and leaves nothing running."""
     output = tmp_path / "output"
     command = [sys.executable, "-m", "local.demo", "--files", "20000"]
     with (

@@ -57,13 +57,13 @@ def test_a_request_reaches_its_own_account_only(default: House, shop: House) -> 
 
 def test_each_account_pauses_by_itself(default: House, shop: House) -> None:
     """A pause of one account, or its refused key, leaves the other one alone."""
-    default.client.pause("only here")
+    default.admin.pause("only here")
     waiting = default.ask(default.files(2))
     default.wait_for_state(waiting, "QUEUED")
     assert shop.final(shop.ask(shop.files(2), OPTIONS)).state == "SUCCESS"
     assert default.service.look(waiting).state == "QUEUED"
     assert shop.client.stats()["pause"] is None
-    default.client.resume()
+    default.admin.resume()
     assert default.final(waiting).state == "SUCCESS"
 
 

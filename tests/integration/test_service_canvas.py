@@ -37,11 +37,11 @@ def wait_for_messages(house: House, number: int = 1) -> list[tuple[str, Any]]:
 
 def test_link(house: House) -> None:
     """`link` goes off with the report when the deletion is done, not when it is accepted."""
-    house.client.pause("so that nothing is deleted yet")
+    house.admin.pause("so that nothing is deleted yet")
     request_id = house.service.do("link", house.files(2), QUEUE)
     house.wait_for_state(request_id, "QUEUED")
     assert messages(house) == []
-    house.client.resume()
+    house.admin.resume()
     [(task, args)] = wait_for_messages(house)
     assert task == "catalog.done"
     assert args == [house.final(request_id).report]
@@ -59,7 +59,7 @@ def test_link_error(house: House) -> None:
 
 def test_link_error_of_a_cancelled_request(house: House) -> None:
     """A request that is revoked, which every worker hears, calls back once."""
-    house.client.pause()
+    house.admin.pause()
     request_id = house.service.do("link", house.files(2), QUEUE)
     house.wait_for_state(request_id, "QUEUED")
     house.service.do("revoke", request_id)
@@ -88,12 +88,12 @@ def test_chain(house: House) -> None:
 
 def test_chord(house: House) -> None:
     """The body of a chord gets all reports, when the last of its requests is done."""
-    house.client.pause("so that nothing is deleted yet")
+    house.admin.pause("so that nothing is deleted yet")
     request_ids = house.service.do("chord", [house.files(2), house.files(3)], QUEUE)
     for request_id in request_ids:
         house.wait_for_state(request_id, "QUEUED")
     assert messages(house) == []
-    house.client.resume()
+    house.admin.resume()
     [(task, [reports])] = wait_for_messages(house)
     assert task == "catalog.all"
     assert [report["deleted"] for report in reports] == [2, 3]

@@ -31,12 +31,12 @@ def test_a_quiet_source_is_in_the_next_batch(house: House) -> None:
 def test_equal_shares(house: House) -> None:
     """Three services with work each get a third of every full batch."""
     by_source = {name: house.files(600) for name in ("one", "two", "three")}
-    house.client.pause("until all have asked")
+    house.admin.pause("until all have asked")
     asked = [house.ask(ids, source=name) for name, ids in by_source.items()]
     for request_id in asked:
         house.wait_for_state(request_id, "QUEUED")
     before = len(house.calls())
-    house.client.resume()
+    house.admin.resume()
     house.simulator.wait_for(lambda stats: stats["calls"] >= before + 6)
     for call in house.calls()[before : before + 6]:
         shares = sorted(len(set(ids) & set(call.ids)) for ids in by_source.values())
@@ -47,11 +47,11 @@ def test_equal_shares(house: House) -> None:
 
 def test_small_requests_travel_together(house: House) -> None:
     """Files of many small requests of several services share full calls."""
-    house.client.pause("until all have asked")
+    house.admin.pause("until all have asked")
     ids = house.files(300)
     asked = [house.ask(ids[start : start + 10], source=f"s{start % 4}") for start in range(0, 300, 10)]
     for request_id in asked:
         house.wait_for_state(request_id, "QUEUED")
-    house.client.resume()
+    house.admin.resume()
     assert {house.final(request_id).state for request_id in asked} == {"SUCCESS"}
     assert [len(call.ids) for call in house.calls_with(ids)] == [100, 100, 100]

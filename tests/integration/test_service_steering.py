@@ -21,7 +21,7 @@ def pause_in_the_middle(house: House, reason: str) -> tuple[str, float]:
     request_id = house.ask(house.files(3000))
     before = len(house.calls())
     house.simulator.wait_for(lambda stats: stats["calls"] >= before + 4)
-    house.client.pause(reason)
+    house.admin.pause(reason)
     return request_id, time.time()
 
 
@@ -36,7 +36,7 @@ def test_pause_and_resume_act_within_a_second(house: House) -> None:
     assert stats["waiting"] > 0
     resumed = time.time()
     before = len(house.calls())
-    house.client.resume()
+    house.admin.resume()
     house.simulator.wait_for(lambda stats: stats["calls"] > before)
     assert called_after(house, resumed)[0] <= WITHIN_SECONDS
     assert house.final(request_id).report["deleted"] == 3000
@@ -58,7 +58,7 @@ def test_a_pause_outlives_the_workers(house: House) -> None:
     pause = house.client.stats()["pause"]
     assert pause is not None
     assert (pause["by"], pause["reason"]) == ("operator", "for the night")
-    house.client.resume()
+    house.admin.resume()
     assert [house.final(each).state for each in (request_id, later)] == ["SUCCESS", "SUCCESS"]
 
 

@@ -103,9 +103,9 @@ def test_revoked_in_the_middle(house: House) -> None:
     house.simulator.fault("slow_before", delay_ms=1500)
     request_id = house.ask([*flying, *held])
     wait_until(lambda: house.simulator.stats()["in_flight"] == 1, "the first call is in the air")
-    house.client.pause("the rest is to wait")
+    house.admin.pause("the rest is to wait")
     cancelled = house.client.cancel(request_id)
-    house.client.resume()
+    house.admin.resume()
     seen = house.final(request_id)
     gone = [file_id for file_id in [*flying, *held] if not house.simulator.existing([file_id])]
     assert seen.state == ("REVOKED" if cancelled["cancelled"] else "SUCCESS")

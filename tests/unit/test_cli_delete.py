@@ -1,4 +1,4 @@
-"""What `delete` tells when it is broken off in the middle: never a lie about whether the request is there."""
+"""What `delete` says when it is interrupted: never anything wrong about whether the request was accepted."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def broken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
     path.write_text("a\nb\n")
 
     def run_broken(client: BrokenClient) -> tuple[int, str]:
-        monkeypatch.setattr(deleting, "open_client", lambda settings: client)
+        monkeypatch.setattr(deleting, "Client", lambda settings: client)
         status = run(["delete", str(path), "--request-id", "job-7"])
         out, err = capsys.readouterr()
         assert (out, "Traceback" in err) == ("", False)
@@ -57,36 +57,36 @@ def broken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
 
 
 def test_interrupted_before_it_was_accepted(broken: Broken) -> None:
-    """Nothing was enqueued, and that is what is said."""
+    """Nothing was enqueued, and the message says so."""
     assert broken(BrokenClient(KeyboardInterrupt(), accepts=False)) == (130, "kitsweep: Nothing was enqueued.")
 
 
 def test_interrupted_after_it_was_accepted(broken: Broken) -> None:
-    """Ctrl-C that comes a moment too late must not make anybody believe that nothing happened."""
+    """After Ctrl-C that came a moment too late, the message says that the request continues."""
     status, told = broken(BrokenClient(KeyboardInterrupt(), accepts=True))
     assert status == 130
-    assert "the request goes on" in told
+    assert "the request continues" in told
     assert "kitsweep cancel job-7" in told
 
 
 def test_interrupted_without_redis(broken: Broken) -> None:
-    """Where nobody can tell, that is said, with the id to find out by."""
+    """If the state is unknown, the message says so, and how to check."""
     status, told = broken(BrokenClient(KeyboardInterrupt(), accepts=True, away=True))
-    assert (status, "may be there all the same: `kitsweep status job-7`" in told) == (130, True)
+    assert (status, "may have been accepted: check with `kitsweep status job-7`" in told) == (130, True)
 
 
 def test_redis_goes_away_in_the_middle(broken: Broken) -> None:
-    """The request may have been accepted with the answer lost: its id is told, and how to send it again safely."""
+    """The request may have been accepted: the message has its id, and how to send it again safely."""
     status, told = broken(BrokenClient(RedisUnreachable("host:1/0"), accepts=True, away=True))
     assert status == 2
     assert "Redis at host:1/0 cannot be reached" in told
-    assert "`--request-id job-7` sends it again safely" in told
+    assert "with `--request-id job-7` it is safe to send it again" in told
     assert "\n" not in told
 
 
 @pytest.mark.parametrize(("accepted", "told"), [(True, "Its id is job-7."), (False, "Nothing was enqueued.")])
 def test_not_durable(broken: Broken, accepted: bool, told: str) -> None:
-    """Accepted but perhaps not on disk: the id is told."""
+    """A request that was accepted but may not be on disk: the message has its id."""
     error = NotDurable("host:1/0", "keeps no append-only file", accepted=accepted)
     status, line = broken(BrokenClient(error, accepts=accepted))
     assert (status, line.endswith(told)) == (2, True)

@@ -1,24 +1,24 @@
-"""Following a request: rates, plain lines now and then, and a Redis that goes away for a while."""
+"""Progress: rates, plain lines, and a Redis that goes away while a request is followed."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from cli.input import Source
+from cli.input import InputFile
 from cli.screen import progress
-from cli.screen.progress import Lines, Meter, View, patient
+from cli.screen.progress import Bar, patient, show_report
 from tests.unit.test_cli_words import report
 from worker.errors import RedisUnreachable
 from worker.reports.report import Report
 
 
 class Clock:
-    """A clock that stands until it is set."""
+    """A clock that stands still until it is set."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -27,57 +27,43 @@ class Clock:
         return self.now
 
 
-def test_the_rate_is_that_of_the_last_seconds() -> None:
-    """What happened long ago does not count; nothing to measure by is a rate of zero."""
-    meter = Meter()
-    assert meter.per_second == 0
-    meter.add(0, 0)
-    assert meter.per_second == 0
-    for second in range(1, 31):
-        meter.add(second, 1000 + 50 * second)
-    assert meter.per_second == 50
-    assert len(meter.samples) <= 12
-
-
-def test_the_rate_of_one_moment() -> None:
-    """Two looks at the same moment do not divide by zero."""
-    meter = Meter()
-    meter.add(1, 5)
-    meter.add(1, 9)
-    assert meter.per_second == 0
-
-
-def test_figures() -> None:
-    """Figures tell how much is done, and the time that is left once there is a rate."""
-    running = report(total=2000, deleted=490, failed=10, waiting=1500)
-    assert View(running, 100.0, "").figures() == ["500 of 2,000", "25%", "100/s", "15s left"]
-    assert View(running, 0.0, "").figures() == ["500 of 2,000", "25%"]
-    assert View(report(state="OPEN", total=0, waiting=0), 0.0, "").figures() == ["0 of 0", "0%"]
-
-
-def test_plain_lines_come_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
-    """A line at the start, at each change of state or reason, and every few seconds if there is news."""
+@pytest.fixture
+def shown(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Shows reports on one bar, each some seconds after the last, and returns what was written."""
     clock = Clock()
-    lines = Lines(clock)
+    bar = Bar(clock)
 
-    def shown(view: View, after: float = 0.0) -> str:
+    def show(shown: Report, why: str = "", after: float = 0.0) -> str:
         clock.now += after
-        lines.show(view)
+        show_report(bar, shown, why)
         return capsys.readouterr().err
 
-    assert shown(View(report(state="QUEUED"), 0.0, "")) == "0 of 10, 0%; deleted 0\n"
-    assert shown(View(report(state="QUEUED"), 0.0, ""), 0.5) == ""
-    assert shown(View(report(deleted=1, waiting=9), 0.0, "")) == "1 of 10, 10%; deleted 1\n"
-    assert shown(View(report(deleted=2, waiting=8), 0.0, "limit of 5 calls in 1s"), 1) == ""
-    assert shown(View(report(deleted=2, waiting=8), 0.0, "paused"), 1) == "2 of 10, 20%; deleted 2; paused\n"
-    assert shown(View(report(deleted=2, waiting=8), 0.0, "paused"), 10) == ""
-    assert (
-        shown(View(report(deleted=3, waiting=7), 1.0, "paused")) == "3 of 10, 30%, 1.0/s, 7s left; deleted 3; paused\n"
-    )
+    return show
+
+
+def test_plain_lines(shown: Callable[..., str]) -> None:
+    """A line at the start, at each change of state or reason, and every few seconds if anything changed."""
+    assert shown(report(state="QUEUED")) == "0 of 10, 0%; deleted 0\n"
+    assert shown(report(state="QUEUED"), after=0.5) == ""
+    assert shown(report(deleted=1, waiting=9)) == "1 of 10, 10%; deleted 1\n"
+    assert shown(report(deleted=2, waiting=8), "limit of 5 calls in 1s", after=1) == ""
+    assert shown(report(deleted=2, waiting=8), "paused", after=1).endswith("deleted 2; paused\n")
+    assert shown(report(deleted=2, waiting=8), "paused", after=9) == "2 of 10, 20%; deleted 2; paused\n"
+    assert shown(report(deleted=2, waiting=8), "paused", after=9) == ""
+
+
+def test_rate_and_time_left(shown: Callable[..., str]) -> None:
+    """They are those of the last seconds; an OPEN request has no known total, and so no time left."""
+    assert shown(report(state="OPEN", total=0, waiting=0)) == "0 of 0; deleted 0\n"
+    shown(report(total=2000, deleted=1, waiting=1999))
+    for done in (101, 201, 301, 401):
+        shown(report(total=2000, deleted=done, waiting=2000 - done), after=1)
+    line = shown(report(total=2000, deleted=590, failed=11, waiting=1399), after=2)
+    assert line == "601 of 2,000, 30%, 100/s, 14s left; deleted 590, failed 11\n"
 
 
 def failing(times: int, first: Report | None = None) -> Iterator[Iterator[Report]]:
-    """Yield what each start of following yields: nothing but an error so many times, then the end."""
+    """Yield the reports of each attempt to follow: an error so many times, then the final report."""
 
     def one(number: int) -> Iterator[Report]:
         if number == 0 and first:
@@ -91,7 +77,7 @@ def failing(times: int, first: Report | None = None) -> Iterator[Iterator[Report
 
 
 def test_a_redis_that_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once a request is followed, a Redis that is restarted is waited for."""
+    """After the first report, a Redis that restarts is waited for."""
     monkeypatch.setattr(progress, "LOOK_SECONDS", 0)
     starts = failing(3, report())
     assert [each["state"] for each in patient(lambda: next(starts), Clock())] == ["PROGRESS", "SUCCESS"]
@@ -105,7 +91,7 @@ def test_a_redis_that_was_never_there() -> None:
 
 
 def test_a_redis_that_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Patience ends."""
+    """After `PATIENCE_SECONDS` it is an error."""
     monkeypatch.setattr(progress, "LOOK_SECONDS", 0)
     clock = Clock()
     starts = failing(9, report())
@@ -117,27 +103,27 @@ def test_a_redis_that_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Ticking(Clock):
-    """A clock that goes on by a second at each look."""
+    """A clock that advances a little at each look."""
 
     def __call__(self) -> float:
-        self.now += 1.0
+        self.now += 0.2
         return self.now
 
 
-def test_a_long_reading_is_shown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """A reading that takes long tells now and then how far it is; ids are counted as they are taken."""
+def test_long_reading_shows_progress(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Reading that takes long shows its progress now and then; ids are counted as they are taken."""
     path = tmp_path / "ids.txt"
     path.write_text("".join(f"id{number:06}\n" for number in range(20_000)))
     with path.open("rb") as stream:
-        ids = Source(stream, "ids\x1b.txt", None, Ticking())
+        ids = InputFile(stream, "ids\x1b.txt", None, Ticking())
         assert sum(1 for _ in ids) == ids.count == 20_000
     lines = capsys.readouterr().err.splitlines()
     assert 3 <= len(lines) <= 14
     assert all(re.fullmatch(r"reading ids\\x1b\.txt: [0-9,]+ ids, [0-9]+%", line) for line in lines)
 
 
-def test_a_short_reading_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    """A reading of less than a second says nothing; of a pipe, no share is known."""
-    ids = Source(io.BytesIO(b"a\nb\n" * 1000), "standard input", None, Clock())
+def test_short_reading_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Reading that takes less than a second shows nothing."""
+    ids = InputFile(io.BytesIO(b"a\nb\n" * 1000), "standard input", None, Clock())
     assert len(list(ids)) == 2000
     assert capsys.readouterr().err == ""

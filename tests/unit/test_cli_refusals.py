@@ -1,4 +1,4 @@
-"""Wrong use and bad input, refused before anything is said to Redis: in these tests, there is none."""
+"""Wrong use and bad input, refused before Redis is called: in these tests there is none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from cli import run
-from cli.common import CommandError, explain
+from cli.common import CommandError
+from cli.errors import explain
 from worker.errors import QueueFull, RedisUnreachable, UnknownRequest
 
 LONG = "x" * 257
@@ -19,7 +20,7 @@ Refused = Callable[..., str]
 
 @pytest.fixture
 def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Refused:
-    """Runs a command that must be refused: status 2, one line, no data. Returns the line."""
+    """Runs a command that must fail with status 2, one line and no data; returns the line."""
 
     def run_refused(*arguments: str, given: str | bytes = b"") -> str:
         content = given if isinstance(given, bytes) else given.encode()
@@ -54,7 +55,7 @@ def refused(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     ],
 )
 def test_bad_input(refused: Refused, given: str | bytes, line: int) -> None:
-    """Whatever is wrong with the input, the line is named, and nothing is enqueued."""
+    """The error names the line, and nothing is enqueued."""
     told = refused("delete", "-", given=given)
     assert f"standard input, line {line}: " in told
     assert told.endswith("Nothing was enqueued.")
@@ -62,7 +63,7 @@ def test_bad_input(refused: Refused, given: str | bytes, line: int) -> None:
 
 @pytest.mark.parametrize("given", ["", "\n\n", "# nothing\n", "[]", "fileId\n"])
 def test_no_ids(refused: Refused, given: str) -> None:
-    """An input without ids is a mistake."""
+    """Input without ids is an error."""
     assert "standard input holds no file ids" in refused("delete", "-", given=given)
 
 
@@ -73,26 +74,26 @@ def test_no_ids(refused: Refused, given: str) -> None:
         (["delete", "/"], "/: Is a directory"),
         (["delete", "-", "--source", "a b"], "--source: a source is"),
         (["delete", "-", "--reason", "a\nb"], "--reason: a reason is"),
-        (["delete", "-", "--hold", "-1"], "--hold: write a time"),
-        (["delete", "-", "--hold", "99999d"], "--hold: a hold is"),
+        (["delete", "-", "--hold", "-1"], "--hold: must be a number with a unit"),
+        (["delete", "-", "--hold", "9999d"], "--hold: a hold is"),
         (["delete", "-", "--request-id", ""], "--request-id: a request id is"),
         (["delete", "-", "--form", "xml"], "'xml' is not one of 'lines', 'csv', 'json', 'jsonl'"),
         (["delete"], "Missing argument 'FILE'"),
         (["delete", "-", "--wiat"], "No such option: --wiat"),
-        (["status", "a b"], "ID: a request id is"),
-        (["pause", "--reason", "a\x1b[31mb"], "--reason: a reason is"),
+        (["status", "a b"], "Invalid value for 'ID': a request id is"),
+        (["pause", "--reason", "a\x1b[31mb"], "Invalid value for '--reason': a reason is"),
         (["report", "x", "--format", "xml"], "'xml' is not one of 'jsonl', 'csv'"),
         (["no\x1b[31msuch"], "No such command"),
     ],
 )
 def test_wrong_use(refused: Refused, arguments: list[str], told: str) -> None:
-    """Wrong use ends with 2 and one line that says what is wrong, fit for a terminal."""
+    """Wrong use ends with status 2 and one printable line that says what is wrong."""
     line = refused(*arguments, given="good\n")
     assert told in line
 
 
 def test_expected_errors_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """Every error of our own has its exit status and one line, in which nothing can steer a terminal."""
+    """Every expected error has an exit status and one printable line."""
     expected: list[tuple[Exception, int, str]] = [
         (UnknownRequest("x"), 1, "request x: unknown or expired"),
         (RedisUnreachable("host:1/0"), 2, "Redis at host:1/0 cannot be reached"),
@@ -109,7 +110,7 @@ def test_expected_errors_are_one_line(capsys: pytest.CaptureFixture[str]) -> Non
         assert line.count("\n") == 1
 
 
-def test_a_bug_is_no_expected_error(capsys: pytest.CaptureFixture[str]) -> None:
-    """What nobody expects is not explained away."""
+def test_a_bug_is_not_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    """An unexpected error is raised, with its traceback."""
     assert explain(KeyError("x")) is None
     assert capsys.readouterr().err == ""

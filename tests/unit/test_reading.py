@@ -1,4 +1,4 @@
-"""Files of ids: every form, every fault with its line, as a stream in constant memory."""
+"""Files of ids: every format, every mistake with its line, as a stream in constant memory."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ FORMS: dict[str, tuple[Form, str]] = {
 @pytest.mark.parametrize("named", [False, True], ids=["recognised", "named"])
 @pytest.mark.parametrize("name", FORMS)
 def test_every_form_gives_the_ids(name: str, mark: bytes, *, named: bool) -> None:
-    """Each form is read and recognised, from bytes or text, and however it is cut into pieces."""
+    """Each format is detected and read, from bytes or text, in pieces of any size."""
     form, text = FORMS[name]
     wanted = form if named else None
     data = mark + text.encode()
@@ -88,8 +88,8 @@ def test_every_form_gives_the_ids(name: str, mark: bytes, *, named: bool) -> Non
 
 
 @pytest.mark.parametrize("form", [None, Form.LINES, Form.JSONL])
-def test_nothing_in_gives_nothing_out(form: Form | None) -> None:
-    """An empty file, or one of blanks and comments, holds no ids and no fault."""
+def test_an_empty_file_has_no_ids(form: Form | None) -> None:
+    """An empty file, or one of blank lines and comments, has no ids and is no error."""
     assert ids(b"", form) == ids(b"\n \n# nothing here, yet\n", form) == ids(BOM + b"# x", form) == []
 
 
@@ -99,7 +99,7 @@ def test_empty_containers_hold_no_ids() -> None:
 
 
 def test_duplicates_are_left_to_the_queue() -> None:
-    """A file is read as it is, in its order."""
+    """Ids are read in the order of the file, duplicates included."""
     assert ids(f"{B}\n{A}\n{B}\n") == [B, A, B]
 
 
@@ -151,7 +151,7 @@ FAULTS: list[tuple[bytes | str, Form | None, int, str]] = [
     (one(None), None, 2, "not None"),
     (one([[A]]), None, 2, "type list"),
     (one("NaN"), None, 2, "not nan"),
-    (one("9" * 5000), None, 2, "absurd number"),
+    (one("9" * 5000), None, 2, "too many digits"),
     (one("[" * 100_000), None, 2, "nested"),
     (one(f'"{A}",'), None, 3, "not JSON"),
     (one(f'"{A}" "{B}"'), None, 2, "found '\"'"),
@@ -160,7 +160,7 @@ FAULTS: list[tuple[bytes | str, Form | None, int, str]] = [
     (f'["{A}",', None, 1, "not JSON"),
     (f'["{A}', None, 1, "not JSON"),
     ("[", None, 1, "not JSON"),
-    (f'["{A}"]\n["{B}"]', None, 2, "follows the end"),
+    (f'["{A}"]\n["{B}"]', None, 2, "after the end"),
     (f'{{"fileId": "{A}"}}', Form.JSON, 1, "starts with ["),
     ("", Form.JSON, 1, "starts with ["),
     (f'"{A}"\n"{B}\n', None, 2, "not one JSON value"),
@@ -175,8 +175,8 @@ FAULTS: list[tuple[bytes | str, Form | None, int, str]] = [
 
 
 @pytest.mark.parametrize(("data", "form", "line", "words"), FAULTS, ids=range(len(FAULTS)))
-def test_faults_name_their_line(data: bytes | str, form: Form | None, line: int, words: str) -> None:
-    """Whatever is wrong is said in words, with the line in which it is."""
+def test_errors_name_the_line(data: bytes | str, form: Form | None, line: int, words: str) -> None:
+    """The error says what is wrong, and in which line."""
     error = fault(data, form)
     assert (error.line, words in error.problem) == (line, True), str(error)
     assert str(error) == f"line {line}: {error.problem}"
@@ -191,8 +191,8 @@ def test_text_streams_of_other_codecs_end_in_our_error() -> None:
         list(read_file_ids(stream))
 
 
-def test_ids_before_a_fault_are_given() -> None:
-    """A fault ends the stream where it stands, and not a chunk earlier."""
+def test_ids_before_a_mistake_are_yielded() -> None:
+    """The ids before a mistake are yielded, up to its line."""
     stream = read_file_ids(io.BytesIO(f"{A}\n{B}\n".encode() + b"\xff"))
     assert [next(stream), next(stream)] == [(1, A), (2, B)]
     with pytest.raises(InputError):
@@ -200,7 +200,7 @@ def test_ids_before_a_fault_are_given() -> None:
 
 
 def test_a_slow_pipe_is_read_as_it_comes() -> None:
-    """An id is given as soon as its line is there; the rest may take its time."""
+    """An id is yielded as soon as its line has arrived."""
 
     def slow() -> Iterator[bytes]:
         yield f"{A}\n{B}\n".encode()
@@ -220,7 +220,7 @@ TOKENS = ["fileId", A, ",", "\n", '"', "[", "]", "{", "}", ":", " ", "#", ";", "
     | st.lists(st.sampled_from(TOKENS)).map(lambda parts: "".join(parts).encode())
 )
 def test_any_bytes_give_ids_or_our_error(form: Form | None, data: bytes) -> None:
-    """No file raises anything else, and what is given keeps the rule of a file id, in rising lines."""
+    """No input raises anything else; every id is valid, and line numbers never decrease."""
     found: list[tuple[int, str]] = []
     with contextlib.suppress(InputError):
         found.extend(read_file_ids(io.BytesIO(data), form))
@@ -261,7 +261,7 @@ class Gathered(io.RawIOBase):
 
 @pytest.mark.parametrize("write", [million_lines, million_in_json, million_in_csv])
 def test_memory_is_flat(write: Callable[[int], Iterator[bytes]]) -> None:
-    """The most memory in use does not grow with the number of ids."""
+    """Peak memory does not grow with the number of ids."""
 
     def peak(count: int) -> int:
         gc.collect()
@@ -276,7 +276,7 @@ def test_memory_is_flat(write: Callable[[int], Iterator[bytes]]) -> None:
 
 
 def test_a_million_lines_take_about_a_second() -> None:
-    """Reading and checking a million ids is no matter beside deleting them (measured: below a second)."""
+    """Reading and checking a million ids is fast (measured: below a second)."""
     data = io.BytesIO(b"".join(million_lines(1_000_000)))
     start = time.process_time()
     assert sum(1 for _ in read_file_ids(data)) == 1_000_000
@@ -295,7 +295,7 @@ HIDDEN = ["\u200b", "\u202e", "\u2066", "\ufeff", "\xad", "\ud800", "a" * 257]
 
 @pytest.mark.parametrize("value", [*BAD_IDS, *HIDDEN, None, 5, b"a", ["a"], True, -(10**30)])
 def test_no_file_ids(value: Any) -> None:
-    """Anything else is refused with the rule in words, and shown harmlessly."""
+    """Anything else is refused; the error states the rule and quotes the value safely."""
     with pytest.raises(ValueError, match="a file id is 1 to 256 characters without spaces") as caught:
         check_file_id(value)
     assert str(caught.value).isprintable()
@@ -320,7 +320,7 @@ def test_request_ids() -> None:
 
 
 def test_reasons() -> None:
-    """A reason is nothing, or one line of words."""
+    """A reason is None, or one line of text."""
     assert check_reason(None) is None
     assert check_reason("") == ""
     assert check_reason("user asked: “ä b”" + "x" * 400) == "user asked: “ä b”" + "x" * 400
@@ -340,6 +340,6 @@ def test_holds() -> None:
 
 @given(st.text() | st.integers() | st.floats() | st.binary() | st.none())
 def test_quoted_values_are_harmless(value: object) -> None:
-    """Whatever is quoted is one short line that a terminal can show."""
+    """A quoted value is one short, printable line."""
     assert quote(value).isprintable()
     assert len(quote(value)) < 100

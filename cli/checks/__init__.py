@@ -1,1 +1,0 @@
-"""What `kitsweep check` looks at."""

@@ -1,0 +1,63 @@
+"""Commands on one request: `status`, `cancel`."""
+
+from __future__ import annotations
+
+from cli.common import DONE, INCOMPLETE, CommandError, status_of
+from cli.options import AsJson, RequestId
+from cli.screen.output import counted, say, write, write_json
+from cli.screen.wording import report_lines
+from tasks.client import Client
+from worker.errors import UnknownRequest
+from worker.reports.report import Report
+from worker.states import State
+
+
+def status(request_id: RequestId, as_json: AsJson = False) -> int:
+    """Show the state of a request.
+
+    Exit status: 1 if files could not be deleted, if it was cancelled, or if the id is unknown or has expired.
+
+    Examples:
+      kitsweep status 0b6f1c1e-8c5f-4a0e-9d0c-0f3f6a1c2b3d
+      kitsweep status $ID --json | jq .state
+    """
+    return show(Client().status(request_id), as_json=as_json)
+
+
+def cancel(request_id: RequestId, as_json: AsJson = False) -> int:
+    """Cancel the files of a request that still wait.
+
+    Deleted files stay deleted, and calls in flight are finished. Exit status: 1 if the request was already done.
+
+    Examples:
+      kitsweep cancel $ID
+      kitsweep cancel $ID --json
+    """
+    client = Client()
+    before = client.status(request_id)
+    try:
+        report = client.cancel(request_id)
+    except UnknownRequest:
+        if before["state"] != State.OPEN:
+            raise
+        say("Cancelled before all of its file ids had arrived; none of its files was or will be deleted.")
+        return DONE
+    if as_json:
+        write_json(report)
+    if report["state"] in {State.SUCCESS, State.FAILURE}:
+        raise CommandError(f"request {request_id} was already done: there was nothing left to cancel", INCOMPLETE)
+    if not as_json:
+        in_flight = report["in_flight"]
+        rest = f"; {counted(in_flight, 'file id')} in a call that is being finished" if in_flight else ""
+        say(f"Cancelled: {counted(report['cancelled'], 'file id')} will not be deleted{rest}.")
+    return DONE
+
+
+def show(report: Report, *, as_json: bool) -> int:
+    """Write a report, and return its exit status."""
+    if as_json:
+        write_json(report)
+    else:
+        for line in report_lines(report):
+            write(line)
+    return status_of(report)

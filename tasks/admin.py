@@ -1,0 +1,278 @@
+"""What operators do with an account: pause it, approve requests, read the audit trail, manage cleanup rules.
+
+Every method raises `worker.errors.RedisUnreachable` when Redis does not answer, and those that need the rules file
+`worker.cleanup.rules.file.RulesError` when it cannot be used.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+from config.settings import Settings, load_settings
+from tasks.client import app_for
+from worker.account import Account
+from worker.cleanup.listing.matching import Meant
+from worker.cleanup.rules.file import RulesError, RulesFile
+from worker.cleanup.rules.rule import Rule
+from worker.cleanup.runs.dry_run import Summary, dry_run
+from worker.cleanup.runs.store import request_of, run_id_by_hand
+from worker.errors import KitsweepError, NotPossible, UnknownRequest
+from worker.identity import whoami
+from worker.queue.approvals import Held
+from worker.reports.audit import Entry
+from worker.store.connection import explained
+from worker.times import iso
+
+if TYPE_CHECKING:
+    from worker.runtime.process import App
+
+__all__ = ["Admin", "Entry", "Held", "Meant", "RuleReport", "RulesError", "RunReport", "Summary", "describe_rules"]
+
+_WHY_NOT_STARTED = {
+    "off": "cleanup is off; switch it on with `kitsweep cleanup on`",
+    "busy": "it is already running",
+    "undecided": "the request of an earlier run is not done; see `kitsweep cleanup held`",
+}
+
+
+class UnknownRule(KitsweepError):
+    """The rules file has no rule of this name."""
+
+    def __init__(self, name: str, path: str, known: tuple[str, ...]) -> None:
+        super().__init__(name, path, known)
+        self.name, self.path, self.known = name, path, known
+
+    def __str__(self) -> str:
+        return f"no rule {self.name} in {self.path}; there are: {', '.join(self.known) or 'none'}"
+
+
+class RunReport(TypedDict):
+    """One run of a cleanup rule. Times are ISO 8601 in UTC."""
+
+    run: str
+    due: str | None
+    """When the schedule wanted it; None for a run started by hand."""
+    started_at: str | None
+    ended_at: str | None
+    by: str | None
+    outcome: str
+    """How it ended; "running", or "forgotten" once its details have expired."""
+    why: str | None
+    files: int
+    bytes: int
+    request: str | None
+    decision: str | None
+    """approved or rejected, if a guard held its request."""
+    decided_by: str | None
+    result: str | None
+    """Final state of its request."""
+    counts: dict[str, int] | None
+    """Outcome of its request → files."""
+    first_paths: list[str]
+    kept: dict[str, int]
+    """Why the rule kept a listed file → files."""
+
+
+class RuleReport(TypedDict):
+    """A cleanup rule and how it stands."""
+
+    name: str
+    next: str | None
+    """Next due time, ISO 8601; None while the rule is disabled."""
+    last: RunReport | None
+    usual: float | None
+    """Median number of files of its last runs."""
+    means: str
+    """The rule in words."""
+
+
+def describe_rules(path: Path) -> list[str]:
+    """Check a rules file, and return each rule in words. Raises `RulesError`, and `OSError` if there is no file."""
+    path.stat()
+    return [f"{rule}; {rule.schedule}" for rule in RulesFile(path).rules().by_name.values()]
+
+
+class Admin:
+    """The operator's view of one account. `by` is who decides, for the audit trail; default: user@host."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings or load_settings()
+        self._account = Account(self._settings)
+        self._queue, self._runs, self._rules = self._account.queue, self._account.runs, self._account.rules
+
+    # The account
+
+    def pause(self, reason: str | None = None) -> None:
+        """Stop all calls of the account, on all workers, until `resume`."""
+        with explained(self._settings):
+            self._account.limiter.pause(reason or "")
+
+    def resume(self) -> None:
+        """Allow calls again, also after an outage or a refused key."""
+        with explained(self._settings):
+            self._account.limiter.resume()
+
+    # Approvals
+
+    def held(self) -> list[Held]:
+        """Return the requests that wait for approval, the oldest first."""
+        with explained(self._settings):
+            return self._account.approvals.waiting()
+
+    def held_file_ids(self, request_id: str) -> list[str]:
+        """Return all file ids of a request that waits for approval. Raises `NotPossible`."""
+        if request_id not in {each.request_id for each in self.held()}:
+            raise NotPossible(f"request {request_id} does not wait for approval")
+        with explained(self._settings):
+            return self._account.approvals.file_ids(request_id)
+
+    def approve(self, request_id: str, by: str | None = None) -> None:
+        """Release a request that a guard holds. Raises `UnknownRequest` and `NotPossible`."""
+        with explained(self._settings):
+            self._decided(request_id, self._account.approvals.approve(request_id, by), "approved")
+
+    def reject(self, request_id: str, by: str | None = None) -> None:
+        """Cancel a request that a guard holds. Raises `UnknownRequest` and `NotPossible`."""
+        with explained(self._settings):
+            self._decided(request_id, self._account.approvals.reject(request_id, by), "rejected")
+
+    def _decided(self, request_id: str, answer: str, wanted: str) -> None:
+        if answer == "unknown":
+            raise UnknownRequest(request_id)
+        if answer != wanted:
+            how = "does not wait for approval" if answer == "not_held" else f"was {answer} before"
+            raise NotPossible(f"request {request_id} {how}")
+        self._app.publisher.publish([request_id])
+
+    # The audit trail
+
+    def audit(self, since: datetime | timedelta) -> Iterator[Entry]:
+        """Yield the audit entries since a moment, or of the last so much time, oldest first, in constant memory."""
+        with explained(self._settings):
+            if isinstance(since, timedelta):
+                since_ms = self._queue.now_ms() - since // timedelta(milliseconds=1)
+            else:
+                since_ms = int(since.timestamp() * 1000)
+            yield from self._account.audit.entries(since_ms)
+
+    # Cleanup
+
+    def off_by(self) -> str | None:
+        """Return who switched cleanup off; None while it is on."""
+        with explained(self._settings):
+            off = self._runs.off_since()
+        return off[0] if off else None
+
+    def switch_cleanup(self, *, on: bool, by: str | None = None) -> None:
+        """Switch all rules on or off. Off also stops runs, at their next page."""
+        with explained(self._settings):
+            self._runs.switch(on=on, by=by or whoami())
+
+    def rules(self) -> list[RuleReport]:
+        """Return all rules, in the order of their file."""
+        rules = self._rules.rules().by_name.values()
+        with explained(self._settings):
+            now = datetime.fromtimestamp(self._queue.now_ms() / 1000, UTC)
+            return [self._rule_report(rule, now) for rule in rules]
+
+    def history(self, rule: str) -> list[RunReport]:
+        """Return the last runs of a rule, the newest first; empty for a rule that has never run."""
+        with explained(self._settings):
+            return self._run_reports(self._runs.rule_state(rule).history)
+
+    def dry_run(self, rule: str, summary: Summary) -> Iterator[Meant]:
+        """Yield every file that the rule would delete now, and count it in `summary`. Deletes nothing.
+
+        Raises:
+            UnknownRule: there is no such rule.
+            worker.cleanup.runs.dry_run.ListingRefused: ImageKit refuses the search or the key, or does not answer.
+        """
+        with explained(self._settings):
+            yield from dry_run(self._account.cleaner, self._rule(rule), summary)
+
+    def in_words(self, rule: str) -> str:
+        """Return a rule in words. Raises `UnknownRule`."""
+        return str(self._rule(rule))
+
+    def start_run(self, rule: str, by: str | None = None) -> tuple[str, str]:
+        """Start a run now, under all guards of the rule; return the ids of the run and of its request.
+
+        Raises:
+            UnknownRule: there is no such rule.
+            NotPossible: cleanup is off, or an earlier run is not done.
+        """
+        from worker.runtime.wakeups import wake  # noqa: PLC0415 - loads Celery, which the other methods do not need
+
+        run_id = run_id_by_hand(rule, datetime.now(UTC))
+        with explained(self._settings):
+            answer = self._runs.start(self._rule(rule), run_id, by or whoami(), None)
+            if answer != "started":
+                raise NotPossible(f"rule {rule} cannot start: {_WHY_NOT_STARTED.get(answer, answer)}")
+            wake(self._app, run_id)
+        return run_id, request_of(run_id)
+
+    # Files
+
+    def gone(self, file_ids: Iterable[str]) -> set[str]:
+        """Return those of the file ids that a recent call of this account has deleted."""
+        asked = list(file_ids)
+        if not asked:
+            return set()
+        with explained(self._settings), self._queue.redis.pipeline(transaction=False) as pipe:
+            for generation in ("gone:0", "gone:1"):
+                pipe.smismember(self._queue.keys(generation), asked)
+            older, newer = cast("list[list[int]]", pipe.execute())
+        return {file_id for file_id, *gone in zip(asked, older, newer, strict=True) if any(gone)}
+
+    def _rule(self, name: str) -> Rule:
+        rules = self._rules.rules().by_name
+        if name not in rules:
+            raise UnknownRule(name, str(self._rules.path), tuple(rules))
+        return rules[name]
+
+    def _rule_report(self, rule: Rule, now: datetime) -> RuleReport:
+        state = self._runs.rule_state(rule.name, most=1)
+        return {
+            "name": rule.name,
+            "next": rule.schedule.next_after(now).isoformat() if rule.enabled else None,
+            "last": next(iter(self._run_reports(state.history)), None),
+            "usual": statistics.median(state.sizes) if state.sizes else None,
+            "means": str(rule).removeprefix(f"{rule.name}: "),
+        }
+
+    def _run_reports(self, run_ids: Iterable[str]) -> list[RunReport]:
+        return [_run_report(run_id, self._runs.read(run_id)) for run_id in run_ids]
+
+    @cached_property
+    def _app(self) -> App:
+        return app_for(self._settings)
+
+
+def _run_report(run_id: str, about: dict[str, str]) -> RunReport:
+    def loaded(name: str, default: Any) -> Any:
+        return json.loads(about[name]) if name in about else default
+
+    return {
+        "run": run_id,
+        "due": iso(about.get("due") or None),
+        "started_at": iso(about.get("started_at") or None),
+        "ended_at": iso(about.get("ended_at") or None),
+        "by": about.get("by"),
+        "outcome": about.get("outcome") or ("running" if "rule" in about else "forgotten"),
+        "why": about.get("why") or about.get("waits_for") or None,
+        "files": int(about.get("files", 0)),
+        "bytes": int(about.get("bytes", 0)),
+        "request": about.get("request"),
+        "decision": about.get("decision"),
+        "decided_by": about.get("decided_by"),
+        "result": about.get("result"),
+        "counts": loaded("counts", None),
+        "first_paths": loaded("paths", []),
+        "kept": loaded("excluded", {}),
+    }

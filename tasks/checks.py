@@ -1,0 +1,124 @@
+"""What `kitsweep check` looks at: Redis and ImageKit. Nothing is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from redis import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from config.settings import Settings
+from worker.errors import KitsweepError
+from worker.imagekit.answers import KeyRefused, Page, Refused, Throttled, Unanswered
+from worker.imagekit.client import ImageKit
+from worker.store.connection import connect, explained
+from worker.store.durability import eviction_problem
+
+
+class Grade(StrEnum):
+    """How serious a finding is; only FAILED fails the check."""
+
+    OK = "ok"
+    REMARK = "remark"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+class Finding(NamedTuple):
+    """The result of one check."""
+
+    name: str
+    grade: Grade
+    detail: str
+    """What was found and, where something is wrong, how to fix it."""
+
+
+def check_redis(settings: Settings) -> Iterator[Finding]:
+    """Check that the server can be reached, and that it is fit to hold the queue."""
+    try:
+        with explained(settings), connect(settings) as redis:
+            redis.ping()
+            about = _info(redis)
+            yield _server(about, settings.redis_address)
+            yield eviction(_policy(redis, about))
+            yield durability(about)
+    except KitsweepError as error:
+        yield Finding("redis", Grade.FAILED, str(error))
+    except RedisError as error:
+        yield Finding("redis", Grade.FAILED, f"Redis at {settings.redis_address} refused: {error}")
+
+
+def _info(redis: Redis) -> dict[str, Any]:
+    """Return what INFO tells; nothing if the user may not run it."""
+    try:
+        return dict(redis.info())
+    except ResponseError:
+        return {}
+
+
+def _server(about: Mapping[str, Any], address: str) -> Finding:
+    name = "Valkey" if about.get("valkey_version") else "Redis"
+    version = about.get("valkey_version") or about.get("redis_version") or "of unknown version"
+    if about.get("role") == "slave":
+        fix = "it is a replica and accepts no writes; name the master in KITSWEEP_REDIS_URL, or use sentinel://"
+        return Finding("redis", Grade.FAILED, f"{name} {version} at {address}: {fix}")
+    return Finding("redis", Grade.OK, f"{name} {version} answers at {address}")
+
+
+def _policy(redis: Redis, about: Mapping[str, Any]) -> str | None:
+    if policy := about.get("maxmemory_policy"):
+        return str(policy)
+    try:
+        return redis.config_get("maxmemory-policy").get("maxmemory-policy")
+    except ResponseError:
+        return None
+
+
+def eviction(policy: str | None) -> Finding:
+    """Check the eviction policy (None: unknown): every policy but one may drop our keys when memory is full."""
+    if policy is None:
+        detail = "the server does not tell its maxmemory-policy; make sure that it is noeviction, or ids may be lost"
+        return Finding("eviction", Grade.WARNING, detail)
+    if problem := eviction_problem(policy):
+        return Finding("eviction", Grade.FAILED, problem)
+    return Finding("eviction", Grade.OK, f"maxmemory-policy is {policy}: no key is ever dropped")
+
+
+def durability(about: Mapping[str, Any]) -> Finding:
+    """Check whether requests outlive a restart of the server."""
+    enabled = about.get("aof_enabled")
+    if enabled is None:
+        return Finding("durability", Grade.REMARK, "the server does not tell whether it keeps an append-only file")
+    if int(enabled):
+        return Finding("durability", Grade.OK, "the append-only file is on: requests outlive a restart of the server")
+    off = "the append-only file is off: a restart of the server may lose the last requests; `appendonly yes` keeps them"
+    return Finding("durability", Grade.REMARK, off)
+
+
+def check_imagekit(settings: Settings) -> Finding:
+    """List one file with the private key. Without a key no call is made."""
+    where = settings.base_url
+    if settings.private_key is None:
+        return Finding(
+            "imagekit", Grade.WARNING, "no private key is set, and workers need one: set IMAGEKIT_PRIVATE_KEY"
+        )
+    api = ImageKit(settings)
+    try:
+        answer = api.list_files({}, skip=0, limit=1)
+    finally:
+        api.close()
+    match answer:
+        case Page():
+            return Finding("imagekit", Grade.OK, f"{where} answers and accepts the private key")
+        case Throttled():
+            return Finding("imagekit", Grade.WARNING, f"{where} answers, but throttles at the moment (429)")
+        case KeyRefused(message=message, meta=meta):
+            detail = f"{where} refuses the private key ({meta.status}); is IMAGEKIT_PRIVATE_KEY right?"
+            return Finding("imagekit", Grade.FAILED, f"{detail} It says: {message}")
+        case Unanswered(sent=False, reason=reason):
+            return Finding("imagekit", Grade.FAILED, f"{where} cannot be reached: {reason}")
+        case Unanswered(reason=problem) | Refused(message=problem):
+            detail = f"{where} does not answer as ImageKit does; is IMAGE_KIT_BASE_URL right? {problem}"
+            return Finding("imagekit", Grade.FAILED, detail)
