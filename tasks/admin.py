@@ -251,7 +251,7 @@ class Admin:
 
     @cached_property
     def _app(self) -> App:
-        return app_for(self._settings)
+        return app_for(self._settings, self._account.redis)
 
 
 def _run_report(run_id: str, about: dict[str, str]) -> RunReport:

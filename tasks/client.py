@@ -13,6 +13,7 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from redis import Redis
 from redis.exceptions import RedisError
 
 from config.settings import Settings, load_settings
@@ -55,11 +56,11 @@ def new_request_id() -> str:
     return str(uuid.uuid4())
 
 
-def app_for(settings: Settings) -> App:
-    """Build the Celery application of these settings. It loads Celery, which takes a tenth of a second."""
+def app_for(settings: Settings, redis: Redis) -> App:
+    """Build the Celery application on a Redis client. It loads Celery, which takes a tenth of a second."""
     from worker.runtime.process import create_app  # noqa: PLC0415 - commands that only read do not need Celery
 
-    return create_app(settings)
+    return create_app(settings, redis)
 
 
 class Client:
@@ -74,7 +75,7 @@ class Client:
 
     @cached_property
     def _publisher(self) -> Publisher:
-        return app_for(self._settings).publisher
+        return app_for(self._settings, self._queue.redis).publisher
 
     def enqueue(
         self,

@@ -12,6 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 import tasks.admin
 import tasks.client
+import worker.account
 from tasks.admin import Admin
 from tasks.client import Client
 from tests.unit.support_queue import check_invariants, end_all, ids, must_claim, queue_on, raw, settings_for_tests
@@ -151,7 +152,7 @@ def test_pause_and_resume_act_on_the_account(
     client: Client, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`stats` shows both at once."""
-    monkeypatch.setattr(tasks.admin, "connect", lambda _: redis_client)
+    monkeypatch.setattr(worker.account, "connect", lambda _: redis_client)
     admin = Admin(settings_for_tests())
     admin.pause("maintenance")
     pause = client.stats()["pause"]

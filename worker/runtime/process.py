@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from celery import Celery
+from redis import Redis
 
 from config.celery_settings import celery_settings
 from config.settings import Settings
@@ -21,12 +22,12 @@ class App(Celery):
     publisher: Publisher
 
 
-def create_app(settings: Settings) -> App:
-    """Build the application from settings. It connects to nothing until it is used."""
+def create_app(settings: Settings, redis: Redis | None = None) -> App:
+    """Build the application, on the given Redis client or its own. It connects when it is first used."""
     mend_transports()
     app = App("kitsweep", set_as_current=False)
     app.config_from_object(celery_settings(settings))
-    redis = connect(settings)
+    redis = redis or connect(settings)
     app.publisher = Publisher(app, redis, Keys(settings.account), settings.result_ttl_seconds)
     app.account = Account(
         settings,
