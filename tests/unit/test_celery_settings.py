@@ -10,8 +10,8 @@ from celery import Celery
 from celery.app.defaults import DEFAULTS
 from redis.connection import SSLConnection, UnixDomainSocketConnection
 
-from config.celery_settings import celery_settings, queue_names
 from config.settings import load_settings
+from worker.runtime.celery_settings import celery_settings, queue_names
 
 if TYPE_CHECKING:
     from pathlib import Path

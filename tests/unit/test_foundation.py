@@ -19,13 +19,11 @@ from packaging.requirements import Requirement
 
 from config.example import example
 from config.settings import Settings, environment_name, load_settings
-from tests.unit.test_imports import imported_packages
+from tests.unit.test_imports import imports_in
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = ["setup", "run", "test", "lint", "types", "bench", "chaos", "help", "clean"]
-PACKAGES = ["config", "worker", "tasks", "simulator"]
-ONLY_FOR_TYPES = "_typeshed"
-"""Every type checker brings it, and no program can import it."""
+PACKAGES = ["config", "worker", "tasks", "cli", "local", "simulator"]
 
 
 @pytest.fixture(scope="module")
@@ -201,8 +199,8 @@ def test_every_import_has_its_dependency(pyproject: dict[str, Any]) -> None:
         f"{path.relative_to(ROOT)} imports {name}"
         for package in PACKAGES
         for path in (ROOT / package).rglob("*.py")
-        for name in imported_packages(path.read_text(encoding="utf-8"))
-        if name not in {*sys.stdlib_module_names, *PACKAGES, ONLY_FOR_TYPES}
+        for name in {each.name.partition(".")[0] for each in imports_in(path.read_text(encoding="utf-8"))}
+        if name not in {*sys.stdlib_module_names, *PACKAGES}
         and not declared & {normal(each) for each in carried.get(name, [])}
     }
     assert sorted(missing) == []

@@ -14,9 +14,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
-import requests
-from requests.structures import CaseInsensitiveDict
-
 from worker.imagekit.answers import Answer, KeyRefused, ListAnswer, Listed, Missing, Page
 from worker.imagekit.reading import AnswerReader
 from worker.imagekit.transport import RawAnswer, Transport, never
@@ -47,14 +44,12 @@ class ImageKit:
         token = base64.b64encode(f"{key}:".encode()).decode()
         self._has_key = bool(key)
         self._base_url = str(settings.base_url).rstrip("/")
-        self._headers = CaseInsensitiveDict(
-            {
-                "Authorization": f"Basic {token}",  # the key is the user name; the password is ignored
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",  # answers are small; nothing to unpack is nothing to blow up
-                "User-Agent": f"kitsweep/{_version()}",
-            }
-        )
+        self._headers = {
+            "Authorization": f"Basic {token}",  # the key is the user name; the password is ignored
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",  # answers are small; nothing to unpack is nothing to blow up
+            "User-Agent": f"kitsweep/{_version()}",
+        }
         self._reader = AnswerReader(secrets=(key, token) if key else ())
         self._transport = Transport(settings.http_connect_timeout_seconds, settings.http_timeout_seconds, end)
 
@@ -96,16 +91,8 @@ class ImageKit:
 
     def _call(self, method: str, path: str, body: bytes | None = None, max_bytes: int = MAX_BODY_BYTES) -> RawAnswer:
         """Make one call to a path (with its query, if any) and return what came back, unread."""
-        # Prepared by hand: Session.request merges and checks at every call what never changes here.
-        request = requests.PreparedRequest()
-        request.method = method
-        request.url = self._base_url + path
-        request.headers = self._headers.copy()
-        if body is not None:
-            request.body = body
-            request.headers["Content-Type"] = "application/json"
-            request.headers["Content-Length"] = str(len(body))
-        return self._transport.exchange(request, max_bytes)
+        headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
+        return self._transport.exchange(method, self._base_url + path, headers, body, max_bytes)
 
 
 def _log(answer: Answer, ids: int) -> None:

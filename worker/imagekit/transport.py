@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import NewConnectionError
@@ -185,9 +186,12 @@ class Transport:
     """Tells by when an answer must be there at the latest, monotonic seconds; asked again and again while one waits."""
     _kept: _Kept = field(default_factory=_Kept, repr=False)
 
-    def exchange(self, request: requests.PreparedRequest, max_bytes: int) -> RawAnswer:
-        """Send a prepared request, once, without following redirects, and read up to `max_bytes` of body."""
+    def exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, max_bytes: int
+    ) -> RawAnswer:
+        """Send a request once, without following redirects, and read up to `max_bytes` of the response's body."""
         start = time.perf_counter()
+        request = _prepared(method, url, headers, body)
         _under_way.sent_at, _under_way.end = None, self.end
         adapter = self._session().get_adapter(str(request.url))
         try:
@@ -222,6 +226,16 @@ class Transport:
         elif time.monotonic() - kept.used > IDLE_SECONDS:
             kept.session.close()
         return kept.session
+
+
+def _prepared(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> requests.PreparedRequest:
+    # By hand: Session.request merges and checks at every call what never changes here.
+    request = requests.PreparedRequest()
+    request.method, request.url, request.body = method, url, body
+    request.headers = CaseInsensitiveDict(headers)
+    if body is not None:
+        request.headers["Content-Length"] = str(len(body))
+    return request
 
 
 def _read(raw: BaseHTTPResponse, status: int, max_bytes: int) -> tuple[bytes, str | None]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from celery import Celery
 from redis import Redis
 
-from config.celery_settings import celery_settings
 from config.settings import Settings
 from worker.account import Account
 from worker.runtime import stopping
+from worker.runtime.celery_settings import celery_settings
 from worker.runtime.kombu_redis import mend_transports
 from worker.runtime.publisher import Publisher
 from worker.store.connection import connect
