@@ -19,21 +19,21 @@ from worker.runtime.wakeups import RUN_TASK, wake
 logger = logging.getLogger("kitsweep.cleanup")
 
 SOON_MS = 5000
-"""A run that goes on sooner is woken by whoever gave it back; later, by the chores of any worker or beat."""
+"""A run that is due sooner is woken by the worker that yielded it; later ones by any worker or beat."""
 
 
 @app.task(name=RUN_TASK, ignore_result=True, acks_late=True)
 def cleanup_run(run_id: str) -> None:
-    """Carry a run of a cleanup rule on for a second; what is left goes on in another message."""
+    """Work on a cleanup run for a second; another message continues it."""
     try:
         wait_ms = run_slice(app.account.cleaner, run_id)
         if wait_ms == 0:
             wake(app, run_id)
     except RedisError as error:
-        # The lease runs out, and then a beat or a worker sends somebody again.
-        raise Ignore(f"Redis is away: {type(error).__name__}") from None
+        # When the lease expires, beat or a worker wakes another.
+        raise Ignore(f"Redis is unavailable: {type(error).__name__}") from None
     if wait_ms and wait_ms <= SOON_MS:
-        # Not in the pool's place: others get it meanwhile.
+        # A timer, so that the pool thread is free meanwhile.
         timer = threading.Timer(wait_ms / 1000, _wake_quietly, (run_id,))
         timer.daemon = True
         timer.start()
@@ -41,9 +41,9 @@ def cleanup_run(run_id: str) -> None:
 
 @worker_ready.connect
 def check_rules(**_: object) -> None:
-    """Say at a worker's start that the rules cannot be used; deletions go on all the same."""
+    """Log at the worker's start that the rules are invalid; deletions run all the same."""
     for line in _problems():
-        logger.error("no cleanup rule runs here: %s", line)
+        logger.error("cleanup rules are not run by this worker: %s", line)
 
 
 def _problems() -> list[str]:

@@ -1,4 +1,4 @@
-"""The Celery tasks: the door through which other services come, and the batches that do the work."""
+"""The Celery tasks: `kitsweep.delete_files`, which other services call, and the batches that do the work."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from worker.runtime.dispatcher import BATCH_TASK
 from worker.store.connection import explained
 
 RUN_SECONDS = 1.0
-"""How long one batch message goes on with further batches while they are full: then others get the place."""
+"""How long one message keeps running full batches before it frees its pool thread."""
 
 
 def _arguments(file_ids: object, source: object = "default", reason: object = None, hold_seconds: object = 0) -> None:
-    """Stand for the arguments of `delete_files`."""
+    """Declare the arguments of `delete_files`, for `inspect.signature`."""
 
 
 def _bind(args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -59,17 +59,17 @@ def delete_files(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
             account.queue.enqueue(**request, file_ids=file_ids, canvas=canvas_of(self.request), origin=origin)
             app.publisher.publish_reports([request["request_id"]])
     except RedisUnreachable:
-        # The message goes back; all of this may be done twice without harm.
+        # The message is requeued; enqueuing a request twice changes nothing.
         time.sleep(1)
-        raise Reject("Redis is away", requeue=True) from None
+        raise Reject("Redis is unavailable", requeue=True) from None
     raise Ignore
 
 
 @app.task(name=BATCH_TASK, ignore_result=True, acks_late=True)
 def delete_batch() -> None:
-    """Run batches back to back while they are full, for a second at most; what is left starts another."""
+    """Run batches back to back while they are full, for at most a second; the dispatcher starts the next."""
     if stopping.has_begun():
-        return  # Only a wake-up is dropped: other workers look for work by themselves.
+        return  # Only a wake-up is dropped: other workers poll for work.
     batches = app.account.batches
     until = time.monotonic() + RUN_SECONDS
     try:
@@ -77,5 +77,5 @@ def delete_batch() -> None:
         while ran is Ran.FULL and time.monotonic() < until and not stopping.has_begun():
             ran = batches.run(fewest=batches.batch_size)
     except RedisError as error:
-        # What was claimed comes back when its lease runs out; the dispatcher starts anew.
-        raise Ignore(f"Redis is away: {type(error).__name__}") from None
+        # Claimed items come back when their lease expires; the dispatcher starts the next batch.
+        raise Ignore(f"Redis is unavailable: {type(error).__name__}") from None

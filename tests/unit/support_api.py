@@ -73,7 +73,7 @@ class NoKeeper(LeaseKeeper):
     """Renews nothing, so that tests leave no thread behind."""
 
     @contextmanager
-    def kept(self, token: str) -> Iterator[None]:
+    def renewed(self, token: str) -> Iterator[None]:
         """Do nothing."""
         yield
 

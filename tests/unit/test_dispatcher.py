@@ -8,7 +8,7 @@ from redis import Redis
 from tests.unit.support_queue import queue_on, raw
 from worker.limiter.slots import Limits
 from worker.queue.operations import Work
-from worker.runtime.dispatcher import SIGHT_MS, Window, batches_to_start, beat_heart
+from worker.runtime.dispatcher import SIGHT_MS, FillWait, batches_to_start, send_heartbeat
 
 
 class Clock:
@@ -37,13 +37,13 @@ def limits(*, pause_ms: int = 0, places: int = 64) -> Limits:
 )
 def test_full_batches_and_due_groups_go_at_once(work: Work, worth: int) -> None:
     """What fills a call waits for nobody."""
-    assert Window(0.2, Clock()).worth(work, 100) == worth
+    assert FillWait(0.2, Clock()).worth(work, 100) == worth
 
 
 def test_a_batch_that_is_not_full_waits_for_company() -> None:
     """It goes when its time is over, and the next one waits anew."""
     clock = Clock()
-    window = Window(0.2, clock)
+    window = FillWait(0.2, clock)
     some = Work(3, 0, None)
     assert window.worth(some, 100) == 0
     clock.now += 0.19
@@ -56,7 +56,7 @@ def test_a_batch_that_is_not_full_waits_for_company() -> None:
 def test_waiting_starts_anew_when_there_was_nothing_in_between() -> None:
     """An old wait is no reason to send a single new id at once."""
     clock = Clock()
-    window = Window(0.2, clock)
+    window = FillWait(0.2, clock)
     window.worth(Work(3, 0, None), 100)
     clock.now += 0.1
     window.worth(Work(0, 0, None), 100)
@@ -66,7 +66,7 @@ def test_waiting_starts_anew_when_there_was_nothing_in_between() -> None:
 
 def test_without_a_window_nothing_waits() -> None:
     """`KITSWEEP_BATCH_WINDOW_SECONDS=0` sends single ids at once."""
-    assert Window(0, Clock()).worth(Work(1, 0, None), 100) == 1
+    assert FillWait(0, Clock()).worth(Work(1, 0, None), 100) == 1
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_heart_beats_and_the_dead_are_forgotten(redis_client: Redis) -> None:
     """Each worker notes that it lives; names of long ago go away."""
     queue = queue_on(redis_client)
     raw(queue).zadd(queue.keys("workers"), {"old": queue.now_ms() - 2 * 3_600_000})
-    beat_heart(queue, "new")
-    beat_heart(queue, "new")
+    send_heartbeat(queue, "new")
+    send_heartbeat(queue, "new")
     assert raw(queue).zrange(queue.keys("workers"), 0, -1) == ["new"]
     assert abs(raw(queue).zscore(queue.keys("workers"), "new") - queue.now_ms()) < 5000

@@ -13,7 +13,7 @@ from worker.limiter.slots import Kind, Limiter
 from worker.queue.claims import Verdict
 from worker.queue.operations import Queue
 from worker.reports.stats import Stats, read_stats
-from worker.runtime.dispatcher import beat_heart
+from worker.runtime.dispatcher import send_heartbeat
 
 
 def stats_of(queue: Queue, **overrides: Any) -> Stats:
@@ -80,7 +80,7 @@ def test_workers_that_live_are_named(redis_client: Redis) -> None:
     """Who has been silent for long is not among them."""
     client: Any = redis_client
     queue = queue_on(redis_client)
-    beat_heart(queue, "w1")
+    send_heartbeat(queue, "w1")
     client.zadd(queue.keys("workers"), {"w0": queue.now_ms() - 60_000})
     assert stats_of(queue)["workers"] == ["w1"]
 

@@ -73,7 +73,7 @@ class Batches:
         if claim is None:
             self.gate.give_back(permit)
             return Ran.NO_WORK
-        with self.leases.kept(claim.token):
+        with self.leases.renewed(claim.token):
             settled = self._carry_out(claim, permit)
         if settled.finished:
             self.publish(settled.finished)

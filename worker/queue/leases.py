@@ -1,4 +1,4 @@
-"""Keeps the leases of this process alive while their calls are in the air."""
+"""Renews the leases of this process while their calls are in flight."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class LeaseKeeper:
-    """One thread for all claims of a process; it is started by the first call, also in a forked child."""
+    """Renews all claims of a process in one thread, which the first claim starts, also in a forked child."""
 
     def __init__(self, queue: Queue, lease_seconds: float) -> None:
         self._queue = queue
@@ -26,7 +26,7 @@ class LeaseKeeper:
         self._started_in: int | None = None
 
     @contextmanager
-    def kept(self, token: str) -> Iterator[None]:
+    def renewed(self, token: str) -> Iterator[None]:
         """Renew the lease of `token` until the block ends."""
         with self._lock:
             self._tokens.add(token)
@@ -49,4 +49,6 @@ class LeaseKeeper:
             try:
                 self._queue.renew(tokens)
             except RedisError as error:
-                logger.warning("leases not renewed: %s", error)
+                logger.warning(
+                    "could not renew %d leases, retrying: %s", len(tokens), error, extra={"leases": len(tokens)}
+                )

@@ -1,7 +1,7 @@
-"""Beat: `celery -A worker.app beat` with the rules as its schedule, and Redis as its only memory.
+"""Beat: `celery -A worker.app beat` starts cleanup runs by the schedules of the rules. Its only state is in Redis.
 
-Several may run: starting a run is one atomic step per rule and due time, so it does not matter who takes it. There is
-no leader, no lock and no schedule file; a beat that dies is missed by nobody.
+Several may run side by side: starting a run is one atomic step per rule and due time. There is no leader, no lock and
+no schedule file.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ logger = logging.getLogger("kitsweep.cleanup")
 
 TICK_SECONDS = 1.0
 LATE_SECONDS = 300
-"""A run that starts later than this counts as missed; the rule says whether it is made up for."""
+"""A run that would start later than this is missed; the rule's `catch_up` says whether it runs all the same."""
 
 
 def start_due(runs: Runs, rules: list[Rule], by: str) -> list[str]:
-    """Start what is due now, on the clock of Redis; returns the ids of the runs that this call started."""
+    """Start the runs that are due by Redis' clock; return the ids of those that this call started."""
     now = datetime.fromtimestamp(runs.queue.now_ms() / 1000, UTC)
     started = []
     for rule in rules:
@@ -38,15 +38,15 @@ def start_due(runs: Runs, rules: list[Rule], by: str) -> list[str]:
         run_id = run_id_of(rule.name, due)
         verdict = runs.start(rule, run_id, by, due, None if rule.catch_up else LATE_SECONDS * 1000)
         if verdict == "started":
-            logger.info("cleanup run %s starts", run_id)
+            logger.info("cleanup run %s started", run_id, extra={"run": run_id})
             started.append(run_id)
         elif verdict not in {"nothing", "first"}:
-            logger.warning("cleanup run %s is skipped: %s", run_id, verdict)
+            logger.warning("cleanup run %s skipped: %s", run_id, verdict, extra={"run": run_id})
     return started
 
 
 class CleanupScheduler(Scheduler):
-    """The scheduler class of beat; Celery makes one and calls `tick` again and again."""
+    """Celery creates one per beat process and calls `tick` repeatedly."""
 
     app: App
 
@@ -57,21 +57,21 @@ class CleanupScheduler(Scheduler):
         self.schedule: dict[str, Any] = {}
 
     def setup_schedule(self) -> None:
-        """Check the rules: beat does not start with a file that cannot be used."""
+        """Check the rules: beat refuses to start with an invalid file."""
         try:
             rules = self._file.rules()
         except RulesError as error:
-            sys.exit(f"kitsweep: the cleanup rules cannot be used:\n{error}")
-        logger.info("%d cleanup rules in %s", len(rules.by_name), self._file.path)
+            sys.exit(f"kitsweep: invalid cleanup rules:\n{error}")
+        logger.info("loaded %d cleanup rules from %s", len(rules.by_name), self._file.path)
 
     def tick(self, *_: Any, **__: Any) -> float:
-        """Start what is due and look after what is under way; returns the seconds until the next tick."""
+        """Start due runs and wake those in progress; return the seconds until the next tick."""
         try:
             self._tick()
         except (RedisError, OperationalError, OSError) as error:
-            self._tell(f"beat waits for Redis: {error}")
+            self._tell(f"beat: Redis is unavailable, retrying in {TICK_SECONDS:g} s: {error}")
         except Exception:
-            logger.exception("beat stumbled; it goes on")
+            logger.exception("beat: unexpected error, continuing")
         else:
             self._told = ""
         return TICK_SECONDS
@@ -80,7 +80,7 @@ class CleanupScheduler(Scheduler):
         try:
             rules = list(self._file.rules().by_name.values())
         except RulesError as error:
-            self._tell(f"no cleanup starts until the rules are mended:\n{error}")
+            self._tell(f"no cleanup run starts until the rules are fixed:\n{error}")
         else:
             start_due(self.app.account.runs, rules, f"beat {whoami()}")
         wake_runs(self.app)
@@ -93,5 +93,5 @@ class CleanupScheduler(Scheduler):
 
     @property
     def info(self) -> str:
-        """Say what beat shows at its start."""
+        """Return the line that beat prints when it starts."""
         return f"    . rules -> {self._file.path}"

@@ -1,7 +1,7 @@
-"""Celery's canvas on a request: what waits for the deletion goes off when it is done, and not when it was accepted.
+"""Celery's canvas: links, chains and chords on `delete_files` run when the deletion is done, not when it is accepted.
 
-`delete_files` ends with `Ignore`, after which Celery itself runs nothing; so what hangs on the task is kept with the
-request, and run when its result is published. At least once: after a crash in between it runs again.
+The task ends with `Ignore`, after which Celery runs no callbacks. They are stored with the request and run when its
+result is published, at least once: after a crash in between they run again.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from celery.canvas import group
 from worker.states import State
 
 _PARTS = ("callbacks", "errbacks", "chord", "chain", "group", "group_index", "root_id", "parent_id")
-_HANGING = ("callbacks", "errbacks", "chord", "chain")
+_CALLBACKS = ("callbacks", "errbacks", "chord", "chain")
 
 
 def canvas_of(request: Context) -> dict[str, Any] | None:
-    """Return what hangs on a task's request, as plain data; None when nothing does."""
+    """Return the callbacks of a task message as plain data; None if it has none."""
     parts = {part: getattr(request, part, None) for part in _PARTS}
-    if not any(parts[part] for part in _HANGING):
+    if not any(parts[part] for part in _CALLBACKS):
         return None
     return {part: value for part, value in parts.items() if value is not None}
 
 
 def run_canvas(app: Celery, canvas: dict[str, Any], request_id: str, result: Any, state: str) -> None:
-    """Send off what hung on a request, now that it is final."""
+    """Dispatch the callbacks of a request that is final."""
     context = Context({**dict.fromkeys(_PARTS), **canvas, "id": request_id, "delivery_info": {}})
     if state != State.SUCCESS:
         app.backend.mark_as_failure(request_id, result, request=context, state=state)
@@ -41,11 +41,11 @@ def run_canvas(app: Celery, canvas: dict[str, Any], request_id: str, result: Any
 
 
 def body_is_promised(app: Celery, canvas: dict[str, Any]) -> bool:
-    """Return whether somebody else was about to send off the body of the request's chord, and may have died since.
+    """Return whether another process has claimed to send the body of the request's chord, and may have died since.
 
-    Celery (`backends/redis.py`, 5.7) lets one process at a time send a body: it claims that in `.c` for some seconds,
-    and writes `done` there afterwards; `.s` is the size of a chord that has not gone off. Who finds such a claim sends
-    nothing, and is not told.
+    Celery (`backends/redis.py`, 5.7) lets one process at a time send a body. It claims that in `.c` for some seconds
+    and writes `done` there afterwards; `.s` is the size of a chord whose body has not been sent. A process that finds
+    a claim sends nothing and is not told.
     """
     if not canvas.get("chord") or not canvas.get("group"):
         return False

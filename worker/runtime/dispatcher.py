@@ -1,8 +1,7 @@
-"""The dispatcher: one thread in each worker that starts batches, beats the heart, and publishes what was left over.
+"""The dispatcher: one thread per worker that starts batches, sends heartbeats, and publishes unpublished results.
 
-It looks at the queue some times a second, so nothing hangs on a message: a wake-up that is lost or doubled does no
-harm, and without beat nothing stands still. It starts a batch when there is due work, a free place in the pool, no
-pause, and a slot in sight; the batch itself takes the slot.
+It polls the queue 25 times a second, so a lost or duplicated wake-up does no harm, and nothing depends on beat. It
+starts a batch when there is due work, a free pool thread, no pause, and a slot in sight; the batch takes the slot.
 """
 
 from __future__ import annotations
@@ -34,12 +33,12 @@ logger = logging.getLogger(__name__)
 BATCH_TASK = "kitsweep.delete_batch"
 TICK_SECONDS = 0.04
 SIGHT_MS = HORIZON_MS + 20
-"""How far ahead a slot may be for a batch to be started: the batch waits some of it, the message travels the rest."""
+"""How far ahead a slot may be for a batch to start: the message takes some of that time, the batch waits the rest."""
 CHORES_SECONDS = 1.0
 
 
-class Window:
-    """When a batch that is not full may go: after it has waited for company."""
+class FillWait:
+    """Decides when a partial batch may start: after it has waited `seconds` to fill."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
@@ -47,7 +46,7 @@ class Window:
         self._since: float | None = None
 
     def worth(self, work: Work, batch_size: int) -> int:
-        """Return how many batches the work is worth now."""
+        """Return how many batches the work justifies now."""
         full = work.claimable // batch_size
         if full or not work.claimable:
             self._since = None
@@ -60,15 +59,15 @@ class Window:
         return work.groups + int(due)
 
 
-def batches_to_start(worth: int, free_places: int, limits: Limits, messages_under_way: int) -> int:
+def batches_to_start(worth: int, free_threads: int, limits: Limits, messages_queued: int) -> int:
     """Return how many batches to start now."""
     if limits.pause_ms > SIGHT_MS:
         return 0
-    return max(0, min(worth, free_places, limits.places) - messages_under_way)
+    return max(0, min(worth, free_threads, limits.places) - messages_queued)
 
 
-def beat_heart(queue: Queue, name: str) -> None:
-    """Note that this worker is alive; names that were silent for long are forgotten."""
+def send_heartbeat(queue: Queue, name: str) -> None:
+    """Record that this worker is alive, and drop workers that have been silent for an hour."""
     now = queue.now_ms()
     with queue.redis.pipeline(transaction=False) as pipe:
         pipe.zadd(queue.keys("workers"), {name: now})
@@ -77,7 +76,7 @@ def beat_heart(queue: Queue, name: str) -> None:
 
 
 class Dispatcher(bootsteps.StartStopStep):
-    """Runs the dispatcher thread from the pool's start to the worker's stop."""
+    """Runs the dispatcher thread while the worker's pool is up."""
 
     requires = ("celery.worker.components:Pool",)
 
@@ -87,7 +86,7 @@ class Dispatcher(bootsteps.StartStopStep):
         self._thread: threading.Thread | None = None
 
     def start(self, parent: Any) -> None:
-        """Start the thread, unless the server would lose what is entrusted to it."""
+        """Start the thread, unless the server may evict our keys."""
         stopping.enforce()
         _refuse_unsafe_server(parent.app.account)
         self._thread = threading.Thread(target=self._run, args=(parent,), name="kitsweep-dispatcher", daemon=True)
@@ -103,7 +102,7 @@ class Dispatcher(bootsteps.StartStopStep):
 
     def _run(self, worker: Any) -> None:
         app: App = worker.app
-        window = Window(app.account.settings.batch_window_seconds)
+        fill_wait = FillWait(app.account.settings.batch_window_seconds)
         last_chores = -math.inf
         app.account.limiter.probe_soon()
         while not self._stop.wait(TICK_SECONDS):
@@ -112,23 +111,23 @@ class Dispatcher(bootsteps.StartStopStep):
                     last_chores = time.monotonic()
                     _do_chores(app, worker.hostname)
                 if not stopping.has_begun():
-                    _start_batches(app, worker, window)
+                    _start_batches(app, worker, fill_wait)
             except (RedisError, OperationalError, OSError) as error:
-                logger.warning("the dispatcher waits for Redis: %s", error)
+                logger.warning("dispatcher: Redis is unavailable, retrying in 1 s: %s", error)
                 self._stop.wait(1.0)
             except Exception:
-                logger.exception("the dispatcher stumbled; it goes on")
+                logger.exception("dispatcher: unexpected error, continuing")
                 self._stop.wait(1.0)
 
 
 def _refuse_unsafe_server(account: Account) -> None:
-    """End the worker, in words, when its server could drop our keys; one that is away is waited for elsewhere."""
+    """Exit with a message if the server may evict our keys. A server that is down is handled by Celery's retries."""
     try:
         problem = eviction_problem(eviction_policy(account.redis))
     except RedisError:
         return
     if problem:
-        logger.critical("Redis at %s cannot be trusted: %s", account.settings.redis_address, problem)
+        logger.critical("refusing to start on Redis at %s: %s", account.settings.redis_address, problem)
         raise SystemExit(1)
 
 
@@ -138,43 +137,43 @@ def _do_chores(app: App, name: str) -> None:
     app.account.audit.trim_now_and_then()
     app.account.library.count_now_and_then()
     try:
-        beat_heart(app.account.queue, name)
+        send_heartbeat(app.account.queue, name)
         wake_runs(app)
     except (OutOfMemoryError, OperationalError) as error:
         if not _is_out_of_memory(error):
             raise
-        logger.warning("Redis is out of memory: nothing new is taken; what was accepted goes on")
+        logger.warning("Redis is out of memory: new requests are refused, accepted ones continue")
 
 
-def _start_batches(app: App, worker: Any, window: Window) -> None:
+def _start_batches(app: App, worker: Any, fill_wait: FillWait) -> None:
     account, batches = app.account, app.account.batches
-    places = _free_places(worker)
-    if places <= 0:
+    free = _free_threads(worker)
+    if free <= 0:
         return
-    work = account.queue.peek(places * batches.batch_size)
-    worth = window.worth(work, batches.batch_size)
+    work = account.queue.peek(free * batches.batch_size)
+    worth = fill_wait.worth(work, batches.batch_size)
     if worth == 0:
         return
     messages = queue_names(account.settings.account).batches
-    under_way = account.redis.llen(messages)
-    to_start = batches_to_start(worth, places, account.limiter.look(SIGHT_MS), under_way)
+    queued = account.redis.llen(messages)
+    to_start = batches_to_start(worth, free, account.limiter.look(SIGHT_MS), queued)
     try:
         for _ in range(to_start):
             app.send_task(BATCH_TASK, queue=messages, ignore_result=True, retry=False)
     except (OutOfMemoryError, OperationalError) as error:
         if not _is_out_of_memory(error):
             raise
-        # Redis takes no messages any more, but it still settles: one batch after another makes room.
+        # Redis refuses messages but still settles; running batches here frees memory.
         batches.run()
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Return whether an error is, or was made from, Redis' refusal to take more."""
+    """Return whether an error is, or wraps, an out-of-memory reply of Redis."""
     return isinstance(error, OutOfMemoryError) or isinstance(error.__cause__, OutOfMemoryError)
 
 
-def _free_places(worker: Any) -> int:
-    """Places of the pool that batches may take: one is left for accepting requests, unless there is only one."""
+def _free_threads(worker: Any) -> int:
+    """Return how many pool threads batches may use: one stays free to accept requests, unless it is the only one."""
     size = int(worker.concurrency or 1)
     busy = sum(1 for request in tuple(worker_state.reserved_requests) if request.name == BATCH_TASK)
     return max(1, size - 1) - busy

@@ -1,11 +1,11 @@
-"""kombu's Redis transport, mended: a worker that holds a message outlives a restart of Redis.
+"""kombu's Redis transport, patched so that a worker survives a restart of Redis and a server that is out of memory.
 
-When the connection breaks, kombu 5.7.0 takes the client away from the transport while a channel may still be about to
-give messages back; it then fails with an `AttributeError` that ends the worker. A connection error at that place is
-what it knows how to recover from.
+When the connection breaks, kombu 5.7.0 clears the transport's client while a channel may still have to return
+messages; the resulting `AttributeError` ends the worker. The patch raises a connection error there, from which kombu
+recovers.
 
-A server that is out of memory refuses kombu's own notes. That ends a worker too, unless it counts as a lost connection;
-so it stays, tries again, and its dispatcher makes room meanwhile.
+A server that is out of memory refuses kombu's bookkeeping writes, which also ends the worker. Here that counts as a
+lost connection: the worker retries, while its dispatcher frees memory by finishing batches.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from redis.exceptions import OutOfMemoryError
 
 
 class _Guarded:
-    """A channel that says that its connection is gone when it is."""
+    """A channel that reports a closed connection as a connection error."""
 
     connection: Any
 
@@ -41,7 +41,7 @@ class Transport(kombu_redis.Transport):
 
 
 class SentinelChannel(_Guarded, kombu_redis.SentinelChannel):
-    """A channel on the master that sentinels name."""
+    """A channel on the master named by Sentinel."""
 
 
 class SentinelTransport(kombu_redis.SentinelTransport):
@@ -51,10 +51,10 @@ class SentinelTransport(kombu_redis.SentinelTransport):
     connection_errors = (*kombu_redis.SentinelTransport.connection_errors, OutOfMemoryError)
 
 
-def mend_transports() -> None:
-    """Let the addresses of Redis lead to these transports, in this process.
+def patch_transports() -> None:
+    """Use these transports for Redis URLs in this process.
 
-    By their usual names, since tools such as Flower know a broker by the scheme of its address.
+    Under the usual schemes, since tools such as Flower recognise a broker by the scheme of its URL.
     """
     names = dict.fromkeys(("redis", "rediss"), "Transport") | {"sentinel": "SentinelTransport"}
     TRANSPORT_ALIASES.update({scheme: f"{__name__}:{name}" for scheme, name in names.items()})

@@ -1,4 +1,4 @@
-"""Structured logs: one line an event, as text or JSON, with request ids; no secrets, no control characters."""
+"""Structured logs: one line per event, as text or JSON, with fields; without secrets and control characters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class LineFormatter(logging.Formatter):
-    """Formats a record as one event; fields given through `extra=` come along."""
+    """Formats a record as one event, with the fields given in `extra=`."""
 
     def __init__(self, form: str, secrets: tuple[str, ...] = ()) -> None:
         super().__init__()
@@ -48,20 +48,20 @@ class LineFormatter(logging.Formatter):
 
 
 def configure_logging(settings: Settings, level: int | None = None, logfile: str | None = None) -> None:
-    """Log to standard error (or a file) from the settings' level on; a more talkative `level` wins."""
+    """Log to standard error or a file at the settings' level, or at `level` if that is more verbose."""
     handler = logging.FileHandler(logfile) if logfile else logging.StreamHandler()
     handler.setFormatter(LineFormatter(settings.log_format, secrets_of(settings)))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     configured = logging.getLevelNamesMapping()[settings.log_level]
     root.setLevel(min(configured, level) if level else configured)
-    # One line for each message that Celery runs would drown what matters.
+    # Celery logs a line for each message it runs, which would bury everything else.
     for name in ("celery.app.trace", "celery.worker.strategy"):
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING) if root.level > logging.DEBUG else root.level)
 
 
 def secrets_of(settings: Settings) -> tuple[str, ...]:
-    """Return what no log may show."""
+    """Return every form of a secret that a log must not contain."""
     key = settings.private_key.get_secret_value() if settings.private_key else ""
     where = settings.redis_parts
     passwords = [where.password or "", *where.sentinel_options.values()]

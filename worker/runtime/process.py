@@ -9,7 +9,7 @@ from config.settings import Settings
 from worker.account import Account
 from worker.runtime import stopping
 from worker.runtime.celery_settings import celery_settings
-from worker.runtime.kombu_redis import mend_transports
+from worker.runtime.kombu_redis import patch_transports
 from worker.runtime.publisher import Publisher
 from worker.store.connection import connect
 from worker.store.keys import Keys
@@ -24,7 +24,7 @@ class App(Celery):
 
 def create_app(settings: Settings, redis: Redis | None = None) -> App:
     """Build the application, on the given Redis client or its own. It connects when it is first used."""
-    mend_transports()
+    patch_transports()
     app = App("kitsweep", set_as_current=False)
     app.config_from_object(celery_settings(settings))
     redis = redis or connect(settings)

@@ -1,6 +1,6 @@
-"""Publishes what became of requests in the Celery result backend, where callers poll.
+"""Publishes reports to the Celery result backend, where callers poll.
 
-A request that is final stands in the outbox until this is done; a crash in between only means that it is done again.
+A final request stays in the outbox until it is published; after a crash in between it is published again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def result_of(report: Report) -> Any:
 
 
 class Publisher:
-    """Writes reports as Celery results; late early states never hide final ones."""
+    """Writes reports as Celery results. A late early state never overwrites a final one."""
 
     def __init__(self, app: Celery, redis: Redis, keys: Keys, result_ttl_seconds: float) -> None:
         self._app = app
@@ -54,26 +54,26 @@ class Publisher:
         return self._app.backend
 
     def publish(self, request_ids: Sequence[str]) -> None:
-        """Publish the reports of final requests, and send off what hangs on them; they leave the outbox.
+        """Publish the reports of final requests, dispatch their callbacks, and remove them from the outbox.
 
-        Only for whoever made them final, or took them from the outbox: what hangs on them is to go off once.
+        Only for the process that made them final or took them from the outbox, so that callbacks run once.
         """
         for start in range(0, len(request_ids), _AT_ONCE):
-            self._send_off(self._publish_some(request_ids[start : start + _AT_ONCE]))
+            self._dispatch_callbacks(self._publish_some(request_ids[start : start + _AT_ONCE]))
 
     def publish_reports(self, request_ids: Sequence[str]) -> None:
-        """Publish the reports of requests, final or not. What hangs on final ones is left in the outbox to a worker."""
+        """Publish reports, final or not. Callbacks of final requests are left in the outbox for a worker."""
         for start in range(0, len(request_ids), _AT_ONCE):
             self._publish_some(request_ids[start : start + _AT_ONCE])
 
     def publish_left_over(self) -> int:
-        """Publish what finished but was not published, since a worker died; returns how many requests that were."""
+        """Publish requests that finished while their worker died; return how many."""
         left_over = self._scripts.run("take_unpublished", _AT_ONCE, _TAKE_FOR_MS)
         self.publish(left_over)
         return len(left_over)
 
     def publish_progress(self) -> int:
-        """Publish the reports of unfinished requests that changed; returns how many."""
+        """Publish the reports of unfinished requests that changed; return how many."""
         changed: list[str] = self._redis.spop(self._keys("changed"), _AT_ONCE)  # type: ignore[assignment]
         self.publish_reports(changed)
         return len(changed)
@@ -93,20 +93,24 @@ class Publisher:
             pipe.execute()
         return found
 
-    def _send_off(self, found: Sequence[Known]) -> None:
+    def _dispatch_callbacks(self, found: Sequence[Known]) -> None:
         for report, canvas in found:
             if canvas and _is_final(report):
-                self._send_off_one(report, canvas)
+                self._dispatch_callbacks_of(report, canvas)
 
-    def _send_off_one(self, report: Report, canvas: dict[str, Any]) -> None:
-        # The report is out by now; the request leaves the outbox only when its followers are on their way.
+    def _dispatch_callbacks_of(self, report: Report, canvas: dict[str, Any]) -> None:
+        # The report is published by now; the request leaves the outbox once its callbacks are dispatched.
         try:
             run_canvas(self._app, canvas, report["request_id"], result_of(report), report["state"])
         except (RedisError, OperationalError, OSError):
             raise
         except Exception:
-            # Not the fault of those that come after it. It stays in the outbox, and is tried again until it expires.
-            logger.exception("what hangs on request %s cannot be sent off", report["request_id"])
+            # The others must still be published. This one stays in the outbox and is retried until it expires.
+            logger.exception(
+                "request %s: could not dispatch its callbacks, retrying later",
+                report["request_id"],
+                extra={"request_id": report["request_id"]},
+            )
         else:
             if not body_is_promised(self._app, canvas):
                 self._redis.zrem(self._keys("outbox"), report["request_id"])

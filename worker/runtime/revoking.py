@@ -1,7 +1,7 @@
-"""`AsyncResult(request_id).revoke()` cancels a request, also when its task has long been accepted.
+"""`AsyncResult(request_id).revoke()` cancels a request, also long after its message was accepted.
 
-Celery's own `revoke` only keeps messages from being run; ours are accepted at once. So the command does both: every
-worker that hears it cancels what still waits, which is the same however often it is done.
+Celery's own `revoke` only stops messages that have not run yet. Here every worker that receives the command also
+cancels what still waits; doing so more than once changes nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _revoke_messages = control.Panel.data["revoke"]
 
 
 def cancel_on_revoke() -> None:
-    """Let the workers of this process cancel requests that are revoked."""
+    """Extend Celery's `revoke` command in this process."""
     control.Panel.data["revoke"] = _revoke
 
 
@@ -31,5 +31,5 @@ def _revoke(state: Any, task_id: Any, *args: Any, **options: Any) -> Any:
         known = [request_id for request_id in request_ids if app.account.queue.cancel(request_id) is not None]
         app.publisher.publish_reports(known)
     except RedisError as error:
-        logger.warning("revoke did not cancel %d requests: %s", len(request_ids), error)
+        logger.warning("could not cancel %d revoked requests, revoke them again: %s", len(request_ids), error)
     return _revoke_messages(state, task_id, *args, **options)

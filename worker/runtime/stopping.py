@@ -1,10 +1,10 @@
-"""Stops a worker: at the first signal the batch in the air is finished and no other begun, at the second it just ends.
+"""Stops a worker: the first signal lets batches in flight finish and starts no others, the second exits at once.
 
-Celery knows of the first only in the main process, and there only between tasks; the children of a prefork pool never
-hear of it. At the second (SIGTERM or SIGQUIT) a pool of threads would wait for its calls all the same.
+Celery sees the first signal only in the main process, and there only between tasks; the children of a prefork pool
+never see it. At the second (SIGTERM or SIGQUIT) a thread pool would still wait for its calls.
 
-A call that hangs must not outlast the patience of whoever stops the worker (`docker stop` kills after 10 s): it is
-given up in time, and its items go back to the queue as unanswered at once, not only when their lease runs out.
+A call that hangs must not outlast the grace period (`docker stop` kills after 10 s): it is abandoned in time, and its
+items return to the queue as unanswered at once, not only when their lease expires.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from celery.worker import state
 logger = logging.getLogger(__name__)
 
 HURRY_SECONDS = 2.0
-"""How long Celery may take to end by its own means after the second signal."""
+"""How long Celery may take to exit by itself after the second signal."""
 WRAP_UP_SECONDS = 4.0
-"""What is left of the time to stop after the last call was given up: to settle, publish, and end the pool."""
+"""Part of the grace period that is kept for settling, publishing and stopping the pool."""
 _TICK_SECONDS = 0.1
 
-# Memory that forked children share with the main process: how many signals came, and when the first did, in seconds of
-# the system's monotonic clock, which is one for all its processes.
+# Shared with forked children: the number of signals, and the time of the first in seconds of the system's monotonic
+# clock, which all processes share.
 _signals = mmap.mmap(-1, 1)
 _first_signal = mmap.mmap(-1, 8)
 
 
 def watch() -> None:
-    """Notice when the worker of this process is asked to stop."""
+    """Record the signals that ask this worker to stop."""
     signals.worker_shutting_down.connect(_note, weak=False)
 
 
 def has_begun() -> bool:
-    """Return whether the worker is to stop."""
+    """Return whether the worker is stopping."""
     return _signals[0] > 0 or _is_set(state.should_stop) or _is_set(state.should_terminate)
 
 
 def calls_end_at(stop_seconds: float) -> Callable[[], float]:
-    """Return what tells until when (monotonic seconds) calls may be waited for, if a stop may take `stop_seconds`.
+    """Return a function that gives the deadline of calls, in monotonic seconds, for a grace period of `stop_seconds`.
 
-    It tells infinity as long as nobody has asked the worker to stop.
+    The deadline is infinite until the worker is asked to stop.
     """
     patience = max(stop_seconds - WRAP_UP_SECONDS, stop_seconds / 4)
 
@@ -63,7 +63,7 @@ def calls_end_at(stop_seconds: float) -> Callable[[], float]:
 
 
 def enforce() -> None:
-    """Start the thread that ends this process when it is asked twice, or to stop at once."""
+    """Start the thread that exits this process on the second signal."""
     threading.Thread(target=_end_when_asked_twice, name="kitsweep-stopping", daemon=True).start()
 
 
@@ -83,5 +83,5 @@ def _end_when_asked_twice() -> None:
     while _signals[0] < 2 and not _is_set(state.should_terminate):
         pulse.wait(_TICK_SECONDS)
     pulse.wait(HURRY_SECONDS)
-    logger.warning("the worker ends before its calls are answered: their claims come back when their leases run out")
+    logger.warning("exiting with calls in flight; their items are reclaimed when their leases expire")
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Sends workers to runs. A message is only a wake-up: it may be lost or doubled without harm."""
+"""Wakes workers for cleanup runs. A message is only a wake-up: it may be lost or duplicated without harm."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ RUN_TASK = "kitsweep.cleanup_run"
 
 
 def wake(app: App, run_id: str) -> None:
-    """Send a worker to one run."""
+    """Wake a worker for one run."""
     queue = queue_names(app.account.settings.account).cleanup
     app.send_task(RUN_TASK, [run_id], queue=queue, ignore_result=True, retry=False)
 
 
 def wake_runs(app: App) -> int:
-    """Send workers to all runs that are due; returns how many."""
+    """Wake workers for all due runs; return how many."""
     due = app.account.runs.due()
     for run_id in due:
         wake(app, run_id)

@@ -1,4 +1,4 @@
-"""What a Redis server must be to be trusted with file ids, and how one asks it to have them on disk."""
+"""What a Redis server must offer to hold the queue: no eviction and, on request, writes that are on disk."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from worker.store.keys import Keys
 
 SAFE_POLICY = "noeviction"
 FLUSH_MS = 4000
-"""How long the server may take to write to its disk; below the time-out of the connection."""
+"""How long the server may take to write to disk; below the connection's timeout."""
 
 
 def eviction_problem(policy: str | None) -> str | None:
-    """Say what is wrong with an eviction policy, and how to mend it; None: nothing, or the server does not tell."""
+    """Return what is wrong with an eviction policy and how to fix it; None if nothing is or it is unknown."""
     if policy is None or policy == SAFE_POLICY:
         return None
     return (
-        f"maxmemory-policy is {policy}: when memory is short, the server drops keys, and ids are lost; set it with "
-        f"`CONFIG SET maxmemory-policy {SAFE_POLICY}`, in redis.conf or in the provider's console"
+        f"maxmemory-policy is {policy}, so the server drops keys when memory is short and ids are lost; set it to "
+        f"{SAFE_POLICY} with `CONFIG SET maxmemory-policy {SAFE_POLICY}`, in redis.conf or in the provider's console"
     )
 
 
 def eviction_policy(redis: Redis) -> str | None:
-    """Return the server's eviction policy; None where it does not tell. Raises `RedisError` when it is away."""
+    """Return the server's eviction policy; None if it does not tell. Raises `RedisError` if it cannot be reached."""
     try:
         return str(redis.info("memory")["maxmemory_policy"])
     except (ResponseError, KeyError):
@@ -38,15 +38,15 @@ def require_append_only(redis: Redis, address: str) -> None:
     except ResponseError:
         enabled = 0
     if not enabled:
-        why = "keeps no append-only file (or does not tell): set `appendonly yes`, or leave --durable away"
+        why = "has no append-only file (or does not tell): set `appendonly yes`, or omit --durable"
         raise NotDurable(address, why, accepted=False)
 
 
 def await_disk(redis: Redis, keys: Keys, address: str) -> None:
-    """Return once all that this client has written is on the server's disk. Raises `NotDurable`.
+    """Return once everything this client has written is on the server's disk. Raises `NotDurable`.
 
-    WAITAOF waits for the writes of its own connection; so it follows a write on the same one, before which lies
-    whatever other connections have written and were answered.
+    WAITAOF covers the writes of its own connection. It therefore follows a write on the same connection, which comes
+    after all writes of other connections that were already acknowledged.
     """
     with redis.pipeline(transaction=False) as pipe:
         pipe.incr(keys("sequence"))
