@@ -220,4 +220,4 @@ class House:
         self.simulator.stop()
         self.redis.close()
         self.client._queue.redis.close()
-        self.admin._queue.redis.close()
+        self.admin._account.redis.close()
