@@ -5,10 +5,10 @@
 -- KEYS  1 prefix
 -- ARGV  1 token   2 settlements, JSON (below)   3 result ttl, ms   4 patience of the outbox, ms
 --       5 how long deleted ids are remembered, ms
--- ended    [{request, outcome, attempts, error, doubt, ids}…]
--- retried  [{request, attempts, doubt, delay_ms, ids}…]                     put back one by one, an attempt spent
--- parked   [{delay_ms, fails, suspect, doubt, requests: [{request, ids}…]}…]
---                                                         put back as a group, under the token <claim's token>.<number>
+-- settlements.ended    [{request, outcome, attempts, error, doubt, ids}…]
+-- settlements.retried  [{request, attempts, doubt, delay_ms, ids}…]   put back one by one, an attempt spent
+-- settlements.parked   [{delay_ms, fails, suspect, doubt, requests: [{request, ids}…]}…]   put back as groups, each under
+--                      the token `<token>.<number>`
 -- Returns {number of items recorded or put back, ids of requests that are final now…}
 local token, settlements = ARGV[1], cjson.decode(ARGV[2])
 local result_ttl, patience, remember = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
