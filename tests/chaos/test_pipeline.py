@@ -18,7 +18,7 @@ import tasks.deletions
 from tests.unit.support_api import Works, works_on
 from tests.unit.support_queue import LONG_AGO_MS, check_invariants, raw, settings_for_tests
 from worker.errors import InvalidRequest
-from worker.imagekit.answers import Answer, KeyRefused, Listed, Meta, Missing, Refused, Throttled, Unanswered
+from worker.imagekit.answers import Answer, KeyRefused, Meta, Missing, PerFile, Refused, Throttled, Unanswered
 from worker.queue.operations import Queue
 from worker.reports.reader import Reports
 from worker.states import Outcome
@@ -46,9 +46,9 @@ def a_redis() -> Iterator[Redis]:
 def lists_nobody(works: Works, ids: list[str]) -> Answer:
     """Carry the call out, and tell of half of the files only."""
     answer = works.api.carry_out(ids)
-    if not isinstance(answer, Listed):
+    if not isinstance(answer, PerFile):
         return answer
-    return Listed(frozenset(sorted(answer.deleted)[::2]), {})
+    return PerFile(frozenset(sorted(answer.deleted)[::2]), {})
 
 
 def dies_before(works: Works, ids: list[str]) -> Answer:
@@ -79,7 +79,7 @@ ANSWERS: dict[str, Callable[[Works, list[str]], Answer]] = {
     "throttled": lambda _, __: Throttled(Meta(reset_ms=900_000)),
     "key refused": lambda _, __: KeyRefused("expired"),
     "half listed": lists_nobody,
-    "says nothing": lambda _, __: Listed(frozenset(), {}),
+    "says nothing": lambda _, __: PerFile(frozenset(), {}),
     "dies before": dies_before,
     "dies after": dies_after,
     "outlives its lease": outlives_its_lease,
@@ -161,7 +161,7 @@ def check_outcomes(works: Works, expected: dict[str, set[str]], may_be_cancelled
 
 def test_answers_are_a_closed_set() -> None:
     """The script above plays every kind of answer that there is."""
-    played = {Listed, Missing, Refused, KeyRefused, Throttled, Unanswered}
+    played = {PerFile, Missing, Refused, KeyRefused, Throttled, Unanswered}
     assert set(Answer.__args__) == played
 
 

@@ -16,7 +16,7 @@ from redis import Redis
 from tests.unit.support_queue import LONG_AGO_MS, ids, make_groups_due, make_retries_due, raw, settings_for_tests
 from worker.batch.pipeline import Batches, Ran
 from worker.calls import Gate
-from worker.imagekit.answers import Answer, Listed, Missing, Refused, Unanswered
+from worker.imagekit.answers import Answer, Missing, PerFile, Refused, Unanswered
 from worker.limiter.slots import Limiter
 from worker.queue.leases import LeaseKeeper
 from worker.queue.operations import Queue
@@ -61,7 +61,7 @@ class ScriptedApi:
         self.files -= gone
         self.deleted += sorted(gone)
         errors = {file_id: "the file is locked" for file_id in file_ids if file_id in self.stubborn}
-        return Listed(frozenset(gone), errors)
+        return PerFile(frozenset(gone), errors)
 
     def lose_answer(self, file_ids: list[str]) -> Answer:
         """Carry the call out, and lose the answer."""

@@ -14,7 +14,7 @@ from typing import Any
 from redis import Redis
 
 from config.settings import Settings, load_settings
-from worker.queue.claims import Claim, Item, Verdict
+from worker.queue.claims import Claim, Item, end
 from worker.queue.operations import Queue
 from worker.states import FINAL_STATES, Outcome, State
 
@@ -58,9 +58,7 @@ def files_of(items: Iterable[Item]) -> list[str]:
 
 def end_all(queue: Queue, claim: Claim, outcome: Outcome = Outcome.DELETED, error: str = "") -> list[str]:
     """Settle a whole claim with one outcome; return the requests that are final now."""
-    verdict = Verdict()
-    verdict.end(claim.items, outcome, error)
-    return queue.settle(claim.token, verdict).finished
+    return queue.settle(claim.token, end(claim.items, outcome, error)).finished
 
 
 def run_out(queue: Queue, token: str) -> None:

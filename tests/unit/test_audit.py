@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from config.settings import load_settings
-from worker.queue.claims import Verdict
+from worker.queue.claims import end
 from worker.queue.operations import Queue
 from worker.reports.audit import DAY_MS, Audit
 from worker.states import Outcome
@@ -31,10 +31,7 @@ def test_a_request_is_recorded_when_it_comes_and_when_it_ends(queue: Queue) -> N
     queue.enqueue("r1", ["a", "b", "c"], source="catalog", reason="old", origin="svc@host", hold_seconds=0)
     claim = queue.claim("t1")
     assert claim is not None
-    verdict = Verdict()
-    verdict.end(claim.items[:2], Outcome.DELETED)
-    verdict.end(claim.items[2:], Outcome.FAILED, "no")
-    queue.settle("t1", verdict)
+    queue.settle("t1", end(claim.items[:2], Outcome.DELETED) + end(claim.items[2:], Outcome.FAILED, "no"))
     first, last = trail(queue).entries()
     assert (first["event"], first["request"], first["source"], first["by"], first["total"]) == (
         "accepted",

@@ -16,7 +16,7 @@ from config.settings import Window
 from tests.unit.support_api import Works, enqueued, outage, works_on
 from tests.unit.support_queue import check_invariants, ids, must_claim, raw, run_out
 from worker.batch.pipeline import Ran
-from worker.imagekit.answers import Answer, KeyRefused, Listed, Meta, Refused, Throttled, Unanswered
+from worker.imagekit.answers import Answer, KeyRefused, Meta, PerFile, Refused, Throttled, Unanswered
 from worker.states import Outcome
 
 
@@ -60,7 +60,7 @@ def test_an_id_that_the_answer_leaves_out_is_sent_again(redis_client: Redis) -> 
 
     def leaves_out(file_ids: list[str]) -> Answer:
         works.api.carry_out(file_ids)
-        return Listed(frozenset(file_ids[:1]), {})
+        return PerFile(frozenset(file_ids[:1]), {})
 
     works.api.faults = [leaves_out]
     works.run()
@@ -164,7 +164,7 @@ def test_a_file_that_another_request_deleted_costs_no_call(redis_client: Redis) 
 def test_windows_that_the_api_announces_are_kept(redis_client: Redis) -> None:
     """The limiter learns from every answer."""
     works, _ = enqueued(redis_client, 3)
-    works.api.faults = [lambda sent: Listed(frozenset(sent), {}, meta=Meta(limits=(Window(7, 60_000),)))]
+    works.api.faults = [lambda sent: PerFile(frozenset(sent), {}, meta=Meta(limits=(Window(7, 60_000),)))]
     works.batches.run()
     assert [use.limit for use in works.batches.gate.limiter.look().windows] == [7]
 
@@ -174,10 +174,10 @@ def test_an_answer_waits_for_redis(redis_client: Redis, monkeypatch: pytest.Monk
     works, _ = enqueued(redis_client, 3)
     settle, failures = works.queue.settle, [RedisConnectionError("away"), RedisConnectionError("away")]
 
-    def flaky(token: str, verdict: Any) -> Any:
+    def flaky(token: str, settlements: Any) -> Any:
         if failures:
             raise failures.pop()
-        return settle(token, verdict)
+        return settle(token, settlements)
 
     monkeypatch.setattr(works.queue, "settle", flaky)
     monkeypatch.setattr(time, "sleep", lambda _: None)
@@ -201,7 +201,7 @@ FAULTS: dict[str, Fault] = {
 
 def _left_out(works: Works, sent: list[str]) -> Answer:
     answer = works.api.carry_out(sent)
-    return Listed(frozenset(sorted(answer.deleted)[:-1]), {}) if isinstance(answer, Listed) else answer
+    return PerFile(frozenset(sorted(answer.deleted)[:-1]), {}) if isinstance(answer, PerFile) else answer
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -28,7 +28,7 @@ from config.settings import Settings, load_settings
 from config.windows import Window
 from tests.unit.scripted_server import Caller, ScriptedServer, always, http, once, scripted_server
 from worker.imagekit import transport
-from worker.imagekit.answers import Answer, KeyRefused, Listed, Missing, Refused, Throttled, Unanswered
+from worker.imagekit.answers import Answer, KeyRefused, Missing, PerFile, Refused, Throttled, Unanswered
 from worker.imagekit.client import DELETE_PATH, ImageKit
 
 KEY = "private_Zx81+geheim/="
@@ -58,7 +58,7 @@ def test_the_call_as_it_is_sent(server: ScriptedServer, api: ImageKit) -> None:
     """Compact JSON, the key as the user name of HTTP Basic with no password, our name as user agent."""
     server.play = always(http(200, GONE))
     answer = api.delete([*SENT, SENT[0]])
-    assert isinstance(answer, Listed)
+    assert isinstance(answer, PerFile)
     assert answer.deleted == set(SENT)
     [(head, body)] = server.calls
     assert body == b'{"fileIds":["' + '","'.join(SENT).encode() + b'"]}'
@@ -96,7 +96,7 @@ def test_a_child_process_opens_its_own_connection(server: ScriptedServer, api: I
     child.join(10)
     assert child.exitcode == 0
     assert server.connections == 2
-    assert isinstance(api.delete(SENT), Listed)
+    assert isinstance(api.delete(SENT), PerFile)
     assert server.connections == 2
 
 
@@ -107,7 +107,7 @@ def test_a_connection_that_idled_is_not_used(
     server.play = always(http(200, GONE))
     api.delete(SENT)
     monkeypatch.setattr(transport, "IDLE_SECONDS", 0.0)
-    assert isinstance(api.delete(SENT), Listed)
+    assert isinstance(api.delete(SENT), PerFile)
     assert server.connections == 2
 
 
@@ -120,7 +120,7 @@ def test_nothing_is_taken_from_the_surroundings(
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     server.play = always(http(200, GONE))
-    assert isinstance(api.delete(SENT), Listed)
+    assert isinstance(api.delete(SENT), PerFile)
     assert base64.b64encode(f"{KEY}:".encode()) in server.calls[0][0]
 
 
@@ -142,7 +142,7 @@ def test_without_a_key_no_call_is_made(server: ScriptedServer) -> None:
 @pytest.mark.parametrize(
     ("data", "kind"),
     [
-        (http(207, b'{"successfullyDeletedFileIds":[],"errors":[]}'), Listed),
+        (http(207, b'{"successfullyDeletedFileIds":[],"errors":[]}'), PerFile),
         (http(404, json.dumps({"message": "m", "missingFileIds": SENT[:1]}).encode()), Missing),
         (http(400, b'{"message":"fileIds is empty."}'), Refused),
         (http(403, b'{"message":"Your account is disabled."}'), KeyRefused),
@@ -223,7 +223,7 @@ def test_cut_and_garbled_answers_are_ambiguous(
     assert answer.sent
     assert len(server.calls) == 2
     server.play = always(http(200, GONE))
-    assert isinstance(api.delete(SENT), Listed)
+    assert isinstance(api.delete(SENT), PerFile)
 
 
 def test_a_late_final_answer_is_not_taken_for_the_next_one(server: ScriptedServer, api: ImageKit) -> None:
@@ -246,7 +246,7 @@ def test_whole_answers_in_unusual_wrapping_are_read(server: ScriptedServer, api:
     for play in plays:
         server.play = play
         answer = api.delete(SENT)
-        assert isinstance(answer, Listed)
+        assert isinstance(answer, PerFile)
         assert answer.deleted == set(SENT)
 
 
@@ -443,7 +443,7 @@ def test_one_structured_line_for_each_call(
     [record] = caplog.records
     assert record.name == "kitsweep.imagekit"
     fields = record.__dict__
-    assert [fields[name] for name in ("answer", "status", "imagekit_request_id", "ids")] == ["Listed", 200, "r-1", 2]
+    assert [fields[name] for name in ("answer", "status", "imagekit_request_id", "ids")] == ["PerFile", 200, "r-1", 2]
     assert fields["elapsed_ms"] > 0
 
 
@@ -485,7 +485,7 @@ def _lasting() -> Iterator[tuple[ScriptedServer, ImageKit]]:
 def assert_honest(answer: Answer) -> None:
     """Check that an answer is of the closed set, and tells only of what was sent."""
     assert isinstance(answer, Answer)
-    if isinstance(answer, Listed):
+    if isinstance(answer, PerFile):
         assert answer.deleted <= set(SENT)
         assert answer.errors.keys() <= set(SENT)
     if isinstance(answer, Missing):

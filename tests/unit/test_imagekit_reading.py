@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.windows import Window
-from worker.imagekit.answers import Answer, KeyRefused, Listed, Missing, Refused, Throttled, Unanswered
+from worker.imagekit.answers import Answer, KeyRefused, Missing, PerFile, Refused, Throttled, Unanswered
 from worker.imagekit.reading import AnswerReader, clean, read_limits, read_reset
 from worker.imagekit.transport import RawAnswer
 
@@ -28,22 +28,22 @@ def read(status: int | None, body: Any, **headers: str) -> Answer:
 def test_200_lists_what_is_gone() -> None:
     """200: the listed ids are deleted; an id that was sent and is not listed is left open."""
     answer = read(200, {"successfullyDeletedFileIds": ["b2", "a1"]})
-    assert isinstance(answer, Listed)
-    assert answer == Listed(frozenset({"a1", "b2"}), {}, answer.meta, 0)
+    assert isinstance(answer, PerFile)
+    assert answer == PerFile(frozenset({"a1", "b2"}), {}, answer.meta, 0)
 
 
 def test_207_tells_of_each_file() -> None:
     """207: `errors` carries the API's reason for each file that stays."""
     faults = [{"fileId": "b2", "error": "locked"}]
     answer = read(207, {"successfullyDeletedFileIds": ["a1"], "errors": faults})
-    assert isinstance(answer, Listed)
-    assert answer == Listed(frozenset({"a1"}), {"b2": "locked"}, answer.meta, 0)
+    assert isinstance(answer, PerFile)
+    assert answer == PerFile(frozenset({"a1"}), {"b2": "locked"}, answer.meta, 0)
 
 
 def test_207_without_a_deleted_file_is_read() -> None:
     """207: the list of deleted ids may be left out when every file failed."""
     answer = read(207, {"errors": [{"fileId": i, "error": "locked"} for i in SENT]})
-    assert isinstance(answer, Listed)
+    assert isinstance(answer, PerFile)
     assert not answer.deleted
     assert set(answer.errors) == set(SENT)
 
@@ -53,23 +53,23 @@ def test_ids_that_were_never_sent_are_dropped() -> None:
     gone = ["a1", "zz", 7, None, ["b2"], {"fileId": "b2"}, "A1"]
     faults = [{"fileId": "yy", "error": "x"}, {"fileId": 1}, {"error": "x"}, "c3", None]
     answer = read(207, {"successfullyDeletedFileIds": gone, "errors": faults})
-    assert isinstance(answer, Listed)
-    assert answer == Listed(frozenset({"a1"}), {}, answer.meta, 11)
+    assert isinstance(answer, PerFile)
+    assert answer == PerFile(frozenset({"a1"}), {}, answer.meta, 11)
 
 
 def test_an_id_in_both_lists_is_in_neither() -> None:
     """An answer that contradicts itself about a file says nothing about it."""
     faults = [{"fileId": "a1", "error": "x"}]
     answer = read(207, {"successfullyDeletedFileIds": ["a1", "b2"], "errors": faults})
-    assert isinstance(answer, Listed)
-    assert answer == Listed(frozenset({"b2"}), {}, answer.meta, 0)
+    assert isinstance(answer, PerFile)
+    assert answer == PerFile(frozenset({"b2"}), {}, answer.meta, 0)
 
 
 @pytest.mark.parametrize("reason", [None, 5, "", "  ", ["x"], {"message": "x"}])
 def test_errors_without_a_readable_reason_still_count(reason: Any) -> None:
     """The vendor leaves `errors` untyped: that the file stays is known without a readable reason."""
     answer = read(207, {"successfullyDeletedFileIds": [], "errors": [{"fileId": "a1", "error": reason}]})
-    assert isinstance(answer, Listed)
+    assert isinstance(answer, PerFile)
     assert answer.errors == {"a1": "the API gave no reason"}
 
 
@@ -184,7 +184,7 @@ def test_other_statuses_are_no_answer(status: int) -> None:
 
 def test_a_byte_order_mark_is_no_obstacle() -> None:
     """Some servers put a BOM in front of JSON."""
-    assert isinstance(read(200, b'\xef\xbb\xbf{"successfullyDeletedFileIds": ["a1"]}'), Listed)
+    assert isinstance(read(200, b'\xef\xbb\xbf{"successfullyDeletedFileIds": ["a1"]}'), PerFile)
 
 
 def test_a_failure_before_the_body_ended() -> None:
@@ -218,7 +218,7 @@ def test_texts_of_the_server_are_cleaned_and_cut() -> None:
     answer.message.encode()
     faults = [{"fileId": "a1", "error": "\x9b2Jprivate_secret"}]
     listed = read(207, {"errors": faults}, x_ik_requestId="r\x1b1")
-    assert isinstance(listed, Listed)
+    assert isinstance(listed, PerFile)
     assert (listed.errors, listed.meta.request_id) == ({"a1": "2J***"}, "r 1")
 
 
@@ -298,7 +298,7 @@ def test_any_answer_is_read(status: int | None, body: bytes, headers: dict[str, 
     """No status, header or body raises, and nothing is told of an id that was not sent."""
     answer = READER.read_delete(RawAnswer(status, headers, body, failure), SENT)
     assert isinstance(answer, Answer)
-    if isinstance(answer, Listed):
+    if isinstance(answer, PerFile):
         assert status in (200, 207)
         assert answer.deleted <= set(SENT)
         assert answer.errors.keys() <= set(SENT) - answer.deleted

@@ -16,7 +16,7 @@ from tests.unit.support_queue import (
     release_holds,
     run_out,
 )
-from worker.queue.claims import Verdict
+from worker.queue.claims import park, retry
 from worker.queue.operations import Queue
 from worker.reports.reader import Reports
 from worker.states import Doubt, Outcome, State
@@ -61,12 +61,10 @@ def test_what_came_back_is_cancelled_with_a_remark_if_in_doubt(redis_client: Red
     queue.enqueue("r", ["a", "b"], source="s")
     queue.enqueue("other", ["c"], source="s")
     claim = must_claim(queue, "t")
-    verdict = Verdict()
     if way == "retry":
-        verdict.retry(claim.items, 60_000, doubt)
+        queue.settle("t", retry(claim.items, 60_000, doubt))
     else:
-        verdict.park("g", claim.items, delay_ms=60_000, doubt=doubt)
-    queue.settle("t", verdict)
+        queue.settle("t", park(claim.items, delay_ms=60_000, doubt=doubt))
     assert queue.cancel("r") == (State.REVOKED, 2)
     remarks = cancelled(queue, "r")
     assert set(remarks) == {"a", "b"}

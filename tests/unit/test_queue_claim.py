@@ -19,7 +19,7 @@ from tests.unit.support_queue import (
     raw,
     run_out,
 )
-from worker.queue.claims import Claim, Verdict
+from worker.queue.claims import Claim, end, park, retry
 from worker.queue.operations import Queue
 from worker.states import Doubt, Outcome
 
@@ -28,10 +28,8 @@ def by_request(claim: Claim) -> Counter[str]:
     return Counter(item.request_id for item in claim.items)
 
 
-def park(queue: Queue, claim: Claim, group: str, *, suspect: bool = False, fails: int = 0) -> None:
-    verdict = Verdict()
-    verdict.park(group, claim.items, suspect=suspect, fails=fails)
-    queue.settle(claim.token, verdict)
+def put_back(queue: Queue, claim: Claim, *, suspect: bool = False, fails: int = 0) -> None:
+    queue.settle(claim.token, park(claim.items, suspect=suspect, fails=fails))
 
 
 def test_there_is_nothing_to_claim_at_first(redis_client: Redis) -> None:
@@ -125,8 +123,8 @@ def test_a_due_group_is_always_worth_a_claim(redis_client: Redis) -> None:
     """A group that just had its turn is claimed again when the others are too few for a claim of their own."""
     queue = queue_on(redis_client, batch_size=10)
     queue.enqueue("r", ids("a", 20), source="s")
-    park(queue, must_claim(queue, "t1"), "g1", suspect=True)
-    park(queue, must_claim(queue, "t2", fewest=100), "g2", suspect=True)
+    put_back(queue, must_claim(queue, "t1"), suspect=True)
+    put_back(queue, must_claim(queue, "t2", fewest=100), suspect=True)
     queue.enqueue("few", ["z"], source="s")
     assert raw(queue).hget(queue.keys("account"), "group_had_turn")
     assert must_claim(queue, "t3", fewest=100).suspect
@@ -171,7 +169,7 @@ def test_suspects_are_never_mixed_with_others(redis_client: Redis) -> None:
     """A group under suspicion goes out alone, though others wait and it is not full."""
     queue = queue_on(redis_client)
     queue.enqueue("r", ids("a", 3), source="s")
-    park(queue, must_claim(queue, "t1"), "g", suspect=True, fails=2)
+    put_back(queue, must_claim(queue, "t1"), suspect=True, fails=2)
     queue.enqueue("r2", ids("b", 100), source="s")
     claim = must_claim(queue, "t2")
     assert (claim.suspect, claim.fails) == (True, 2)
@@ -184,9 +182,7 @@ def test_groups_and_fresh_work_take_turns(redis_client: Redis) -> None:
     queue.enqueue("old", ids("a", 20), source="s")
     for turn in range(4):
         park_later = must_claim(queue, f"p{turn}")
-        verdict = Verdict()
-        verdict.park(f"g{turn}", park_later.items, suspect=True, delay_ms=60_000)
-        queue.settle(park_later.token, verdict)
+        queue.settle(park_later.token, park(park_later.items, suspect=True, delay_ms=60_000))
     queue.enqueue("new", ids("b", 20), source="s")
     make_groups_due(queue)
     kinds = [must_claim(queue, f"t{turn}").suspect for turn in range(8)]
@@ -232,20 +228,18 @@ def test_a_lost_answer_is_remembered_for_other_requests(redis_client: Redis, how
     queue = queue_on(redis_client)
     queue.enqueue("r1", ["a"], source="s")
     claim = must_claim(queue, "t1")
-    verdict = Verdict()
+    settlements = park(claim.items, doubt=Doubt.UNANSWERED)
     if how == "retried":
-        verdict.retry(claim.items, 0, Doubt.UNANSWERED)
+        settlements = retry(claim.items, 0, Doubt.UNANSWERED)
     elif how == "failed":
-        verdict.end(claim.items, Outcome.FAILED, "why", doubt=Doubt.UNANSWERED)
-    elif how != "died":
-        verdict.park("g", claim.items, doubt=Doubt.UNANSWERED)
+        settlements = end(claim.items, Outcome.FAILED, "why", doubt=Doubt.UNANSWERED)
     if how == "cancelled":
         queue.cancel("r1")
     if how == "died":
         run_out(queue, "t1")
         claim = must_claim(queue, "t2")
-        verdict.end(claim.items, Outcome.FAILED, "why")
-    queue.settle(claim.token, verdict)
+        settlements = end(claim.items, Outcome.FAILED, "why")
+    queue.settle(claim.token, settlements)
     queue.cancel("r1")
     queue.enqueue("r2", ["a"], source="s")
     assert must_claim(queue, "t3").items[0].doubt is Doubt.UNANSWERED
@@ -274,9 +268,7 @@ def test_peek_tells_what_there_is_and_when_there_is_more(redis_client: Redis) ->
     assert queue.peek(10).claimable == 10
     assert queue.peek(1000).claimable == 30
     claim = must_claim(queue, "t")
-    verdict = Verdict()
-    verdict.park("g", claim.items, delay_ms=5000)
-    queue.settle("t", verdict)
+    queue.settle("t", park(claim.items, delay_ms=5000))
     work = queue.peek(10)
     assert (work.claimable, work.groups) == (0, 0)
     assert work.soonest_ms is not None

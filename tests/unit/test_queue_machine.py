@@ -32,7 +32,7 @@ from tests.unit.support_queue import (
     take_picture,
 )
 from worker.limiter.slots import Limiter
-from worker.queue.claims import Claim, Item, Verdict
+from worker.queue.claims import Claim, Item, Settlements, end, park, retry
 from worker.queue.operations import Queue
 from worker.states import Doubt, Outcome
 
@@ -41,12 +41,12 @@ POOL = [f"f{number:02d}" for number in range(14)]
 """Few file ids, so that several requests ask for the same one."""
 SIZE = 5
 ENDINGS = {outcome.value: outcome for outcome in (Outcome.DELETED, Outcome.NOT_FOUND, Outcome.FAILED)}
-VERDICTS = (*ENDINGS, "retry", "retry doubtful", "park", "park doubtful", "park suspect", "nothing")
+SETTLEMENTS = (*ENDINGS, "retry", "retry doubtful", "park", "park doubtful", "park suspect", "nothing")
 FOR_EVER = {"sequence", "totals", "account", "audit", "source:"}
 """Keys of fixed size that stay when all is done; the audit trail is cut by its own age."""
 
 some_files = st.lists(st.sampled_from(POOL), min_size=1, max_size=9)
-some_verdicts = st.lists(st.sampled_from(VERDICTS), min_size=1, max_size=SIZE)
+some_settlements = st.lists(st.sampled_from(SETTLEMENTS), min_size=1, max_size=SIZE)
 number = st.integers(0, 10**6)
 
 
@@ -171,41 +171,41 @@ class QueueMachine(RuleBasedStateMachine):
             for file in seen.waiting
         ]
 
-    @rule(plan=some_verdicts)
+    @rule(plan=some_settlements)
     def claim_and_settle(self, plan: list[str]) -> None:
         self.claim(1)
         if self.claims:
             self.settle(len(self.claims) - 1, plan, twice=False)
 
     @precondition(lambda self: self.claims)
-    @rule(which=number, plan=some_verdicts, twice=st.booleans())
+    @rule(which=number, plan=some_settlements, twice=st.booleans())
     def settle(self, which: int, plan: list[str], twice: bool) -> None:
         claim = self.claims[which % len(self.claims)]
         before = self.picture()
         mine = set(before.leases.get(claim.token, [])) if claim.token in before.held_tokens else set()
-        verdict, wanted = self.verdict_of(claim, plan)
-        self.queue.settle(claim.token, verdict)
+        settlements, wanted = self.settlements_of(claim, plan)
+        self.queue.settle(claim.token, settlements)
         if twice:
-            self.queue.settle(claim.token, verdict)
+            self.queue.settle(claim.token, settlements)
         outcomes = self.picture().outcomes()
         for item, word in wanted:
             self.check_settled(item, word, outcomes, held=(item.request_id, item.file_id) in mine)
 
-    def verdict_of(self, claim: Claim, plan: list[str]) -> tuple[Verdict, list[tuple[Item, str]]]:
-        """Return a verdict that deals the plan's words out to the items in turn."""
-        verdict = Verdict()
+    def settlements_of(self, claim: Claim, plan: list[str]) -> tuple[Settlements, list[tuple[Item, str]]]:
+        """Return settlements that deal the plan's words out to the items in turn."""
+        settlements = Settlements()
         wanted = [(item, plan[place % len(plan)]) for place, item in enumerate(claim.items)]
         for item, word in wanted:
             doubt = Doubt.UNANSWERED if "doubtful" in word else Doubt.NONE
             if word in ENDINGS:
-                verdict.end([item], ENDINGS[word])
+                settlements += end([item], ENDINGS[word])
             elif word.startswith("retry"):
-                verdict.retry([item], 60_000, doubt)
+                settlements += retry([item], 60_000, doubt)
         for word in ("park", "park doubtful", "park suspect"):
             doubt = Doubt.UNANSWERED if "doubtful" in word else Doubt.NONE
             group = [item for item, said in wanted if said == word]
-            verdict.park(self.new_name("g"), group, delay_ms=60_000, suspect="suspect" in word, doubt=doubt)
-        return verdict, wanted
+            settlements += park(group, delay_ms=60_000, suspect="suspect" in word, doubt=doubt)
+        return settlements, wanted
 
     def check_settled(self, item: Item, word: str, outcomes: dict[tuple[str, str], Outcome], *, held: bool) -> None:
         """The holder's word counts; of one who lost the claim only a definite "deleted" does."""
@@ -280,9 +280,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.check_leftovers()
 
     def delete_all(self, claim: Claim) -> None:
-        verdict = Verdict()
-        verdict.end(claim.items, Outcome.DELETED)
-        self.queue.settle(claim.token, verdict)
+        self.queue.settle(claim.token, end(claim.items, Outcome.DELETED))
 
     def check_leftovers(self) -> None:
         """Every key expires but those of fixed size, and the outbox, which its reader empties."""

@@ -20,7 +20,7 @@ from tests.unit.support_queue import (
     run_out,
     take_picture,
 )
-from worker.queue.claims import Claim, Verdict
+from worker.queue.claims import Claim, Item, end, park, retry
 from worker.queue.operations import Queue
 from worker.states import Doubt, Outcome, State
 
@@ -48,10 +48,8 @@ def outcomes(queue: Queue) -> dict[str, Outcome]:
 def test_each_outcome_ends_the_request_in_its_state(redis_client: Redis, outcome: Outcome, state: State) -> None:
     """A request is a success when every file is gone, and a failure when one could not be deleted."""
     queue, claim = started(redis_client, "a", "b")
-    verdict = Verdict()
-    verdict.end(claim.items[:1], outcome, "why")
-    verdict.end(claim.items[1:], Outcome.DELETED)
-    assert queue.settle("t", verdict) == (2, ["r"])
+    settlements = end(claim.items[:1], outcome, "why") + end(claim.items[1:], Outcome.DELETED)
+    assert queue.settle("t", settlements) == (2, ["r"])
     seen = check_invariants(queue, {"r": {"a", "b"}}).requests["r"]
     assert seen.state is state
     group = json.loads(raw(queue).lrange(queue.keys.request("r", outcome), 0, 0)[0])
@@ -69,11 +67,9 @@ def test_a_finished_request_goes_to_the_outbox_and_expires(redis_client: Redis) 
 
 
 def test_a_part_of_a_claim_may_be_settled(redis_client: Redis) -> None:
-    """What a verdict does not name stays in flight, under the same token."""
+    """What the settlements do not name stays in flight, under the same token."""
     queue, claim = started(redis_client, "a", "b")
-    verdict = Verdict()
-    verdict.end(claim.items[:1], Outcome.DELETED)
-    assert queue.settle("t", verdict) == (1, [])
+    assert queue.settle("t", end(claim.items[:1], Outcome.DELETED)) == (1, [])
     seen = check_invariants(queue, {"r": {"a", "b"}}).requests["r"]
     assert (seen.held, seen.state) == (["b"], State.QUEUED)
     assert raw(queue).sismember(queue.keys("changed"), "r")
@@ -82,12 +78,9 @@ def test_a_part_of_a_claim_may_be_settled(redis_client: Redis) -> None:
 def test_settling_twice_counts_once(redis_client: Redis) -> None:
     """A settle whose answer was lost is sent again, and changes nothing more."""
     queue, claim = started(redis_client, "a", "b", "c")
-    verdict = Verdict()
-    verdict.end(claim.items[:1], Outcome.DELETED)
-    verdict.retry(claim.items[1:2], 1000)
-    verdict.park("g", claim.items[2:])
-    assert queue.settle("t", verdict).items == 3
-    assert queue.settle("t", verdict).items == 0
+    settlements = end(claim.items[:1], Outcome.DELETED) + retry(claim.items[1:2], 1000) + park(claim.items[2:])
+    assert queue.settle("t", settlements).items == 3
+    assert queue.settle("t", settlements).items == 0
     check_invariants(queue, {"r": {"a", "b", "c"}})
 
 
@@ -97,13 +90,8 @@ def test_who_lost_the_claim_decides_nothing(redis_client: Redis, outcome: Outcom
     queue, old = started(redis_client, "a")
     run_out(queue, "t")
     must_claim(queue, "t2")
-    verdict = Verdict()
-    verdict.end(old.items, outcome)
-    assert queue.settle("t", verdict) == (0, [])
-    retry, park = Verdict(), Verdict()
-    retry.retry(old.items, 0)
-    park.park("g", old.items)
-    assert queue.settle("t", retry).items == queue.settle("t", park).items == 0
+    assert queue.settle("t", end(old.items, outcome)) == (0, [])
+    assert queue.settle("t", retry(old.items, 0)) == queue.settle("t", park(old.items)) == (0, [])
     assert check_invariants(queue, {"r": {"a"}}).requests["r"].held == ["a"]
 
 
@@ -113,28 +101,21 @@ def test_a_definite_deleted_counts_wherever_the_item_is(redis_client: Redis, pla
     queue, old = started(redis_client, "a")
     run_out(queue, "t")
     claim = must_claim(queue, "t2")
-    back = Verdict()
     if place == "parked":
-        back.park("g", claim.items, delay_ms=5000)
+        queue.settle("t2", park(claim.items, delay_ms=5000))
     elif place == "retry":
-        back.retry(claim.items, 5000)
-    queue.settle("t2", back)
+        queue.settle("t2", retry(claim.items, 5000))
     assert end_all(queue, old) == ["r"]
     check_invariants(queue, {"r": {"a"}})
     assert outcomes(queue) == {"a": Outcome.DELETED}
-    late = Verdict()
-    late.end(claim.items, Outcome.FAILED)
-    assert queue.settle("t2", late).items == 0
+    assert queue.settle("t2", end(claim.items, Outcome.FAILED)).items == 0
     assert outcomes(queue) == {"a": Outcome.DELETED}
 
 
 def test_a_retry_comes_back_by_itself_with_an_attempt_spent(redis_client: Redis) -> None:
     """A retried item is due after its delay, and carries its attempts and its doubt."""
     queue, claim = started(redis_client, "a", "b")
-    verdict = Verdict()
-    verdict.retry(claim.items[:1], 5000, Doubt.UNANSWERED)
-    verdict.retry(claim.items[1:], 5000)
-    queue.settle("t", verdict)
+    queue.settle("t", retry(claim.items[:1], 5000, Doubt.UNANSWERED) + retry(claim.items[1:], 5000))
     check_invariants(queue, {"r": {"a", "b"}})
     assert queue.claim("early") is None
     make_retries_due(queue)
@@ -150,9 +131,7 @@ def test_a_due_retry_goes_before_the_ids_that_wait(redis_client: Redis) -> None:
     queue = queue_on(redis_client, batch_size=2)
     queue.enqueue("r", ids("a", 6), source="s")
     claim = must_claim(queue, "t")
-    verdict = Verdict()
-    verdict.retry(claim.items, 1000)
-    queue.settle("t", verdict)
+    queue.settle("t", retry(claim.items, 1000))
     make_retries_due(queue)
     assert set(files_of(must_claim(queue, "t2").items)) == set(files_of(claim.items))
 
@@ -160,14 +139,10 @@ def test_a_due_retry_goes_before_the_ids_that_wait(redis_client: Redis) -> None:
 def test_a_parked_group_comes_back_as_it_stands(redis_client: Redis) -> None:
     """Parking spends no attempt, keeps the group together, and keeps a doubt that was there before."""
     queue, claim = started(redis_client, "a", "b")
-    first = Verdict()
-    first.park("g1", claim.items, fails=1, doubt=Doubt.UNANSWERED)
-    queue.settle("t", first)
+    queue.settle("t", park(claim.items, fails=1, doubt=Doubt.UNANSWERED))
     claim = must_claim(queue, "t2")
     assert (claim.fails, claim.failed_ago_ms is not None) == (1, True)
-    second = Verdict()
-    second.park("g2", claim.items, fails=1, delay_ms=60_000)
-    queue.settle("t2", second)
+    queue.settle("t2", park(claim.items, fails=1, delay_ms=60_000))
     assert queue.claim("early") is None
     make_groups_due(queue)
     claim = must_claim(queue, "t3")
@@ -176,18 +151,56 @@ def test_a_parked_group_comes_back_as_it_stands(redis_client: Redis) -> None:
     check_invariants(queue, {"r": {"a", "b"}})
 
 
+def test_each_parked_group_has_a_token_of_its_own(redis_client: Redis) -> None:
+    """The tokens are numbered after the claim's, also when its parts are settled one after the other."""
+    queue, claim = started(redis_client, "a", "b", "c")
+    queue.settle("t", park(claim.items[:1]) + park(claim.items[1:2]))
+    queue.settle("t", park(claim.items[2:]))
+    leases = take_picture(queue, ["r"]).leases
+    assert leases == {"t.1": [("r", "a")], "t.2": [("r", "b")], "t.3": [("r", "c")]}
+    check_invariants(queue, {"r": {"a", "b", "c"}})
+
+
+def test_parking_again_and_again_does_not_lengthen_the_token(redis_client: Redis) -> None:
+    """A group is numbered after the claim that parked it, not after the group that was claimed."""
+    queue, claim = started(redis_client, "a")
+    for turn in range(3):
+        queue.settle(claim.token, park(claim.items))
+        claim = must_claim(queue, f"u{turn}")
+    queue.settle(claim.token, park(claim.items))
+    assert list(take_picture(queue, ["r"]).leases) == ["u2.1"]
+
+
+def test_a_settlement_travels_with_its_fields_named() -> None:
+    """One entry for all ids of a request that go on alike; what is empty is left out."""
+    items = [Item("r", file, 1, Doubt.NONE) for file in ("a", "b")]
+    settlements = end(items, Outcome.DELETED) + park([*items, Item("q", "c", 0, Doubt.NONE)], suspect=True)
+    assert json.loads(settlements.as_json()) == {
+        "ended": [
+            {"request": "r", "outcome": "deleted", "attempts": 2, "error": "", "doubt": "0", "ids": ["a", "b"]},
+        ],
+        "parked": [
+            {
+                "delay_ms": 0,
+                "fails": 0,
+                "suspect": True,
+                "doubt": "0",
+                "requests": [{"request": "r", "ids": ["a", "b"]}, {"request": "q", "ids": ["c"]}],
+            },
+        ],
+    }
+
+
 @pytest.mark.parametrize("way", ["retry", "park"])
 def test_items_of_a_cancelled_request_do_not_go_back(redis_client: Redis, way: str) -> None:
     """What was in flight when its request was cancelled ends as cancelled when it would have gone back."""
     queue, claim = started(redis_client, "a", "b")
     assert queue.cancel("r") == (State.PROGRESS, 0)
-    verdict = Verdict()
-    verdict.end(claim.items[:1], Outcome.DELETED)
     if way == "retry":
-        verdict.retry(claim.items[1:], 0, Doubt.UNANSWERED)
+        back = retry(claim.items[1:], 0, Doubt.UNANSWERED)
     else:
-        verdict.park("g", claim.items[1:], doubt=Doubt.UNANSWERED)
-    assert queue.settle("t", verdict).finished == ["r"]
+        back = park(claim.items[1:], doubt=Doubt.UNANSWERED)
+    assert queue.settle("t", end(claim.items[:1], Outcome.DELETED) + back).finished == ["r"]
     assert outcomes(queue) == {"a": Outcome.DELETED, "b": Outcome.CANCELLED}
     assert check_invariants(queue, {"r": {"a", "b"}}).requests["r"].state is State.REVOKED
     remark = json.loads(raw(queue).lrange(queue.keys.request("r", "cancelled"), 0, 0)[0])[2]
@@ -207,9 +220,7 @@ def test_ids_of_any_alphabet_survive(redis_client: Redis) -> None:
 def test_nothing_is_left_that_grows(redis_client: Redis) -> None:
     """When all is done and published, every key has an expiry or is of fixed size."""
     queue, claim = started(redis_client, *ids("a", 10))
-    verdict = Verdict()
-    verdict.park("g", claim.items, doubt=Doubt.UNANSWERED)
-    queue.settle("t", verdict)
+    queue.settle("t", park(claim.items, doubt=Doubt.UNANSWERED))
     end_all(queue, must_claim(queue, "t2"))
     raw(queue).zrem(queue.keys("outbox"), "r")
     for key in raw(queue).keys("*"):

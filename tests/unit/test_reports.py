@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from tests.unit.support_queue import end_all, ids, must_claim, queue_on
-from worker.queue.claims import Verdict
+from worker.queue.claims import end, park
 from worker.queue.operations import Queue
 from worker.reports.reader import REPORT_IDS, Reports, read_group
 from worker.reports.report import Report
@@ -55,9 +55,7 @@ def test_a_request_never_goes_back_from_progress_to_queued(redis_client: Redis) 
     queue = queue_on(redis_client)
     queue.enqueue("r", ["a", "b"], source="s")
     claim = must_claim(queue, "t")
-    verdict = Verdict()
-    verdict.park("group", claim.items, delay_ms=60_000)
-    queue.settle("t", verdict)
+    queue.settle("t", park(claim.items, delay_ms=60_000))
     report = read(queue)
     assert (report["state"], report["waiting"], report["in_flight"]) == ("PROGRESS", 2, 0)
 
@@ -82,12 +80,13 @@ def test_each_outcome_is_counted_and_listed(redis_client: Redis) -> None:
     queue = queue_on(redis_client)
     queue.enqueue("r", ["a", "b", "c", "d"], source="s")
     items = {item.file_id: item for item in must_claim(queue, "t").items}
-    verdict = Verdict()
-    verdict.end([items["a"]], Outcome.DELETED)
-    verdict.end([items["b"]], Outcome.NOT_FOUND)
-    verdict.end([items["c"]], Outcome.PRESUMED_DELETED)
-    verdict.end([items["d"]], Outcome.FAILED, "locked", spent=3)
-    queue.settle("t", verdict)
+    queue.settle(
+        "t",
+        end([items["a"]], Outcome.DELETED)
+        + end([items["b"]], Outcome.NOT_FOUND)
+        + end([items["c"]], Outcome.PRESUMED_DELETED)
+        + end([items["d"]], Outcome.FAILED, "locked", spent=3),
+    )
     report = read(queue)
     assert report["state"] == "FAILURE"
     assert report["successfully_deleted_file_ids"] == ["a"]

@@ -10,7 +10,7 @@ from redis import Redis
 from config.settings import Window
 from tests.unit.support_queue import end_all, ids, must_claim, queue_on, settings_for_tests
 from worker.limiter.slots import Kind, Limiter
-from worker.queue.claims import Verdict
+from worker.queue.claims import park, retry
 from worker.queue.operations import Queue
 from worker.reports.stats import Stats, read_stats
 from worker.runtime.dispatcher import send_heartbeat
@@ -33,10 +33,7 @@ def test_figures_by_source(redis_client: Redis) -> None:
     queue = queue_on(redis_client, batch_size=10)
     queue.enqueue("a", ids("a", 10), source="alpha")
     claim = must_claim(queue, "t")
-    verdict = Verdict()
-    verdict.retry(claim.items[:3], 60_000)
-    verdict.park("g", claim.items[3:5], delay_ms=60_000)
-    queue.settle("t", verdict)
+    queue.settle("t", retry(claim.items[:3], 60_000) + park(claim.items[3:5], delay_ms=60_000))
     queue.enqueue("b", ids("b", 4), source="beta", hold_seconds=60)
     stats = stats_of(queue)
     assert stats["sources"]["alpha"] == {"waiting": 5, "in_flight": 5, "due_retries": 3, "held": 0}
@@ -51,9 +48,7 @@ def test_parked_batches_are_those_that_nobody_holds(redis_client: Redis) -> None
     claim = must_claim(queue, "t1")
     must_claim(queue, "t2")
     assert stats_of(queue)["parked"] == 0
-    verdict = Verdict()
-    verdict.park("g", claim.items, delay_ms=60_000)
-    queue.settle("t1", verdict)
+    queue.settle("t1", park(claim.items, delay_ms=60_000))
     assert stats_of(queue)["parked"] == 1
 
 

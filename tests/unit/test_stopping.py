@@ -13,7 +13,7 @@ import pytest
 
 from config.settings import load_settings
 from tests.unit.scripted_server import Caller, ScriptedServer, always, http, scripted_server
-from worker.imagekit.answers import Listed, Unanswered
+from worker.imagekit.answers import PerFile, Unanswered
 from worker.imagekit.client import ImageKit
 from worker.runtime import stopping
 
@@ -105,4 +105,4 @@ def test_a_call_that_is_answered_in_time_is_not_given_up(server: ScriptedServer)
 
     server.play = tell_of_the_stop_first
     with contextlib.closing(api_of(server, stop_seconds=20)) as api:
-        assert isinstance(api.delete([FILE_ID]), Listed)
+        assert isinstance(api.delete([FILE_ID]), PerFile)

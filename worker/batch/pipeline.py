@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
 
-from worker.batch.judging import ISOLATE_AFTER, ISOLATE_ALONE_AFTER, Circumstances, judge, judge_known
+from worker.batch.isolation import Circumstances, needs_witness, shows_health
+from worker.batch.judging import judge, judge_known
 from worker.calls import Gate, Permit
 from worker.imagekit.answers import Answer, Unanswered
 from worker.limiter.slots import Learned
-from worker.queue.claims import Claim, Item, Verdict
+from worker.queue.claims import Claim, Item, Settlements, snooze
 from worker.queue.leases import LeaseKeeper
 from worker.queue.operations import Queue, Settled
 from worker.states import Doubt
@@ -42,11 +43,6 @@ class Ran(Enum):
     NO_SLOT = auto()
 
 
-def new_token() -> str:
-    """Return a new claim token."""
-    return uuid.uuid4().hex
-
-
 @dataclass
 class Batches:
     """Runs the batches of one account."""
@@ -66,7 +62,7 @@ class Batches:
         Raises:
             redis.exceptions.RedisError: Redis went away; claimed items come back when their lease runs out.
         """
-        permit = self.gate.ask(new_token())
+        permit = self.gate.ask(uuid.uuid4().hex)
         if not permit.granted:
             return Ran.NO_SLOT
         claim = self.queue.claim(permit.call_id, fewest)
@@ -83,35 +79,24 @@ class Batches:
     def _carry_out(self, claim: Claim, permit: Permit) -> Settled:
         known = [item for item in claim.items if item.doubt is Doubt.GONE]
         to_send = [item for item in claim.items if item.doubt is not Doubt.GONE]
-        verdict = judge_known(known)
+        settlements = judge_known(known)
         if to_send:
-            verdict.extend(self._send(claim, to_send, permit))
+            settlements += self._send(claim, to_send, permit)
         else:
             self.gate.give_back(permit)
-        return outlast(lambda: self.queue.settle(claim.token, verdict))
+        return outlast(lambda: self.queue.settle(claim.token, settlements))
 
-    def _send(self, claim: Claim, to_send: list[Item], permit: Permit) -> Verdict:
+    def _send(self, claim: Claim, to_send: list[Item], permit: Permit) -> Settlements:
         if witness := self._witness_for(claim, to_send):
             self.gate.make(permit, lambda: self.api.delete([witness]), shows_health=True)
-            verdict = Verdict()
-            verdict.park(new_token(), to_send, fails=claim.fails, suspect=claim.suspect)
-            return verdict
-        # A group that failed before says more about itself than about the API.
-        is_fresh = not claim.suspect and claim.fails < ISOLATE_AFTER
+            return snooze(claim, to_send)
         file_ids = [item.file_id for item in to_send]
-        answer, learned = self.gate.make(permit, lambda: self.api.delete(file_ids), shows_health=is_fresh)
-        return judge(claim, to_send, answer, self._circumstances(claim, answer, learned), new_token)
+        answer, learned = self.gate.make(permit, lambda: self.api.delete(file_ids), shows_health=shows_health(claim))
+        return judge(claim, to_send, answer, self._circumstances(claim, answer, learned))
 
     def _witness_for(self, claim: Claim, to_send: list[Item]) -> str | None:
-        """Return the id of a file that is gone already, when a call with it must tell an outage from a bad id.
-
-        A lone suspect, or a group about to be split, with no success of others since its failure, proves nothing: the
-        API may be down. Deleting the witness changes nothing and shows whether the API is up.
-        """
-        lonely = claim.suspect and len(to_send) == 1 and claim.fails > 0
-        if not lonely and claim.fails < ISOLATE_ALONE_AFTER - 1:
-            return None
-        if self.gate.limiter.success().succeeded_within(claim.failed_ago()):
+        """Return the id of a file that is already gone, if a call with it must show first that the API is up."""
+        if not needs_witness(claim, to_send) or self.gate.limiter.success().succeeded_within(claim.failed_ago()):
             return None
         return self.queue.any_gone_id()
 

@@ -6,7 +6,7 @@ raises for it; the batch pipeline has one branch for each. The facts about the v
 
 ::
 
-    Listed       200, 207       the call was carried out; what it says about each file
+    PerFile      200, 207       the call was carried out; what it says about each file
     Missing      404            some ids are unknown, and nothing at all was deleted
     Refused      400, 404, 413  refused as a whole, and nothing was deleted; the culprit is not named
     KeyRefused   401, 403       the key is at fault, not the files
@@ -45,7 +45,7 @@ NO_META = Meta()
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class PerFile:
     """200 or 207: the call was carried out, and the API told of single files.
 
     An id that was sent and stands in neither: nothing is known of it, though the call was carried out. So a
@@ -118,4 +118,4 @@ class Page:
 
 
 ListAnswer = Page | Refused | KeyRefused | Throttled | Unanswered
-Answer = Listed | Missing | Refused | KeyRefused | Throttled | Unanswered
+Answer = PerFile | Missing | Refused | KeyRefused | Throttled | Unanswered

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
-from worker.imagekit.answers import Answer, KeyRefused, ListAnswer, Listed, Missing, Page
+from worker.imagekit.answers import Answer, KeyRefused, ListAnswer, Missing, Page, PerFile
 from worker.imagekit.reading import AnswerReader
 from worker.imagekit.transport import RawAnswer, Transport, never
 
@@ -97,8 +97,8 @@ class ImageKit:
 
 def _log(answer: Answer, ids: int) -> None:
     """Write one line per call, at warning level unless the API told of single files."""
-    told = isinstance(answer, Listed | Missing)
-    foreign = answer.foreign if isinstance(answer, Listed | Missing) else 0
+    told = isinstance(answer, PerFile | Missing)
+    foreign = answer.foreign if isinstance(answer, PerFile | Missing) else 0
     meta, kind = answer.meta, type(answer).__name__
     logger.log(
         logging.INFO if told and not foreign else logging.WARNING,

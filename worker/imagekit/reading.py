@@ -17,10 +17,10 @@ from worker.imagekit.answers import (
     Answer,
     KeyRefused,
     ListAnswer,
-    Listed,
     Meta,
     Missing,
     Page,
+    PerFile,
     Refused,
     Throttled,
     Unanswered,
@@ -108,7 +108,7 @@ class AnswerReader:
         # it is left out of both, so that it is asked for again.
         both = deleted & errors.keys()
         kept = {file_id: error for file_id, error in errors.items() if file_id not in both}
-        return Listed(deleted - both, kept, meta, foreign + foreign_errors)
+        return PerFile(deleted - both, kept, meta, foreign + foreign_errors)
 
     def _errors(self, entries: Collection[Any], sent: frozenset[str]) -> tuple[dict[str, str], int]:
         """Read the `errors` of a 207; of several for one id the first counts."""

@@ -1,4 +1,4 @@
-"""What a claim holds, and how its items go on: the plain data between queue, pipeline and judgement."""
+"""Claims and settlements: what a batch takes from the queue, and how each of its items goes on. Plain data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 from worker.states import Doubt, Outcome
 
@@ -27,81 +27,122 @@ class Claim:
     token: str
     items: list[Item]
     fails: int = 0
-    """How often this very group came back from a failed call."""
+    """Failed calls of this group so far."""
     failed_ago_ms: int | None = None
-    """Milliseconds from its last failed call to the claim."""
+    """Milliseconds between its last failed call and this claim; None if none has failed."""
     suspect: bool = False
-    """Whether it is set apart, since one of its ids may be why its calls fail."""
+    """Whether the group is isolated, because one of its ids may be why its calls fail."""
     claimed_at: float = field(default_factory=time.monotonic, compare=False)
 
     def failed_ago(self) -> int | None:
-        """Return the milliseconds from its last failed call to now; None if none has failed."""
+        """Return the milliseconds since its last failed call; None if none has failed."""
         if self.failed_ago_ms is None:
             return None
         return self.failed_ago_ms + int((time.monotonic() - self.claimed_at) * 1000)
 
 
-@dataclass
-class Verdict:
-    """How the items of a claim go on; see `lua/settle.lua` for the form in which it travels."""
+class Ended(TypedDict):
+    """Items of one request that ended alike; `doubt`: whether our call may have deleted the files all the same."""
 
-    ended: list[tuple[str, str, int, str, list[str], str]] = field(default_factory=list)
-    retried: list[tuple[str, int, str, int, list[str]]] = field(default_factory=list)
-    parked: list[tuple[str, int, int, str, str, list[tuple[str, list[str]]]]] = field(default_factory=list)
+    request: str
+    outcome: Outcome
+    attempts: int
+    error: str
+    doubt: Doubt
+    ids: list[str]
 
-    def end(
-        self,
-        items: Iterable[Item],
-        outcome: Outcome,
-        error: str = "",
-        *,
-        spent: int = 1,
-        doubt: Doubt = Doubt.NONE,
-    ) -> None:
-        """Let items end with an outcome; `spent` attempts are added to those that each has behind it.
 
-        `doubt` tells whoever asks for the same file later that this call may have deleted it.
-        """
-        for (request_id, attempts), ids in _grouped(items):
-            self.ended.append((request_id, outcome.value, attempts + spent, error, ids, doubt.value))
+class Retried(TypedDict):
+    """Items of one request that go back one by one, with the attempts they now have behind them."""
 
-    def retry(self, items: Iterable[Item], delay_ms: int, doubt: Doubt = Doubt.NONE) -> None:
-        """Put items back one by one, an attempt spent, due after a delay."""
-        for (request_id, attempts), ids in _grouped(items):
-            self.retried.append((request_id, attempts + 1, doubt.value, delay_ms, ids))
+    request: str
+    attempts: int
+    doubt: Doubt
+    delay_ms: int
+    ids: list[str]
 
-    def park(
-        self,
-        token: str,
-        items: Iterable[Item],
-        *,
-        delay_ms: int = 0,
-        fails: int = 0,
-        suspect: bool = False,
-        doubt: Doubt = Doubt.NONE,
-    ) -> None:
-        """Put items back as one group under a new token, no attempt spent; it is claimed again as it stands."""
-        by_request: dict[str, list[str]] = {}
-        for item in items:
-            by_request.setdefault(item.request_id, []).append(item.file_id)
-        if by_request:
-            flag = "1" if suspect else "0"
-            self.parked.append((token, delay_ms, fails, flag, doubt.value, list(by_request.items())))
 
-    def extend(self, other: Verdict) -> None:
-        """Add all that another verdict says."""
-        self.ended += other.ended
-        self.retried += other.retried
-        self.parked += other.parked
+class ParkedItems(TypedDict):
+    """The items of one request in a parked group."""
+
+    request: str
+    ids: list[str]
+
+
+class Parked(TypedDict):
+    """A group that goes back as it stands, to be claimed together again."""
+
+    delay_ms: int
+    fails: int
+    suspect: bool
+    doubt: Doubt
+    requests: list[ParkedItems]
+
+
+@dataclass(frozen=True)
+class Settlements:
+    """How the items of a claim go on. `a + b` holds what both say; items that neither names stay claimed."""
+
+    ended: tuple[Ended, ...] = ()
+    retried: tuple[Retried, ...] = ()
+    parked: tuple[Parked, ...] = ()
+
+    def __add__(self, other: Settlements) -> Settlements:
+        """Return the settlements of both."""
+        return Settlements(self.ended + other.ended, self.retried + other.retried, self.parked + other.parked)
 
     def as_json(self) -> str:
-        """Return the form that `settle.lua` reads; empty parts are left out."""
-        parts = {"ended": self.ended, "retried": self.retried, "parked": self.parked}
-        return json.dumps({name: part for name, part in parts.items() if part}, separators=(",", ":"))
+        """Return the form that `lua/settle.lua` reads; empty parts are left out."""
+        return json.dumps({name: part for name, part in vars(self).items() if part}, separators=(",", ":"))
 
 
-def _grouped(items: Iterable[Item]) -> Iterable[tuple[tuple[str, int], list[str]]]:
+def end(
+    items: Iterable[Item], outcome: Outcome, error: str = "", *, spent: int = 1, doubt: Doubt = Doubt.NONE
+) -> Settlements:
+    """Let items end with an outcome, `spent` attempts added to those behind each.
+
+    `doubt` warns later requests for the same file that this call may have deleted it.
+    """
+    return Settlements(
+        ended=tuple(
+            Ended(request=request, outcome=outcome, attempts=attempts + spent, error=error, doubt=doubt, ids=ids)
+            for (request, attempts), ids in _grouped(items).items()
+        )
+    )
+
+
+def retry(items: Iterable[Item], delay_ms: int, doubt: Doubt = Doubt.NONE) -> Settlements:
+    """Put items back one by one, an attempt spent, due after a delay."""
+    return Settlements(
+        retried=tuple(
+            Retried(request=request, attempts=attempts + 1, doubt=doubt, delay_ms=delay_ms, ids=ids)
+            for (request, attempts), ids in _grouped(items).items()
+        )
+    )
+
+
+def park(
+    items: Iterable[Item], *, delay_ms: int = 0, fails: int = 0, suspect: bool = False, doubt: Doubt = Doubt.NONE
+) -> Settlements:
+    """Put items back as one group, no attempt spent, due after a delay; no items, no group."""
+    by_request: dict[str, list[str]] = {}
+    for item in items:
+        by_request.setdefault(item.request_id, []).append(item.file_id)
+    if not by_request:
+        return Settlements()
+    requests = [ParkedItems(request=request, ids=ids) for request, ids in by_request.items()]
+    return Settlements(
+        parked=(Parked(delay_ms=delay_ms, fails=fails, suspect=suspect, doubt=doubt, requests=requests),)
+    )
+
+
+def snooze(claim: Claim, items: Iterable[Item]) -> Settlements:
+    """Put items of a claim back as the group they were, due at once: nothing counts against them."""
+    return park(items, fails=claim.fails, suspect=claim.suspect)
+
+
+def _grouped(items: Iterable[Item]) -> dict[tuple[str, int], list[str]]:
     groups: dict[tuple[str, int], list[str]] = {}
     for item in items:
         groups.setdefault((item.request_id, item.attempts), []).append(item.file_id)
-    return groups.items()
+    return groups

@@ -18,7 +18,7 @@ from redis.client import Pipeline
 from config.settings import Settings
 from worker.errors import RequestVanished
 from worker.identity import whoami
-from worker.queue.claims import Claim, Item, Verdict
+from worker.queue.claims import Claim, Item, Settlements
 from worker.states import Doubt, State
 from worker.store.keys import Keys
 from worker.store.scripts import Scripts
@@ -189,10 +189,10 @@ class Queue:
         items = list(_unpacked(packed))
         return Claim(token, items, int(fails), None if int(failed_ago) < 0 else int(failed_ago), suspect == "1")
 
-    def settle(self, token: str, verdict: Verdict) -> Settled:
+    def settle(self, token: str, settlements: Settlements) -> Settled:
         """Record how the items that the token still holds ended, and put back the others, in one step."""
         items, *finished = self.scripts.run(
-            "settle", token, verdict.as_json(), self._result_ttl_ms, OUTBOX_PATIENCE_MS, self._remember_ms
+            "settle", token, settlements.as_json(), self._result_ttl_ms, OUTBOX_PATIENCE_MS, self._remember_ms
         )
         return Settled(int(items), finished)
 

@@ -1,15 +1,16 @@
--- Record how items of a claim ended, or put them back. Only what the token still holds changes; but a definite
--- "deleted" counts also when the lease has run out, wherever the item is by then.
+-- Settle items of a claim: record how they ended, or put them back. Only items that the token still holds change, so
+-- that settling twice changes nothing more. A definite "deleted" counts even after the lease ran out, wherever the item
+-- is by then.
 --
 -- KEYS  1 prefix
--- ARGV  1 token   2 verdict, JSON (below)   3 result ttl, ms   4 patience of the outbox, ms
+-- ARGV  1 token   2 settlements, JSON (below)   3 result ttl, ms   4 patience of the outbox, ms
 --       5 how long deleted ids are remembered, ms
--- verdict.ended    [[request, outcome, attempts, error, [file id…], doubt]…]
--- verdict.retried  [[request, attempts, doubt, delay ms, [file id…]]…]      back one by one, an attempt spent
--- verdict.parked   [[new token, delay ms, fails, suspect '0' or '1', doubt, [[request, [file id…]]…]]…]
---                                                                           back as they stand, as a group
+-- settlements.ended    [{request, outcome, attempts, error, doubt, ids}…]
+-- settlements.retried  [{request, attempts, doubt, delay_ms, ids}…]   put back one by one, an attempt spent
+-- settlements.parked   [{delay_ms, fails, suspect, doubt, requests: [{request, ids}…]}…]   put back as groups, each under
+--                      the token `<token>.<number>`
 -- Returns {number of items recorded or put back, ids of requests that are final now…}
-local token, verdict = ARGV[1], cjson.decode(ARGV[2])
+local token, settlements = ARGV[1], cjson.decode(ARGV[2])
 local result_ttl, patience, remember = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local lease = KEY['lease:'] .. token
 local now = now_ms()
@@ -107,15 +108,15 @@ local function note_doubt(doubt, ids)
   end
 end
 
-local function record_ended(request, outcome, attempts, error, ids, doubt)
-  local held, stray = take_held(request, ids)
+local function record_ended(ended)
+  local held, stray = take_held(ended.request, ended.ids)
   local mine = ids_of(held)
-  note_doubt(doubt, mine)
+  note_doubt(ended.doubt, mine)
   in_slices('HDEL', KEY.leased, mine)
-  end_items(request, outcome, attempts, error, mine, KEY.in_flight, now)
-  if outcome == OUTCOME.DELETED then
-    record_strays(request, attempts, stray)
-    for _, id in ipairs(ids) do gone[#gone + 1] = id end
+  end_items(ended.request, ended.outcome, ended.attempts, ended.error, mine, KEY.in_flight, now)
+  if ended.outcome == OUTCOME.DELETED then
+    record_strays(ended.request, ended.attempts, stray)
+    for _, id in ipairs(ended.ids) do gone[#gone + 1] = id end
   end
 end
 
@@ -139,14 +140,15 @@ local function worse(doubt, before)
   return DOUBT.NONE
 end
 
-local function put_back_to_retry(request, attempts, doubt, delay, ids)
-  local held = take_held(request, ids)
+local function put_back_to_retry(retried)
+  local request, doubt = retried.request, retried.doubt
+  local held = take_held(request, retried.ids)
   note_doubt(doubt, ids_of(held))
   if #held == 0 or cancel_instead(request, held, doubt) then return end
   local mine, dues, tries = ids_of(held), {}, {}
   for _, item in ipairs(held) do
-    dues[#dues + 1], dues[#dues + 2] = now + delay, item[1]
-    tries[#tries + 1], tries[#tries + 2] = item[1], attempts .. ' ' .. worse(doubt, item[3])
+    dues[#dues + 1], dues[#dues + 2] = now + retried.delay_ms, item[1]
+    tries[#tries + 1], tries[#tries + 2] = item[1], retried.attempts .. ' ' .. worse(doubt, item[3])
   end
   in_slices('HDEL', KEY.leased, mine)
   in_slices('ZADD', request_key(request, 'retries'), dues)
@@ -155,11 +157,21 @@ local function put_back_to_retry(request, attempts, doubt, delay, ids)
   note_next_retry(request)
 end
 
-local function park(group, delay, fails, suspect, doubt, requests)
+-- The next `<token>.<number>` that is free: an earlier settlement of a part of the claim may have parked groups too.
+local function new_group()
+  local number = 0
+  repeat
+    number = number + 1
+  until redis.call('EXISTS', KEY['lease:'] .. token .. '.' .. number) == 0
+  return token .. '.' .. number
+end
+
+local function park(parked)
+  local group, doubt = new_group(), parked.doubt
   local kept, leased, by_request = {}, {}, {}
-  for _, part in ipairs(requests) do
-    local request = part[1]
-    local held = take_held(request, part[2])
+  for _, part in ipairs(parked.requests) do
+    local request = part.request
+    local held = take_held(request, part.ids)
     note_doubt(doubt, ids_of(held))
     if #held > 0 and not cancel_instead(request, held, doubt) then
       by_request[request] = #held
@@ -171,10 +183,10 @@ local function park(group, delay, fails, suspect, doubt, requests)
   end
   if #kept == 0 then return end
   local failed_at = doubt == DOUBT.UNANSWERED and now or redis.call('HGET', lease, 'failed_at') or 0
-  redis.call('HSET', KEY['lease:'] .. group, 'held', '0', 'fails', fails, 'failed_at', failed_at, 'suspect', suspect,
-    'items', pack_items(kept))
+  redis.call('HSET', KEY['lease:'] .. group, 'held', '0', 'fails', parked.fails, 'failed_at', failed_at,
+    'suspect', parked.suspect and '1' or '0', 'items', pack_items(kept))
   in_slices('HSET', KEY.leased, leased)
-  redis.call('ZADD', KEY.leases, now + delay, group)
+  redis.call('ZADD', KEY.leases, now + parked.delay_ms, group)
   count_flight(by_request, -1)
 end
 
@@ -187,9 +199,9 @@ local function remember_gone()
   redis.call('PEXPIREAT', key, (turn + 2) * remember)
 end
 
-for _, e in ipairs(verdict.ended or {}) do record_ended(e[1], e[2], e[3], e[4], e[5], e[6]) end
-for _, r in ipairs(verdict.retried or {}) do put_back_to_retry(r[1], r[2], r[3], r[4], r[5]) end
-for _, p in ipairs(verdict.parked or {}) do park(p[1], p[2], p[3], p[4], p[5], p[6]) end
+for _, ended in ipairs(settlements.ended or {}) do record_ended(ended) end
+for _, retried in ipairs(settlements.retried or {}) do put_back_to_retry(retried) end
+for _, parked in ipairs(settlements.parked or {}) do park(parked) end
 remember_gone()
 remember_doubtful(doubtful, now, result_ttl, remember)
 leave_items(token, what_is_left())
