@@ -33,7 +33,7 @@ from worker.reports.report import FileOutcome, Report
 from worker.reports.stats import Stats, read_stats
 from worker.states import State
 from worker.store.connection import connect, explained
-from worker.store.durability import await_disk, require_append_only
+from worker.store.durability import await_disk, require_durability
 
 if TYPE_CHECKING:
     from worker.runtime.process import App
@@ -106,7 +106,7 @@ class Client:
             checked_file_ids(first, CHUNK_IDS)
         with explained(self._settings):
             if durable:
-                require_append_only(self._queue.redis, self._settings.redis_address)
+                require_durability(self._queue.redis, self._settings.redis_address)
             if len(first) <= CHUNK_IDS:
                 self._enqueue_small([(asked, first)])
             else:

@@ -15,7 +15,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from config.settings import load_settings
@@ -31,6 +31,21 @@ ROOT = Path(__file__).resolve().parents[2]
 PRIVATE_KEY = "private_chaosTestKey0123456789="
 START_SECONDS = 60.0
 """How long a process may take to come up while other tests use the processors."""
+
+
+def can_wait_for_disk(client: Redis) -> bool:
+    """Tell whether a server knows WAITAOF, as Redis does from 7.2 on."""
+    try:
+        client.waitaof(0, 0, 1)
+    except ResponseError:
+        return False
+    return True
+
+
+def needs_waitaof(server: Server) -> None:
+    """Skip a test on an older server: there, --durable is refused, which a test of its own shows."""
+    if not can_wait_for_disk(server.client):
+        pytest.skip("the server has no WAITAOF (Redis before 7.2)")
 
 
 class Server:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.chaos.honesty import await_final, check_honest, state_of
 from tests.chaos.processes import say, wait_until
-from tests.chaos.rig import Rig, Server
+from tests.chaos.rig import Rig, Server, can_wait_for_disk, needs_waitaof
 from worker.errors import NotDurable, QueueFull, RequestVanished
 from worker.states import State
 
@@ -67,6 +67,7 @@ def test_durable_means_on_disk(tmp_path: Path) -> None:
     """With `durable`, enqueue returns once the append-only file is synced; the server's sudden end loses none of it."""
     server = Server(tmp_path, appendfsync="everysec")
     with Rig(tmp_path, server=server) as rig:
+        needs_waitaof(server)
         start = time.monotonic()
         small = rig.client.enqueue(many_ids(10), durable=True)
         large = rig.client.enqueue(many_ids(12_000), durable=True)
@@ -85,6 +86,17 @@ def test_durable_is_refused_where_there_is_no_append_only_file(tmp_path: Path) -
     ):
         rig.client.enqueue(many_ids(10), request_id="d", durable=True)
     assert not caught.value.accepted
+
+
+def test_durable_is_refused_where_the_server_cannot_wait_for_its_disk(tmp_path: Path) -> None:
+    """Redis before 7.2 has no WAITAOF, and a provider may forbid it: nothing is enqueued."""
+    with Rig(tmp_path) as rig:
+        if can_wait_for_disk(rig.redis):
+            rig.redis.acl_setuser("default", enabled=True, commands=["-waitaof"])
+        with pytest.raises(NotDurable, match=re.escape("Redis 7.2 or newer")) as caught:
+            rig.client.enqueue(many_ids(10), request_id="d", durable=True)
+        assert not caught.value.accepted
+        assert state_of(rig, "d") == ""
 
 
 def test_a_full_server_refuses_new_ids_and_drains_what_it_has(tmp_path: Path) -> None:

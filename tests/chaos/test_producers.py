@@ -14,7 +14,7 @@ import pytest
 
 from tests.chaos.honesty import await_final, check_honest, state_of
 from tests.chaos.processes import Proc, say, wait_until
-from tests.chaos.rig import Rig, Server
+from tests.chaos.rig import Rig, Server, needs_waitaof
 from worker.queue.operations import CHUNK_IDS
 from worker.states import State
 
@@ -208,6 +208,7 @@ def test_a_durable_command_has_returned_when_its_request_is_on_disk(tmp_path: Pa
     """Exit status 0 at `appendfsync everysec`, the server killed at that moment: it comes back with all of it."""
     server = Server(tmp_path, appendfsync="everysec")
     with Rig(tmp_path, files=12_021, server=server) as rig:
+        needs_waitaof(server)
         files = rig.sim.remaining()
         asked: dict[str, list[str]] = {}
         seconds: dict[str, list[float]] = {"plain": [], "--durable": []}
@@ -252,6 +253,7 @@ def test_a_durable_command_is_refused_where_there_is_no_append_only_file(tmp_pat
 def test_a_durable_command_waits_for_the_disk_and_not_for_the_answer(tmp_path: Path) -> None:
     """On a server that writes and never syncs it does not say 0: status 2, and what became of the request."""
     with Rig(tmp_path, server=Server(tmp_path, appendfsync="no")) as rig:
+        needs_waitaof(rig.server)
         file = write_ids(tmp_path / "ids.txt", [f"{1:024x}"])
         command = delete(rig, "durable", file, "durable", "--durable")
         command.wait(60)

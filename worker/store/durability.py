@@ -31,8 +31,8 @@ def eviction_policy(redis: Redis) -> str | None:
         return None
 
 
-def require_append_only(redis: Redis, address: str) -> None:
-    """Raise `NotDurable` unless the server keeps an append-only file and can wait for it."""
+def require_durability(redis: Redis, address: str) -> None:
+    """Raise `NotDurable` unless the server has an append-only file and can wait for it (`WAITAOF`, from Redis 7.2)."""
     try:
         enabled = int(redis.info("persistence").get("aof_enabled", 0))
     except ResponseError:
@@ -40,6 +40,11 @@ def require_append_only(redis: Redis, address: str) -> None:
     if not enabled:
         why = "has no append-only file (or does not tell): set `appendonly yes`, or omit --durable"
         raise NotDurable(address, why, accepted=False)
+    try:
+        redis.waitaof(0, 0, 1)
+    except ResponseError:
+        why = "cannot tell when a write is on its disk: use Redis 7.2 or newer or Valkey, or omit --durable"
+        raise NotDurable(address, why, accepted=False) from None
 
 
 def await_disk(redis: Redis, keys: Keys, address: str) -> None:
