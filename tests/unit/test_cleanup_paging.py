@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.cleanup.listing.paging import START, ListingError, Place, identity, step
+from worker.cleanup.listing.paging import START, Cursor, ListingError, identity, step
 
 
 def file(number: int) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def file(number: int) -> dict[str, Any]:
 
 def walk(library: list[int], page: int, between: Any = None) -> list[int]:
     """Walk through a library of file numbers; `between` changes it after each page. Returns what was shown."""
-    place: Place | None = START
+    place: Cursor | None = START
     seen: list[int] = []
     for turn in range(10_000):
         if place is None:
@@ -85,17 +85,17 @@ def test_a_short_page_is_not_the_end() -> None:
 
 def test_the_same_page_for_ever_is_an_error() -> None:
     """An API that ignores `skip` ends the walk."""
-    place: Place | None = START
+    place: Cursor | None = START
     with pytest.raises(ListingError):  # noqa: PT012 - the error comes at one of the turns
         for _ in range(10):
             assert place is not None
             _, place = step(place, [file(1), file(2)], 2)
 
 
-@given(st.builds(Place, st.integers(0), st.text(), st.floats(allow_nan=False), st.integers(0), st.integers(0)))
-def test_a_place_is_kept_as_it_is(place: Place) -> None:
+@given(st.builds(Cursor, st.integers(0), st.text(), st.floats(allow_nan=False), st.integers(0), st.integers(0)))
+def test_a_place_is_kept_as_it_is(place: Cursor) -> None:
     """What is written between pages is read back."""
-    assert Place.from_json(place.as_json()) == place
+    assert Cursor.from_json(place.as_json()) == place
 
 
 @given(

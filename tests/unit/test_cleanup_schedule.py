@@ -93,27 +93,6 @@ def test_the_last_due_time_is_the_one_before_the_next(schedule: Schedule, moment
     assert schedule.last_until(following - timedelta(seconds=1)) == last
 
 
-@pytest.mark.parametrize("cron", ["", "* * * *", "* * * * * *", "61 * * * *", "0 0 30 2 *", "x * * * *", "@daily"])
-def test_a_cron_expression_that_cannot_be_read_is_refused(cron: str) -> None:
-    """Five fields that can come true, or nothing."""
-    with pytest.raises(ValueError, match="cron expression"):
-        Cron(cron, "UTC")
-
-
-@pytest.mark.parametrize("zone", ["Mars/Base", "", "../etc/passwd", "Europe"])
-def test_an_unknown_time_zone_is_refused(zone: str) -> None:
-    """Only names of the time zone database count."""
-    with pytest.raises(ValueError, match="time zone"):
-        Cron("0 3 * * *", zone)
-
-
-def test_every_is_at_least_a_minute() -> None:
-    """A rule that never rests is a mistake."""
-    assert Every(60).seconds == 60
-    with pytest.raises(ValueError, match="at least 60"):
-        Every(59)
-
-
 @given(st.integers(0, 10**8))
 def test_durations_are_read_back_as_they_are_written(seconds: int) -> None:
     """Writing and reading a length of time agree."""

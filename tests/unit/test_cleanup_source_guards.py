@@ -128,4 +128,4 @@ def test_guards_are_written_as_they_are_read() -> None:
     assert Guards.read(str(guards)) == guards
     assert guards.bounds_of("catalog") == "5 0 0"
     assert guards.bounds_of("other") == "0 2.5 0"
-    assert Guards().bounds_of("other") == ""
+    assert Guards({}).bounds_of("other") == ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,13 +9,13 @@ import pytest
 from redis import Redis
 
 from config.settings import load_settings
-from worker.cleanup.rules.rule import Rule, What
-from worker.cleanup.rules.schedule import Cron, Every
+from worker.cleanup.rules.file import parse_rules
+from worker.cleanup.rules.rule import Rule
 from worker.cleanup.runs.store import Runs, request_of, run_id_of
 from worker.queue.operations import Queue
 from worker.runtime.beat import LATE_SECONDS, start_due
 
-RULE = Rule("drafts", Every(3600), What(path="/drafts/"))
+RULE = parse_rules(b"[rules.drafts]\nevery = '1h'\npath = '/drafts/'\n").by_name["drafts"]
 
 
 class Clockwork:
@@ -82,7 +80,7 @@ def test_missed_runs_are_made_up_for_once(clock: Clockwork) -> None:
 
 def test_missed_runs_are_skipped_where_the_rule_says_so(clock: Clockwork) -> None:
     """`missed = "skip"`: a run that would start too late is recorded as skipped."""
-    rule = replace(RULE, schedule=Every(86_400 * 365), catch_up=False)
+    rule = RULE.model_copy(update={"every": 86_400 * 365, "missed": "skip"})
     clock.see(rule)
     clock.redis.hset(clock.runs.queue.keys.cleanup("rule", "drafts"), "last_due", 1)
     assert start_due(clock.runs, [rule], "beat") == []
@@ -148,21 +146,21 @@ def test_while_cleanup_is_off_nothing_starts(clock: Clockwork) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda rule: replace(rule, schedule=Cron("0 * * * *", "UTC")),
-        lambda rule: replace(rule, enabled=False),
+        {"cron": "0 * * * *", "every": None},
+        {"enabled": False},
     ],
 )
-def test_a_changed_schedule_begins_anew(clock: Clockwork, change: Callable[[Rule], Rule]) -> None:
+def test_a_changed_schedule_begins_anew(clock: Clockwork, change: dict[str, object]) -> None:
     """A new schedule, or a rule that was disabled and enabled again, makes up for nothing."""
     clock.see()
-    assert start_due(clock.runs, [change(RULE)], "beat") == []
+    assert start_due(clock.runs, [RULE.model_copy(update=change)], "beat") == []
     assert start_due(clock.runs, [RULE], "beat") == []
     assert start_due(clock.runs, [RULE], "beat") == []
 
 
 def test_a_disabled_rule_is_never_due(clock: Clockwork) -> None:
     """Disabled, it starts nothing by schedule."""
-    rule = replace(RULE, enabled=False)
+    rule = RULE.model_copy(update={"enabled": False})
     clock.see(rule)
     assert start_due(clock.runs, [rule], "beat") == []
 

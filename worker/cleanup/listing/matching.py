@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from worker.cleanup.rules.rule import Keep, Rule, What
+from worker.cleanup.rules.rule import Conditions, Keep, Rule
 from worker.queue.validation import check_file_id
 from worker.times import write_duration
 
 
-class Meant(NamedTuple):
+class Match(NamedTuple):
     """A file that the rule means."""
 
     file_id: str
@@ -28,7 +28,7 @@ class Meant(NamedTuple):
     why: str
 
 
-class Kept(NamedTuple):
+class Excluded(NamedTuple):
     """An object that stays, and why."""
 
     why: str
@@ -39,34 +39,34 @@ class _StaysError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class Matcher:
     """Judges objects for one run; `now_ms` is when the run started, so that all its pages mean the same."""
 
     rule: Rule
     now_ms: int
 
-    def look(self, item: object) -> Meant | Kept:
+    def look(self, item: object) -> Match | Excluded:
         """Return whether the rule means this object of a list answer."""
         try:
             return self._meant(item)
         except _StaysError as stays:
-            return Kept(str(stays))
+            return Excluded(str(stays))
 
-    def _meant(self, item: object) -> Meant:
+    def _meant(self, item: object) -> Match:
         about = _file(item)
         file_id, path = _id(about), _path(about)
         created = _created(about)
         own, added = _tags(about)
         reasons = [
-            *_check_place(self.rule.what, path),
-            *_check_age(self.rule.what, created, self.now_ms),
-            *_check_tags(self.rule.what, own),
-            *_check_type(self.rule.what, about),
+            *_check_place(self.rule, path),
+            *_check_age(self.rule, created, self.now_ms),
+            *_check_tags(self.rule, own),
+            *_check_type(self.rule, about),
         ]
         _check_keep(self.rule.keep, path, own | added)
-        if self.rule.what.query:
+        if self.rule.query:
             reasons.append("found by the query")
-        return Meant(file_id, _size(about), created or 0, path, ", ".join(reasons))
+        return Match(file_id, _size(about), created or 0, path, ", ".join(reasons))
 
 
 def _file(item: object) -> Mapping[str, Any]:
@@ -133,40 +133,40 @@ def _size(about: Mapping[str, Any]) -> int:
     return int(size) if usable and size is not None else 0
 
 
-def _check_place(what: What, path: str) -> list[str]:
-    if what.path is None:
+def _check_place(conditions: Conditions, path: str) -> list[str]:
+    if conditions.path is None:
         return []
     folder = path.rpartition("/")[0] + "/"
-    if folder != what.path and not (what.recursive and folder.startswith(what.path)):
+    if folder != conditions.path and not (conditions.recursive and folder.startswith(conditions.path)):
         raise _StaysError("in another folder")
-    return [f"in {what.path}"]
+    return [f"in {conditions.path}"]
 
 
-def _check_age(what: What, created: int | None, now_ms: int) -> list[str]:
-    if what.older_than is None:
+def _check_age(conditions: Conditions, created: int | None, now_ms: int) -> list[str]:
+    if conditions.older_than is None:
         return []
     if created is None:
         raise _StaysError("its age cannot be read")
-    if not created < now_ms - what.older_than * 1000:
+    if not created < now_ms - conditions.older_than * 1000:
         raise _StaysError("not old enough")
-    return [f"older than {write_duration(what.older_than)}"]
+    return [f"older than {write_duration(conditions.older_than)}"]
 
 
-def _check_tags(what: What, own: frozenset[str]) -> list[str]:
-    if not what.tags:
+def _check_tags(conditions: Conditions, own: frozenset[str]) -> list[str]:
+    if not conditions.tags:
         return []
-    found = [tag for tag in what.tags if tag in own]
+    found = [tag for tag in conditions.tags if tag in own]
     if not found:
         raise _StaysError("without the tag")
     return [f"tagged {found[0]}"]
 
 
-def _check_type(what: What, about: Mapping[str, Any]) -> list[str]:
-    if what.file_type is None:
+def _check_type(conditions: Conditions, about: Mapping[str, Any]) -> list[str]:
+    if conditions.file_type is None:
         return []
-    if about.get("fileType") != what.file_type:
+    if about.get("fileType") != conditions.file_type:
         raise _StaysError("of another file type")
-    return [f"of type {what.file_type}"]
+    return [f"of type {conditions.file_type}"]
 
 
 def _check_keep(keep: Keep, path: str, tags: frozenset[str]) -> None:

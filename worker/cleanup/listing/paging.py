@@ -25,7 +25,7 @@ class ListingError(KitsweepError):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Cursor:
     """How far the walk has come: it is kept in Redis between pages."""
 
     ask: int = 0
@@ -44,14 +44,14 @@ class Place:
         return json.dumps([self.ask, self.anchor, self.created, self.back, self.repeats])
 
     @classmethod
-    def from_json(cls, text: str) -> Place:
+    def from_json(cls, text: str) -> Cursor:
         """Read what `as_json` wrote."""
         return cls(*json.loads(text))
 
 
-START = Place()
+START = Cursor()
 END = "end"
-"""Stands in the place of a `Place` when the listing has been walked through."""
+"""Stands in the place of a `Cursor` when the listing has been walked through."""
 
 
 class Step(NamedTuple):
@@ -59,11 +59,11 @@ class Step(NamedTuple):
 
     objects: Sequence[Any]
     """Those to look at; some may have been seen before."""
-    place: Place | None
+    place: Cursor | None
     """Where to go on; None at the end."""
 
 
-def step(place: Place, objects: Sequence[Any], page: int = PAGE) -> Step:
+def step(place: Cursor, objects: Sequence[Any], page: int = PAGE) -> Step:
     """Return what the page at `place` brings. Raises `ListingError` for a listing that leads nowhere."""
     if not place.anchor:
         return Step(objects, _after(place, objects)) if objects else Step((), None)
@@ -78,19 +78,19 @@ def step(place: Place, objects: Sequence[Any], page: int = PAGE) -> Step:
     if place.ask == 0 or (objects and 0 < created_at(objects[0]) < place.created):
         return Step(objects, _after(place, objects)) if objects else Step((), None)
     ask = max(0, place.ask - (page - 1) * 2 ** min(place.back, 20))
-    return Step((), Place(ask, place.anchor, place.created, place.back + 1, place.repeats))
+    return Step((), Cursor(ask, place.anchor, place.created, place.back + 1, place.repeats))
 
 
-def _after(place: Place, objects: Sequence[Any]) -> Place:
+def _after(place: Cursor, objects: Sequence[Any]) -> Cursor:
     last = objects[-1]
-    return Place(max(0, place.ask + len(objects) - 1), identity(last), created_at(last))
+    return Cursor(max(0, place.ask + len(objects) - 1), identity(last), created_at(last))
 
 
-def _repeated(place: Place, objects: Sequence[Any]) -> Step:
+def _repeated(place: Cursor, objects: Sequence[Any]) -> Step:
     if place.repeats >= MOST_REPEATS:
         raise ListingError("the API answers the same page again and again")
     after = _after(place, objects)
-    return Step(objects, Place(after.ask, after.anchor, after.created, 0, place.repeats + 1))
+    return Step(objects, Cursor(after.ask, after.anchor, after.created, 0, place.repeats + 1))
 
 
 def identity(item: Any) -> str:
