@@ -13,16 +13,15 @@ if TYPE_CHECKING:
 _SHOWN_LENGTH = 60
 _MEANINGS = {
     "bool_type": "must be true or false",
-    "dict_type": "must be a table",
+    "dict_type": "must be a table of keys and values",
     "finite_number": "must be a number",
     "float_type": "must be a number",
-    "greater_than_equal": "must be at least {ge}",
+    "greater_than_equal": "must be at least {ge:.15g}",
     "int_type": "must be a whole number",
-    "less_than_equal": "must be at most {le}",
+    "less_than_equal": "must be at most {le:.15g}",
     "literal_error": "must be {expected}",
-    "model_type": "must be a table",
+    "model_type": "must be a table of keys and values",
     "string_type": "must be text",
-    "too_short": "must not be empty",
     "tuple_type": 'must be a list, such as ["one", "two"]',
     "value_error": "{error}",
 }

@@ -82,7 +82,7 @@ def test_a_rule_changes_only_the_guards_that_it_sets() -> None:
         ("guards.usual_factor = nan\n", 4, "must be a number"),
         ("recursive = 3\ntagz = 1\n", 4, "rules.a.recursive must be true or false"),
         ("\n[rules.a.guards]\nmax_file = 3\n", 6, "did you mean max_files?"),
-        ("keep.paths = ['x']\n", 4, "paths must hold paths that start with /"),
+        ("keep.paths = ['x']\n", 4, "paths must start with /, not 'x'"),
         ("keep = 3\n", 4, "must be a table"),
         ("\n[rules.b]\nevery = '1h'\n", 5, "whole library"),
         ("\n[rules.b]\nevery = '1h'\npath = '/'\nrecursive = true\n", 8, "whole library"),

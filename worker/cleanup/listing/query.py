@@ -1,4 +1,4 @@
-"""From a rule to a search of the list API. The search may be wider than the rule's words, and must not be narrower.
+"""Turns a rule into a search of the list API. The search may match more than the rule, and must not match less.
 
 Facts of the search language are from the vendor's reference (GET /v1/files): beside a `searchQuery` the parameters
 `type`, `tags` and `name` are ignored, so `type = "file"` always stands inside; `path : "/a/"` includes what is below;
@@ -10,11 +10,11 @@ from __future__ import annotations
 from worker.cleanup.rules.rule import Conditions
 
 SORT = "ASC_CREATED"
-"""Oldest first: what is uploaded during a run comes last, and moves nothing."""
+"""Oldest first: files uploaded during a run come last and shift no page."""
 
 
 def search_for(conditions: Conditions) -> dict[str, str]:
-    """Return the parameters of the list call for the files that a rule means, without `limit` and `skip`."""
+    """Return the parameters of the list call for the files that match, without `limit` and `skip`."""
     parts = ['type = "file"']
     if conditions.path:
         parts.append(_in_folder(conditions.path, recursive=conditions.recursive))
@@ -28,7 +28,7 @@ def search_for(conditions: Conditions) -> dict[str, str]:
 
 
 def search_base(conditions: Conditions) -> dict[str, str]:
-    """Return the parameters for all files of the rule's folder, or of the library: what `max_share` is a share of."""
+    """Return the parameters for all files that `max_share` is a share of: the rule's folder, or the library."""
     parts = ['type = "file"']
     if conditions.path:
         parts.append(_in_folder(conditions.path, recursive=conditions.recursive))
@@ -51,7 +51,7 @@ def _in_folder(path: str, *, recursive: bool) -> str:
 
 
 def _age(seconds: int) -> str | None:
-    """Write an age in whole days or hours, rounded down: the search is wider, and the check on our side is exact."""
+    """Write an age in whole days or hours, rounded down: the search matches more, and our own check is exact."""
     if seconds % 86_400 == 0 and seconds:
         return f"{seconds // 86_400}d"
     return f"{seconds // 3600}h" if seconds >= 3600 else None

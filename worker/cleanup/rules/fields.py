@@ -29,8 +29,14 @@ def _check_rule_name(name: str) -> str:
 
 def _check_path(path: str) -> str:
     if not path.startswith("/"):
-        raise ValueError(f"must hold paths that start with /, not {path[:60]!a}")
+        raise ValueError(f"must start with /, not {path[:60]!a}")
     return path
+
+
+def _check_filled(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values:
+        raise ValueError("must not be empty")
+    return values
 
 
 def _check_folder(path: str) -> str:
@@ -73,5 +79,6 @@ CronExpression = Annotated[Line, AfterValidator(check_cron)]
 TimeZone = Annotated[Line, AfterValidator(_check_zone)]
 Seconds = Annotated[int, BeforeValidator(parse_duration)]
 """Written in the file as a number with a unit, such as `30d`."""
-Tags = Annotated[tuple[Line, ...], Field(strict=False, min_length=1)]
-Paths = Annotated[tuple[Annotated[Line, AfterValidator(_check_path)], ...], Field(strict=False, min_length=1)]
+Tags = Annotated[tuple[Line, ...], Field(strict=False), AfterValidator(_check_filled)]
+Path = Annotated[Line, AfterValidator(_check_path)]
+Paths = Annotated[tuple[Path, ...], Field(strict=False), AfterValidator(_check_filled)]

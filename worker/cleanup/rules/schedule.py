@@ -1,7 +1,7 @@
 """When a rule is due. A schedule is a pure function of time, so that any number of beats agree on each due time.
 
-Cron expressions are those of Debian's cron, read by `cronsim`: a run at a fixed time of day happens once on each day,
-also when the clocks change; one that the spring change leaps over happens right after the gap. `every` counts from
+Cron expressions are those of Debian's cron, read by `cronsim`: a run at a fixed time of day happens once a day, also
+when the clocks change; a time that the spring change skips is due right after the gap. `every` counts from
 1970-01-01 00:00 UTC, so `6h` is due at 0, 6, 12 and 18 o'clock UTC.
 """
 
@@ -52,7 +52,7 @@ class Cron:
 
     def last_until(self, moment: datetime) -> datetime:
         """Return the latest due time that is not after `moment`, in UTC."""
-        # Steps of growing length back, then forward: cronsim's way back differs from its way forth where clocks change.
+        # Step back in growing spans, then forward: backwards, cronsim differs where clocks change.
         span = timedelta(hours=1)
         while True:
             due = self.next_after(moment - span)
@@ -64,13 +64,13 @@ class Cron:
         return due
 
     def __str__(self) -> str:
-        """Show the schedule as people read it."""
+        """Describe the schedule in one line."""
         return f"{self.expression} {self.time_zone}"
 
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """Due each time that so many seconds since 1970 have passed."""
+    """Due at each multiple of `seconds` since 1970."""
 
     seconds: int
 
@@ -86,7 +86,7 @@ class Every:
         return datetime.fromtimestamp(number * self.seconds, UTC)
 
     def __str__(self) -> str:
-        """Show the schedule as people read it."""
+        """Describe the schedule in one line."""
         return f"every {write_duration(self.seconds)}"
 
 

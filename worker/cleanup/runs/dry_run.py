@@ -63,22 +63,22 @@ def dry_run(
         ListingRefused: the API refuses the search or the key, or does not answer.
         worker.cleanup.listing.paging.ListingError: the listing leads nowhere.
     """
-    judge = Matcher(rule, cleaner.runs.queue.now_ms())
+    matcher = Matcher(rule, cleaner.runs.queue.now_ms())
     seen: deque[str] = deque(maxlen=REMEMBERED)
     known: set[str] = set()
-    place: Cursor | None = START
+    cursor: Cursor | None = START
     search = search_for(rule)
-    while place is not None:
-        page = patient_page(cleaner, search, place.ask, cleaner.page, sleep)
+    while cursor is not None:
+        page = patient_page(cleaner, search, cursor.ask, cleaner.page, sleep)
         summary.pages += 1
-        objects, place = step(place, page.objects, cleaner.page)
-        for look in map(judge.look, objects):
-            if not isinstance(look, Match):
-                summary.kept[look.why] += 1
-            elif look.file_id not in known:
-                _remember(look.file_id, seen, known)
-                summary.add(look)
-                yield look
+        objects, cursor = step(cursor, page.objects, cleaner.page)
+        for found in map(matcher.match, objects):
+            if not isinstance(found, Match):
+                summary.kept[found.why] += 1
+            elif found.file_id not in known:
+                _remember(found.file_id, seen, known)
+                summary.add(found)
+                yield found
 
 
 def _remember(file_id: str, seen: deque[str], known: set[str]) -> None:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from worker.calls import Gate
-from worker.cleanup.listing.matching import Match, Matcher
-from worker.cleanup.listing.paging import PAGE, Cursor, ListingError, step
+from worker.cleanup.listing.matching import Excluded, Match, Matcher
+from worker.cleanup.listing.paging import PAGE, START, ListingError, step
 from worker.cleanup.listing.query import search_base, search_for
 from worker.cleanup.rules.file import RulesError, RulesFile
 from worker.cleanup.rules.rule import Rule, describe
@@ -130,17 +130,17 @@ def _present_rule(cleaner: Cleaner, run: Run) -> Rule:
 
 
 def _turn_page(cleaner: Cleaner, run: Run, rule: Rule) -> Run:
-    place = run.place or Cursor()
-    page = _list(cleaner, run, search_for(rule), place.ask, cleaner.page)
+    cursor = run.place or START
+    page = _list(cleaner, run, search_for(rule), cursor.ask, cleaner.page)
     try:
-        objects, following = step(place, page.objects, cleaner.page)
+        objects, following = step(cursor, page.objects, cleaner.page)
     except ListingError as error:
         raise _OverError("failed", str(error)) from None
-    judge = Matcher(rule, run.started_ms)
-    looks = [judge.look(item) for item in objects]
-    meant = [look for look in looks if isinstance(look, Match)]
-    excluded = Counter(look.why for look in looks if not isinstance(look, Match))
-    state, new = cleaner.runs.add_page(run, reason_of(rule), following, excluded, meant)
+    matcher = Matcher(rule, run.started_ms)
+    found = [matcher.match(item) for item in objects]
+    matches = [each for each in found if isinstance(each, Match)]
+    excluded = Counter(each.why for each in found if isinstance(each, Excluded))
+    state, new = cleaner.runs.add_page(run, reason_of(rule), following, excluded, matches)
     if state == "off":
         raise _OverError("stopped", "cleanup was switched off")
     if state == "gone":
