@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import difflib
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,6 +11,20 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _SHOWN_LENGTH = 60
+_MEANINGS = {
+    "bool_type": "must be true or false",
+    "dict_type": "must be a table of keys and values",
+    "finite_number": "must be a number",
+    "float_type": "must be a number",
+    "greater_than_equal": "must be at least {ge:.15g}",
+    "int_type": "must be a whole number",
+    "less_than_equal": "must be at most {le:.15g}",
+    "literal_error": "must be {expected}",
+    "model_type": "must be a table of keys and values",
+    "string_type": "must be text",
+    "tuple_type": 'must be a list, such as ["one", "two"]',
+    "value_error": "{error}",
+}
 
 
 class ConfigError(ValueError):
@@ -26,6 +41,19 @@ def describe(error: ErrorDetails, env_name: str, field: FieldInfo, shown: str | 
     named = env_name if shown is None else f"{env_name}={shown}"
     default = "unset" if field.default is None else written(field.default)
     return f"{named}: {_rule(error, field)} (default: {default})"
+
+
+def explain(error: ErrorDetails, names: Collection[str]) -> str:
+    """Write what is wrong with a key of a nested value; ``names`` are the keys that a misspelt one may mean."""
+    *table, key = [shorten(part)[1:-1] for part in error["loc"] if isinstance(part, str) and part != "[key]"]
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"the names are {', '.join(sorted(names))}"
+        return f"unknown name {key}{' in ' if table else ''}{'.'.join(table)}; {hint}"
+    path = ".".join([*table, key])
+    if error["type"] not in _MEANINGS:
+        return f"{path}: {error['msg']}"
+    return f"{path} {_MEANINGS[error['type']].format(**error.get('ctx', {}))}"
 
 
 def shorten(value: object) -> str:

@@ -141,7 +141,7 @@ class Settings(BaseSettings):
         description="Seconds after which a request that was never sealed expires.",
     )
     guards: Annotated[Guards, NoDecode] = Field(
-        default=Guards(),
+        default=Guards({}),
         description="Most files in one request of a source before somebody must approve it, a JSON object.",
     )
     cleanup_file: str = Field(

@@ -1,4 +1,4 @@
-"""What operators do with an account: pause it, approve requests, read the audit trail, manage cleanup rules.
+"""Conditions operators do with an account: pause it, approve requests, read the audit trail, manage cleanup rules.
 
 Every method raises `worker.errors.RedisUnreachable` when Redis does not answer, and those that need the rules file
 `worker.cleanup.rules.file.RulesError` when it cannot be used.
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 from config.settings import Settings, load_settings
 from tasks.client import app_for
 from worker.account import Account
-from worker.cleanup.listing.matching import Meant
+from worker.cleanup.listing.matching import Match
 from worker.cleanup.rules.file import RulesError, RulesFile
 from worker.cleanup.rules.rule import Rule
 from worker.cleanup.runs.dry_run import Summary, dry_run
@@ -32,7 +32,7 @@ from worker.times import iso
 if TYPE_CHECKING:
     from worker.runtime.process import App
 
-__all__ = ["Admin", "Entry", "Held", "Meant", "RuleReport", "RulesError", "RunReport", "Summary", "describe_rules"]
+__all__ = ["Admin", "Entry", "Held", "Match", "RuleReport", "RulesError", "RunReport", "Summary", "describe_rules"]
 
 _WHY_NOT_STARTED = {
     "off": "cleanup is off; switch it on with `kitsweep cleanup on`",
@@ -186,7 +186,7 @@ class Admin:
         with explained(self._settings):
             return self._run_reports(self._runs.rule_state(rule).history)
 
-    def dry_run(self, rule: str, summary: Summary) -> Iterator[Meant]:
+    def dry_run(self, rule: str, summary: Summary) -> Iterator[Match]:
         """Yield every file that the rule would delete now, and count it in `summary`. Deletes nothing.
 
         Raises:

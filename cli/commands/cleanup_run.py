@@ -16,7 +16,7 @@ from cli.commands.report import opened
 from cli.common import CommandError
 from cli.options import AsJson, RuleName
 from cli.screen.output import counted, number, say, write, write_json
-from tasks.admin import Admin, Meant, Summary
+from tasks.admin import Admin, Match, Summary
 from worker.text import escape
 from worker.times import iso
 
@@ -68,7 +68,7 @@ def _preview(admin: Admin, rule: str, means: str, output: Path | None, *, as_jso
 
 
 @contextmanager
-def _writer(output: Path | None) -> Iterator[Callable[[Meant], object]]:
+def _writer(output: Path | None) -> Iterator[Callable[[Match], object]]:
     """Yield a function that writes one file's line; without an output it writes nothing."""
     if output is None:
         yield lambda _: None
@@ -82,7 +82,7 @@ def _writer(output: Path | None) -> Iterator[Callable[[Meant], object]]:
             yield lambda file: stream.write(json.dumps(_columns(file)) + "\n")
 
 
-def _columns(file: Meant) -> dict[str, str | int | None]:
+def _columns(file: Match) -> dict[str, str | int | None]:
     created = iso(file.created_ms or None)
     return {"fileId": file.file_id, "path": file.path, "bytes": file.size, "created": created, "why": file.why}
 

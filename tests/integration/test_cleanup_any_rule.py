@@ -13,7 +13,7 @@ from redis import Redis
 
 from simulator import Simulator
 from simulator.library.records import FOLDERS
-from tests.unit.support_cleanup import KEY, RELEASED, Bench, is_kept, meant_by
+from tests.unit.support_cleanup import KEY, RELEASED, Bench, is_kept, matching
 
 pytestmark = pytest.mark.real_server
 
@@ -70,7 +70,7 @@ def test_nothing_in_keep_goes_whatever_the_rule(
     bench = Bench(real_redis, sim, tmp_path)
     bench.write(_as_toml(what, keep))
     kept = {record.id for record in bench.records() if is_kept(keep, record)}
-    expected = meant_by(what, keep, bench.records(), bench.queue.now_ms())
+    expected = matching(what, keep, bench.records(), bench.queue.now_ms())
     gone = bench.deleted_by("any")
     assert not gone & kept
     assert gone == expected

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.unit.support_cleanup import DRAFTS, RELEASED, Bench, listed_file, meant_by, request_of
+from tests.unit.support_cleanup import DRAFTS, RELEASED, Bench, listed_file, matching, request_of
 from worker.cleanup.runs.dry_run import Summary, dry_run
 from worker.cleanup.runs.slice import run_slice
 from worker.imagekit.answers import ListAnswer, Page
@@ -31,7 +31,7 @@ def test_exactly_what_the_words_say_goes_from_a_large_library(bench: Bench) -> N
     what = {"path": "/", "recursive": True, "older_than_days": 120, "tags": ["expired", "Summer 2026"]}
     run_id = bench.start("old")
     started = int(bench.runs.read(run_id)["started_at"])
-    expected = meant_by({**what, "file_type": "image"}, keep, bench.records(), started)
+    expected = matching({**what, "file_type": "image"}, keep, bench.records(), started)
     before = set(bench.sim.remaining())
     run = bench.finish(run_id)
     assert (run["outcome"], int(run["files"])) == ("released", len(expected))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.unit.support_cleanup import DRAFTS, RELEASED, Bench, meant_by, request_of
+from tests.unit.support_cleanup import DRAFTS, RELEASED, Bench, matching, request_of
 from worker.cleanup.runs.slice import run_slice
 from worker.imagekit.answers import ListAnswer, Page, Unanswered
 
@@ -19,7 +19,7 @@ def first_page_of_drafts(bench: Bench) -> tuple[str, set[str]]:
     bench.sim.add_files(1000)
     bench.write(DRAFTS)
     bench.cleaner.page = 50
-    expected = meant_by({"path": "/drafts/", "older_than_days": 30}, {}, bench.records(), bench.queue.now_ms())
+    expected = matching({"path": "/drafts/", "older_than_days": 30}, {}, bench.records(), bench.queue.now_ms())
     run_id = bench.start("drafts")
     run_slice(bench.cleaner, run_id, seconds=0)
     return run_id, expected
@@ -29,7 +29,7 @@ def test_a_run_whose_worker_dies_goes_on_where_it_stood(bench: Bench) -> None:
     """Killed before or after any page, a run is taken up by another worker; each file counts once."""
     bench.sim.add_files(2000)
     bench.write(DRAFTS)
-    expected = meant_by({"path": "/drafts/", "older_than_days": 30}, {}, bench.records(), bench.queue.now_ms())
+    expected = matching({"path": "/drafts/", "older_than_days": 30}, {}, bench.records(), bench.queue.now_ms())
     run_id = bench.start("drafts")
     deaths = 0
     while "outcome" not in bench.runs.read(run_id):
@@ -153,7 +153,7 @@ def test_files_that_come_and_go_between_pages(bench: Bench) -> None:
         bench.sim.take_away(gone)
         bench.sim.add_file(folder="/drafts/", created_at="1h")
         bench.sim.add_file(folder="/drafts/", created_at="399d")
-    stayed = meant_by({"path": "/drafts/", "older_than_days": 30}, {}, bench.records(), now) & set(ids)
+    stayed = matching({"path": "/drafts/", "older_than_days": 30}, {}, bench.records(), now) & set(ids)
     assert len(vanished) > 500
     request = bench.runs.read(run_id)["request"]
     collected = set(bench.redis.lrange(bench.queue.keys.request(request, "waiting"), 0, -1))

@@ -1,6 +1,6 @@
 """Runs cleanup rules in the test's own process: a real queue, a simulated API, and no Celery between them.
 
-Time never passes by sleeping: what is due later is made due in Redis, as if the clock had gone on.
+No test sleeps: what is due later is made due in Redis.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from worker.reports.report import Report
 KEY = "private_test"
 RELEASED = 'first_run = "release"\nguards = { max_files = 0, max_share = 0, usual_factor = 0 }\nevery = "1h"\n'
 DRAFTS = f'[rules.drafts]\npath = "/drafts/"\nolder_than = "30d"\n{RELEASED}'
-"""A rule that nothing holds back."""
+"""A rule without guards."""
 DAY_MS = 86_400_000
 
 
@@ -84,7 +84,7 @@ class Bench:
         return run_id
 
     def finish(self, run_id: str, seconds: float = 30) -> dict[str, str]:
-        """Carry a run on until it has ended; return what is known of it."""
+        """Continue a run until it has ended; return its record."""
 
         def has_ended() -> bool:
             self.forget_lease(run_id)
@@ -95,11 +95,11 @@ class Bench:
         return self.runs.read(run_id)
 
     def run(self, name: str) -> dict[str, str]:
-        """Run a rule from start to end; return what is known of the run."""
+        """Run a rule from start to end; return the record of the run."""
         return self.finish(self.start(name))
 
     def forget_lease(self, run_id: str) -> None:
-        """Let the lease of a run end, as if whoever has it had died long ago."""
+        """Let the lease of a run expire, as if its worker had died."""
         key = self.queue.keys.cleanup("run", run_id)
         if self.redis.hexists(key, "lease_until"):
             self.redis.hset(key, "lease_until", 1)
@@ -107,7 +107,7 @@ class Bench:
     # Deletions
 
     def delete_all(self) -> None:
-        """Make all calls that there are to make."""
+        """Delete every file that is queued."""
         batches = Batches(
             queue=self.queue,
             gate=Gate(Limiter(self.queue.redis, self.settings)),
@@ -127,7 +127,7 @@ class Bench:
         return found
 
     def deleted_by(self, name: str) -> set[str]:
-        """Run a rule, approve what a guard holds, delete, and return what is gone."""
+        """Run a rule, approve what is held, delete, and return the deleted ids."""
         before = set(self.sim.remaining())
         run = self.run(name)
         if run["outcome"] == "held":
@@ -156,12 +156,12 @@ def listed_file(number: int) -> dict[str, Any]:
     }
 
 
-def meant_by(what: Mapping[str, Any], keep: Mapping[str, Any], records: list[Record], now_ms: int) -> set[str]:
-    """Say file by file which ones a rule's plain words mean: written apart from the code under test."""
-    return set(_meant(what, keep, records, now_ms))
+def matching(what: Mapping[str, Any], keep: Mapping[str, Any], records: list[Record], now_ms: int) -> set[str]:
+    """Return the ids of the files that a rule matches, independently of the code under test."""
+    return set(_matching(what, keep, records, now_ms))
 
 
-def _meant(what: Mapping[str, Any], keep: Mapping[str, Any], records: list[Record], now_ms: int) -> Iterator[str]:
+def _matching(what: Mapping[str, Any], keep: Mapping[str, Any], records: list[Record], now_ms: int) -> Iterator[str]:
     for record in records:
         tags = set(record.tags or ())
         folder, wanted = record.folder, what.get("path")
@@ -179,7 +179,7 @@ def _meant(what: Mapping[str, Any], keep: Mapping[str, Any], records: list[Recor
 
 
 def is_kept(keep: Mapping[str, Any], record: Record) -> bool:
-    """Whether a file is under the protection of `keep`: its tags and AI tags, and its path, in any case of letters."""
+    """Whether `keep` protects a file by its tags, AI tags or path, ignoring case."""
     tags = {plain(tag) for tag in (*(record.tags or ()), *record.ai_tags)}
     if tags & {plain(tag) for tag in keep.get("tags", ())}:
         return True
@@ -188,8 +188,8 @@ def is_kept(keep: Mapping[str, Any], record: Record) -> bool:
 
 
 def plain(text: str) -> str:
-    """Make texts alike that people take for the same."""
+    """Make texts equal that people read as the same."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).strip()
 
 
-__all__ = ["DRAFTS", "KEY", "RELEASED", "Bench", "is_kept", "listed_file", "meant_by", "request_of"]
+__all__ = ["DRAFTS", "KEY", "RELEASED", "Bench", "is_kept", "listed_file", "matching", "request_of"]

@@ -1,4 +1,4 @@
-"""Guards: at its bound a request goes, one beyond it waits for approval; of rules and of any other source."""
+"""Guards of rules: a run at the limit is released, and one beyond it is held for approval."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def bench(redis_client: Redis, shared: Simulator, tmp_path: Path) -> Bench:
     return Bench(redis_client, shared, tmp_path)
 
 
-def add(bench: Bench, meant: int, others: int = 0, folder: str = "/a/") -> None:
-    """Add files that the rule means, and others."""
-    for _ in range(meant):
+def add(bench: Bench, matching: int, others: int = 0, folder: str = "/a/") -> None:
+    """Add files that match the rule, and others."""
+    for _ in range(matching):
         bench.sim.add_file(folder=folder, tags=["t"], created_at="10d")
     for _ in range(others):
         bench.sim.add_file(folder=folder, created_at="10d")
 
 
 def guarded(bench: Bench, **guards: float) -> None:
-    """Write the rule with these guards alone."""
+    """Write the rule with only these guards."""
     bounds = {"max_files": 0, "max_share": 0, "usual_factor": 0, **guards}
     bench.write(RULE + "".join(f"guards.{name} = {bound}\n" for name, bound in bounds.items()))
 
 
 @pytest.mark.parametrize(("files", "outcome"), [(5, "released"), (6, "held")])
 def test_max_files(bench: Bench, files: int, outcome: str) -> None:
-    """So many files go; one more, and the whole run is held."""
+    """A run of `max_files` is released; with one more file the whole run is held."""
     guarded(bench, max_files=5)
     add(bench, files)
     run = bench.run("r")
@@ -57,7 +57,7 @@ def test_max_files(bench: Bench, files: int, outcome: str) -> None:
 @pytest.mark.parametrize(("files", "others", "outcome"), [(5, 15, "released"), (5, 14, "held"), (1, 2, "held")])
 @pytest.mark.parametrize("path", ["", 'path = "/a/"\n'])
 def test_max_share(bench: Bench, files: int, others: int, outcome: str, path: str) -> None:
-    """A quarter of the library, or of the rule's folder, goes; a file more than that, and the run is held."""
+    """A quarter of the library, or of the rule's folder, is released; with one more file the run is held."""
     guarded(bench, max_share=0.25)
     bench.write(bench.file.read_text() + path)
     add(bench, files, others)
@@ -73,7 +73,7 @@ def test_max_share(bench: Bench, files: int, others: int, outcome: str, path: st
 
 @pytest.mark.parametrize(("files", "outcome"), [(12, "released"), (13, "held")])
 def test_usual_factor(bench: Bench, files: int, outcome: str) -> None:
-    """Three times the median of the last ten runs goes; one more is held."""
+    """Three times the median of the last ten runs is released; with one more file the run is held."""
     guarded(bench, usual_factor=3)
     bench.redis.rpush(bench.queue.keys.sizes("cleanup:r"), 900, 4, 1, 4)
     add(bench, files)
@@ -83,8 +83,8 @@ def test_usual_factor(bench: Bench, files: int, outcome: str) -> None:
         assert run["why"] == "13 files are more than 3 times the usual 4 (median of the last 4)"
 
 
-def test_the_usual_is_that_of_the_last_ten_runs(bench: Bench) -> None:
-    """Older runs do not count, and what a guard holds counts only once it is approved."""
+def test_the_usual_size_is_of_the_last_ten_runs(bench: Bench) -> None:
+    """Older runs do not count, and a held run counts only once it is approved."""
     guarded(bench, usual_factor=2)
     for _ in range(12):
         add(bench, 3)
@@ -99,8 +99,8 @@ def test_the_usual_is_that_of_the_last_ten_runs(bench: Bench) -> None:
     assert bench.runs.rule_state("r").sizes == [7] + [3] * 9
 
 
-def test_several_reasons_are_all_told(bench: Bench) -> None:
-    """Every guard that a run is beyond is named."""
+def test_all_reasons_are_reported(bench: Bench) -> None:
+    """The reason names every limit that the run exceeds."""
     guarded(bench, max_files=2, max_share=0.5, usual_factor=2)
     bench.redis.rpush(bench.queue.keys.sizes("cleanup:r"), 1)
     add(bench, 3)
@@ -109,7 +109,7 @@ def test_several_reasons_are_all_told(bench: Bench) -> None:
 
 
 def test_the_first_run_is_held_unless_the_rule_says_otherwise(bench: Bench) -> None:
-    """Approved once, the next go by themselves; other words make it a first run again; a rejected one stays so."""
+    """Once one is approved, later runs are released; after a rejection or changed conditions the next is held again."""
     text = RULE.replace('first_run = "release"\n', "") + "guards = { max_share = 0 }\n"
     bench.write(text)
     add(bench, 2)
@@ -129,7 +129,7 @@ def test_the_first_run_is_held_unless_the_rule_says_otherwise(bench: Bench) -> N
 
 
 def test_a_held_run_deletes_nothing_until_it_is_approved(bench: Bench) -> None:
-    """The request waits with its full list; approved, all of it goes, and it is recorded by whom."""
+    """The request waits with its full list; after the approval all of it is deleted, and the trail says who approved."""
     guarded(bench, max_files=1)
     add(bench, 3)
     run = bench.run("r")
@@ -154,7 +154,7 @@ def run_of(request_id: str) -> str:
 
 
 def test_a_rejected_run_deletes_nothing(bench: Bench) -> None:
-    """Rejected, the request is cancelled whole; a second decision changes nothing."""
+    """A rejection cancels the whole request; a second decision changes nothing."""
     guarded(bench, max_files=1)
     add(bench, 3)
     run = bench.run("r")
@@ -168,8 +168,8 @@ def test_a_rejected_run_deletes_nothing(bench: Bench) -> None:
     assert bench.approvals.waiting() == []
 
 
-def test_an_approval_leaves_the_rest_of_the_undo_window(bench: Bench) -> None:
-    """The undo window runs from the run's end, also while somebody thinks about it."""
+def test_an_approval_keeps_the_rest_of_the_undo_window(bench: Bench) -> None:
+    """The undo window starts at the end of the run, whether or not the request is approved by then."""
     guarded(bench, max_files=1)
     bench.write(bench.file.read_text() + 'hold = "1h"\n')
     add(bench, 2)
@@ -184,7 +184,7 @@ def test_an_approval_leaves_the_rest_of_the_undo_window(bench: Bench) -> None:
 
 
 def test_a_held_request_can_be_cancelled(bench: Bench) -> None:
-    """`kitsweep cancel` works on a held request, and then there is nothing to decide."""
+    """After `kitsweep cancel` a held request no longer waits for approval."""
     guarded(bench, max_files=1)
     add(bench, 2)
     run = bench.run("r")
@@ -194,7 +194,7 @@ def test_a_held_request_can_be_cancelled(bench: Bench) -> None:
 
 
 def test_the_switch_is_recorded(bench: Bench) -> None:
-    """Who switched cleanup off, and on again."""
+    """The trail says who switched cleanup off, and on again."""
     bench.runs.switch(on=False, by="boss@host")
     bench.runs.switch(on=True, by="boss@host")
     assert [(entry["event"], entry["by"]) for entry in audit(bench)] == [

@@ -1,4 +1,4 @@
-"""Answers to a list call: every one is a member of a closed set, and none raises."""
+"""Every answer to a list call is one of a closed set of types, and none raises."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MESSAGE = b'{"message": "no, private_secret"}'
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "ending"),
+    ("status", "body", "answer_type"),
     [
         (200, b"[]", Page),
         (200, b'[{"fileId": "a"}]', Page),
@@ -36,26 +36,26 @@ MESSAGE = b'{"message": "no, private_secret"}'
         (None, b"", Unanswered),
     ],
 )
-def test_each_answer_has_its_ending(status: int | None, body: bytes, ending: type) -> None:
-    """Only a JSON array under 200 is a page; no secret is shown of what the API says."""
+def test_each_answer_has_its_type(status: int | None, body: bytes, answer_type: type) -> None:
+    """Only a JSON array with status 200 is a page; messages of the API show no secret."""
     answer = READER.read_list(RawAnswer(status, {}, body))
-    assert type(answer) is ending
+    assert type(answer) is answer_type
     assert "private_secret" not in str(answer)
 
 
-def test_a_page_that_was_cut_is_none() -> None:
-    """A body that did not arrive whole is no page, whatever is left of it."""
+def test_a_truncated_page_is_not_a_page() -> None:
+    """A body that did not arrive whole is discarded."""
     assert isinstance(READER.read_list(RawAnswer(200, {}, b"[]", failure="cut")), Unanswered)
 
 
-def test_the_windows_of_lists_are_learned() -> None:
-    """The limits that an answer announces come with it."""
+def test_the_limits_in_the_headers_are_read() -> None:
+    """An answer carries the rate limits that its headers announce."""
     headers = {"X-RateLimit-Limit": "10", "X-RateLimit-Interval": "1000", "X-RateLimit-Reset": "250"}
     answer = READER.read_list(RawAnswer(429, headers, b""))
     assert (answer.meta.limits, answer.meta.reset_ms) == ((Window(10, 1000),), 250)
 
 
 @given(st.none() | st.integers(100, 599), st.binary(max_size=60))
-def test_no_answer_breaks_the_reader(status: int | None, body: bytes) -> None:
-    """Any status with any bytes ends in the set."""
+def test_any_answer_can_be_read(status: int | None, body: bytes) -> None:
+    """Any status with any body gives an answer of the set."""
     assert READER.read_list(RawAnswer(status, {}, body)).meta.status == status

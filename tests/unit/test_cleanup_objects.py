@@ -1,8 +1,7 @@
-"""The check of each listed object on our side: what a rule's plain words exclude stays, whatever the search returns."""
+"""Our own check of each listed object: what a rule excludes is not deleted, whatever the search returns."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,20 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.library.search import parse_search
-from worker.cleanup.listing.matching import Judge, Kept, Meant
+from worker.cleanup.listing.matching import Excluded, Match, Matcher
 from worker.cleanup.listing.query import quoted, search_base, search_for
 from worker.cleanup.rules.fields import check_query
-from worker.cleanup.rules.rule import Keep, Rule, What
-from worker.cleanup.rules.schedule import Every
+from worker.cleanup.rules.rule import Conditions, Keep, Rule
 
 NOW_MS = 1_800_000_000_000
 DAY_MS = 86_400_000
 OLD = "2026-01-01T00:00:00.000Z"
 
 
-def rule(what: What, keep: Keep | None = None) -> Rule:
-    """A rule with these words."""
-    return Rule("r", Every(3600), what, keep or Keep())
+def conditions(**fields: Any) -> Conditions:
+    """Conditions, unchecked."""
+    return Conditions.model_construct(**fields)
+
+
+def rule(matching: Conditions, keep: Keep | None = None) -> Rule:
+    """A rule with these conditions."""
+    return Rule.model_construct(**{**dict(matching), "name": "r", "every": 3600, "keep": keep or Keep()})
 
 
 def listed(**changes: Any) -> dict[str, Any]:
@@ -32,12 +35,12 @@ def listed(**changes: Any) -> dict[str, Any]:
     return {**file, "size": 10, "fileType": "image", "AITags": None, **changes}
 
 
-def look(what: What, keep: Keep | None = None, **changes: Any) -> Meant | Kept:
-    """Judge one file."""
-    return Judge(rule(what, keep), NOW_MS).look(listed(**changes))
+def match(matching: Conditions, keep: Keep | None = None, **changes: Any) -> Match | Excluded:
+    """Match one file."""
+    return Matcher(rule(matching, keep), NOW_MS).match(listed(**changes))
 
 
-WIDE = What(path="/", recursive=True, older_than=DAY_MS // 1000)
+WIDE = conditions(path="/", recursive=True, older_than=DAY_MS // 1000)
 
 
 @pytest.mark.parametrize(
@@ -65,10 +68,10 @@ WIDE = What(path="/", recursive=True, older_than=DAY_MS // 1000)
         {"createdAt": 5},
     ],
 )
-def test_what_cannot_be_read_stays(changes: dict[str, Any]) -> None:
-    """An object of another kind, or one whose words cannot be understood, is never deleted."""
-    assert isinstance(look(WIDE), Meant)
-    assert isinstance(look(WIDE, **changes), Kept)
+def test_an_object_that_cannot_be_understood_is_excluded(changes: dict[str, Any]) -> None:
+    """Objects of other types, and those with invalid fields, are never deleted."""
+    assert isinstance(match(WIDE), Match)
+    assert isinstance(match(WIDE, **changes), Excluded)
 
 
 @given(
@@ -77,9 +80,9 @@ def test_what_cannot_be_read_stays(changes: dict[str, Any]) -> None:
         lambda part: st.lists(part) | st.dictionaries(st.text(), part),
     )
 )
-def test_no_object_breaks_the_check(item: Any) -> None:
-    """Whatever is listed, the answer is that it stays."""
-    assert isinstance(Judge(rule(WIDE), NOW_MS).look(item), Kept)
+def test_any_object_can_be_checked(item: Any) -> None:
+    """Whatever the API lists, the check raises nothing, and excludes it."""
+    assert isinstance(Matcher(rule(WIDE), NOW_MS).match(item), Excluded)
 
 
 @pytest.mark.parametrize(
@@ -93,29 +96,29 @@ def test_no_object_breaks_the_check(item: Any) -> None:
         ("/drafts/x.jpg/", True, False),
     ],
 )
-def test_the_folder_counts(path: str, recursive: bool, meant: bool) -> None:
-    """Without `recursive` only the folder itself; names are compared as they are, and never in part."""
-    assert isinstance(look(What(path=path, recursive=recursive)), Meant) is meant
+def test_the_folder_must_match(path: str, recursive: bool, meant: bool) -> None:
+    """Without `recursive` only the folder itself matches; names are compared whole and with their case."""
+    assert isinstance(match(conditions(path=path, recursive=recursive)), Match) is meant
 
 
-def test_the_age_counts_to_the_millisecond() -> None:
-    """A file that is exactly as old as the bound stays; one that is a millisecond older goes."""
-    what = What(older_than=DAY_MS // 1000)
+def test_the_age_is_exact_to_the_millisecond() -> None:
+    """A file that is exactly as old as the limit is excluded; one that is a millisecond older matches."""
+    what = conditions(older_than=DAY_MS // 1000)
     bound = "2027-01-14T08:00:00.000+00:00"
-    assert isinstance(look(what, createdAt=bound), Kept)
-    assert isinstance(look(what, createdAt="2027-01-14T07:59:59.999+00:00"), Meant)
-    assert isinstance(look(what, createdAt="2027-01-14T09:00:00.000+01:00"), Kept)
+    assert isinstance(match(what, createdAt=bound), Excluded)
+    assert isinstance(match(what, createdAt="2027-01-14T07:59:59.999+00:00"), Match)
+    assert isinstance(match(what, createdAt="2027-01-14T09:00:00.000+01:00"), Excluded)
 
 
 @pytest.mark.parametrize(("tags", "meant"), [(["expired"], True), (["Expired"], False), ([], False), (None, False)])
-def test_own_tags_count_as_they_are(tags: Any, meant: bool) -> None:
-    """Only a tag of the file's own, spelt alike; null is no tag."""
-    assert isinstance(look(What(tags=("expired", "other")), tags=tags), Meant) is meant
+def test_own_tags_must_match_exactly(tags: Any, meant: bool) -> None:
+    """Only a tag of the file itself matches, with its case; null means no tags."""
+    assert isinstance(match(conditions(tags=("expired", "other")), tags=tags), Match) is meant
 
 
-def test_a_tag_that_an_ai_added_deletes_nothing() -> None:
-    """`tags IN` of the API matches AI tags too; the rule's words do not."""
-    assert isinstance(look(What(tags=("shoe",)), tags=None, AITags=[{"name": "shoe"}]), Kept)
+def test_a_tag_that_an_ai_added_does_not_match() -> None:
+    """`tags IN` of the API matches AI tags too; the rule does not."""
+    assert isinstance(match(conditions(tags=("shoe",)), tags=None, AITags=[{"name": "shoe"}]), Excluded)
 
 
 @pytest.mark.parametrize(
@@ -131,33 +134,35 @@ def test_a_tag_that_an_ai_added_deletes_nothing() -> None:
         (Keep(paths=("/",)), {}),
     ],
 )
-def test_what_is_kept_stays(keep: Keep, changes: dict[str, Any]) -> None:
-    """Tags and paths in `keep` win over everything, in any spelling that people take for the same."""
-    assert isinstance(look(WIDE, **changes), Meant)
-    assert isinstance(look(WIDE, keep, **changes), Kept)
+def test_keep_wins(keep: Keep, changes: dict[str, Any]) -> None:
+    """Tags and paths in `keep` win over all conditions, in any case and encoding of accents."""
+    assert isinstance(match(WIDE, **changes), Match)
+    assert isinstance(match(WIDE, keep, **changes), Excluded)
 
 
-def test_a_kept_folder_does_not_keep_its_namesakes() -> None:
-    """`/drafts` keeps what is in it, and not `/drafts-old`."""
-    assert isinstance(look(WIDE, Keep(paths=("/drafts",)), filePath="/drafts-old/x.jpg"), Meant)
+def test_a_kept_folder_does_not_keep_folders_with_its_prefix() -> None:
+    """`/drafts` keeps what is in it, but not `/drafts-old`."""
+    assert isinstance(match(WIDE, Keep(paths=("/drafts",)), filePath="/drafts-old/x.jpg"), Match)
 
 
 _NASTY = st.text(st.sampled_from('ab"\\() \u00e4OR[]=:,'), min_size=1, max_size=12)
 
 
 @given(tags=st.lists(_NASTY, min_size=1, max_size=3), folder=_NASTY, inner=_NASTY)
-def test_nothing_escapes_its_quotes(tags: list[str], folder: str, inner: str) -> None:
-    """Whatever a rule's words hold, the search can be read, and `type = "file"` stands in it for all."""
+def test_no_value_escapes_its_quotes(tags: list[str], folder: str, inner: str) -> None:
+    """Whatever the values hold, the search is valid and has exactly the expected fields."""
     query = f"name = {quoted(inner)}"
     check_query(query)
-    search = search_for(What(query=query, path=f"/{folder}/", recursive=True, older_than=DAY_MS, tags=tuple(tags)))
+    search = search_for(
+        conditions(query=query, path=f"/{folder}/", recursive=True, older_than=DAY_MS, tags=tuple(tags))
+    )
     found = parse_search(search["searchQuery"], NOW_MS)
     assert found.fields == {"type", "name", "path", "createdAt", "tags"}
 
 
 @given(st.text(st.sampled_from('a "()\\OR'), max_size=14))
-def test_a_query_that_reaches_out_of_its_parentheses_is_refused(query: str) -> None:
-    """What passes the check is one term, so that it cannot undo what stands beside it."""
+def test_a_query_that_leaves_its_parentheses_is_refused(query: str) -> None:
+    """A query that passes is one term, so it cannot undo the conditions beside it."""
     try:
         check_query(query)
     except ValueError:
@@ -185,23 +190,23 @@ def test_a_query_that_reaches_out_of_its_parentheses_is_refused(query: str) -> N
         (14 * 86_400, '"14d"'),
     ],
 )
-def test_an_age_is_asked_for_in_whole_units_rounded_down(seconds: int, written: str) -> None:
-    """The search may be wider than the rule, never narrower."""
-    assert f"createdAt < {written}" in search_for(What(older_than=seconds))["searchQuery"]
+def test_an_age_is_searched_in_whole_units_rounded_down(seconds: int, written: str) -> None:
+    """The search may match more than the rule, never less."""
+    assert f"createdAt < {written}" in search_for(conditions(older_than=seconds))["searchQuery"]
 
 
-def test_an_age_below_an_hour_is_left_to_our_own_check() -> None:
-    """The search language has no shorter unit."""
-    assert search_for(What(older_than=1800))["searchQuery"] == 'type = "file"'
+def test_an_age_below_an_hour_is_not_searched() -> None:
+    """The search language has no shorter unit; our own check covers it."""
+    assert search_for(conditions(older_than=1800))["searchQuery"] == 'type = "file"'
 
 
 def test_the_whole_search() -> None:
     """All parts are joined by AND, oldest first, with the file type as a parameter beside it."""
-    what = What('size > "1mb" OR x = "y"', "/a/", recursive=False, older_than=86_400, tags=("t",), file_type="image")
+    what = conditions(query='size > "1mb" OR x = "y"', path="/a/", older_than=86_400, tags=("t",), file_type="image")
     assert search_for(what) == {
         "searchQuery": 'type = "file" AND path = "/a/" AND createdAt < "1d" AND tags IN ["t"]'
         ' AND (size > "1mb" OR x = "y")',
         "sort": "ASC_CREATED",
         "fileType": "image",
     }
-    assert search_base(replace(what, recursive=True))["searchQuery"] == 'type = "file" AND path : "/a/"'
+    assert search_base(what.model_copy(update={"recursive": True}))["searchQuery"] == 'type = "file" AND path : "/a/"'

@@ -1,8 +1,9 @@
-"""Guards of any source of requests: at the bound it goes, one beyond it waits for approval."""
+"""Guards of any source: a request at the limit is queued, and one beyond it is held for approval."""
 
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def ids(number: int, start: int = 0) -> list[str]:
 
 
 def test_a_source_beyond_max_files_is_held(redis_client: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """At the bound it goes; one more is held, with a warning that says why."""
+    """A request of `max_files` is queued; one more file is held, with a warning that says why."""
     queue = guarded_queue(redis_client, '{"catalog": {"max_files": 3}}')
     assert queue.enqueue("r1", ids(3), source="catalog").held == ""
     with caplog.at_level(logging.WARNING):
@@ -43,8 +44,8 @@ def test_a_source_beyond_max_files_is_held(redis_client: Redis, caplog: pytest.L
     assert {item.request_id for item in claim.items} == {"r1", "r3"}
 
 
-def test_a_source_that_suddenly_sends_ten_times_its_usual_is_held(redis_client: Redis) -> None:
-    """The median of what went through counts; duplicates and the order of chunks do not."""
+def test_a_request_beyond_the_usual_size_is_held(redis_client: Redis) -> None:
+    """The usual size is the median of requests that went through; duplicate ids do not count."""
     queue = guarded_queue(redis_client, '{"*": {"usual_factor": 10}}')
     for number in range(5):
         assert queue.enqueue(f"r{number}", ids(2), source="catalog").held == ""
@@ -55,7 +56,7 @@ def test_a_source_that_suddenly_sends_ten_times_its_usual_is_held(redis_client: 
 
 @pytest.mark.parametrize(("files", "held"), [(5, False), (6, True)])
 def test_a_share_of_the_library(redis_client: Redis, files: int, held: bool) -> None:
-    """A quarter of twenty files goes; one more is held; and so is everything before the library was counted."""
+    """A quarter of twenty files is queued, one more is held; and so is any request before the first count."""
     queue = guarded_queue(redis_client, '{"catalog": {"max_share": 0.25}}')
     assert "not been counted" in queue.enqueue("r1", ids(1), source="catalog").held
     queue.redis.hset(queue.keys("library"), "files", "20")
@@ -64,7 +65,7 @@ def test_a_share_of_the_library(redis_client: Redis, files: int, held: bool) -> 
 
 @pytest.mark.parametrize("files", [0, 1, 7, 999, 1000, 1001, 2500])
 def test_the_library_is_counted_exactly(redis_client: Redis, tmp_path: Path, files: int) -> None:
-    """In some tens of calls, whatever its size; folders and versions do not count."""
+    """Fewer than 20 calls count a library of any size; folders and versions do not count."""
     with Simulator(files, private_key=KEY) as simulator:
         bench = Bench(redis_client, simulator, tmp_path)
         library = Library(bench.cleaner, needed=True)
@@ -74,15 +75,15 @@ def test_the_library_is_counted_exactly(redis_client: Redis, tmp_path: Path, fil
         assert len(simulator.calls("list")) < 20
 
 
-def test_a_stream_is_guarded_when_it_is_sealed(redis_client: Redis) -> None:
-    """A request in many chunks counts as a whole."""
+def test_a_streamed_request_is_guarded_as_a_whole(redis_client: Redis) -> None:
+    """Its guard applies when its last chunk is there."""
     queue = guarded_queue(redis_client, '{"catalog": {"max_files": 7000}}')
     assert queue.enqueue("r1", iter(ids(7000)), source="catalog").held == ""
     assert queue.enqueue("r2", iter(ids(7001)), source="catalog").held
 
 
-def test_approved_requests_of_a_source_go(redis_client: Redis) -> None:
-    """Any source's held request is decided in the same way."""
+def test_an_approved_request_of_a_source_is_queued(redis_client: Redis) -> None:
+    """Approval works for any source, not only for rules."""
     queue = guarded_queue(redis_client, '{"catalog": {"max_files": 1}}')
     queue.enqueue("r1", ids(2), source="catalog")
     assert queue.claim("t1") is None
@@ -93,8 +94,8 @@ def test_approved_requests_of_a_source_go(redis_client: Redis) -> None:
     assert Approvals(queue).approve("nobody") == "unknown"
 
 
-def test_nobody_poses_as_a_rule() -> None:
-    """Neither a source nor a request id of a producer can be one of a cleanup rule."""
+def test_nobody_can_pose_as_a_rule() -> None:
+    """A producer cannot use the source or the request ids of cleanup rules."""
     with pytest.raises(InvalidRequest, match="source"):
         checked_request("r1", "cleanup:drafts", None, 0)
     with pytest.raises(InvalidRequest, match="those of cleanup rules"):
@@ -102,30 +103,35 @@ def test_nobody_poses_as_a_rule() -> None:
 
 
 @pytest.mark.parametrize(
-    "value",
+    ("value", "text"),
     [
-        "x",
-        "[]",
-        '{"a": {}}',
-        '{"a": 3}',
-        '{"a": {"max_fils": 3}}',
-        '{"a b": {"max_files": 3}}',
-        '{"a": {"max_files": -1}}',
-        '{"a": {"max_files": 1.5}}',
-        '{"a": {"usual_factor": 0.5}}',
-        '{"a": {"usual_factor": true}}',
+        ("x", "must be a JSON object such as {"),
+        ("[]", "must be a JSON object such as {"),
+        ('{"a": {}}', "a must set max_files, max_share or usual_factor"),
+        ('{"a": 3}', "a must be a table of keys and values"),
+        ('{"a": {"max_fils": 3}}', "unknown name max_fils in a; did you mean max_files?"),
+        ('{"a b": {"max_files": 3}}', "a b is no source name"),
+        ('{"a": {"max_files": -1}}', "a.max_files must be at least 0"),
+        ('{"a": {"max_files": 1.5}}', "a.max_files must be a whole number"),
+        ('{"a": {"max_files": 1000000001}}', "a.max_files must be at most 1000000000"),
+        ('{"a": {"max_share": NaN}}', "a.max_share must be a number"),
+        ('{"a": {"usual_factor": 0.5}}', "a.usual_factor must be 0 (no limit) or at least 1"),
+        (
+            '{"a": {"usual_factor": true, "max_share": 2}}',
+            "a.max_share must be at most 1; a.usual_factor must be",
+        ),
     ],
 )
-def test_guards_that_cannot_be_read_are_refused(value: str) -> None:
-    """A guard with a mistake is an error at the start, and no guard that lets all pass."""
-    with pytest.raises(ConfigError, match="KITSWEEP_GUARDS"):
+def test_invalid_guards_are_refused(value: str, text: str) -> None:
+    """An invalid guard is an error at the start, not a guard without limits."""
+    with pytest.raises(ConfigError, match=f"KITSWEEP_GUARDS=.*: {re.escape(text)}"):
         load_settings(guards=value)
 
 
-def test_guards_are_written_as_they_are_read() -> None:
-    """The form in which they are shown can be read again."""
+def test_written_guards_can_be_read_again() -> None:
+    """The text of the guards is a valid value of the setting."""
     guards = Guards.read('{"catalog": {"max_files": 5}, "*": {"usual_factor": 2.5}}')
     assert Guards.read(str(guards)) == guards
     assert guards.bounds_of("catalog") == "5 0 0"
     assert guards.bounds_of("other") == "0 2.5 0"
-    assert Guards().bounds_of("other") == ""
+    assert Guards({}).bounds_of("other") == ""

@@ -1,9 +1,7 @@
-"""Starting runs, on a faked and on a real server: at most one for a due time, one at a time, and none while off."""
+"""Starting runs: at most one for each due time, one at a time for each rule, and none while cleanup is off."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,17 +9,17 @@ import pytest
 from redis import Redis
 
 from config.settings import load_settings
-from worker.cleanup.rules.rule import Rule, What
-from worker.cleanup.rules.schedule import Cron, Every
+from worker.cleanup.rules.file import parse_rules
+from worker.cleanup.rules.rule import Rule
 from worker.cleanup.runs.store import Runs, request_of, run_id_of
 from worker.queue.operations import Queue
 from worker.runtime.beat import LATE_SECONDS, start_due
 
-RULE = Rule("drafts", Every(3600), What(path="/drafts/"))
+RULE = parse_rules(b"[rules.drafts]\nevery = '1h'\npath = '/drafts/'\n").by_name["drafts"]
 
 
 class Clockwork:
-    """Runs on one server, with a clock of its own for beat."""
+    """Runs on one server, and the times at which a rule is due."""
 
     def __init__(self, redis: Redis) -> None:
         settings = load_settings(rate_limits=())
@@ -44,7 +42,7 @@ class Clockwork:
         return self.due() - timedelta(hours=hours)
 
     def end(self, run_id: str, outcome: str = "nothing") -> None:
-        """End a run without anything."""
+        """End a run that found no files."""
         run = self.runs.take(run_id)
         assert run is not None
         self.runs.end(run, outcome)
@@ -55,15 +53,15 @@ def clock(redis_client: Redis) -> Clockwork:
     return Clockwork(redis_client)
 
 
-def test_a_new_rule_begins_with_its_next_due_time(clock: Clockwork) -> None:
-    """A rule that beat sees for the first time makes up for nothing."""
+def test_a_new_rule_starts_with_its_next_due_time(clock: Clockwork) -> None:
+    """Due times before beat first saw the rule are not made up for."""
     assert start_due(clock.runs, [RULE], "beat") == []
     assert start_due(clock.runs, [RULE], "beat") == []
     assert clock.runs.rule_state("drafts").history == []
 
 
-def test_a_due_time_starts_one_run_whoever_asks(clock: Clockwork) -> None:
-    """Two beats, and one beat twice: one run."""
+def test_a_due_time_starts_one_run(clock: Clockwork) -> None:
+    """Two beats start it once."""
     clock.see()
     first, second = (start_due(clock.runs, [RULE], f"beat {number}") for number in (1, 2))
     assert first == [run_id_of("drafts", clock.due())]
@@ -80,9 +78,9 @@ def test_missed_runs_are_made_up_for_once(clock: Clockwork) -> None:
     assert clock.runs.rule_state("drafts").history == [run_id]
 
 
-def test_missed_runs_are_skipped_where_the_rule_says_so(clock: Clockwork) -> None:
-    """`missed = "skip"`: a run that would start too late is recorded as skipped."""
-    rule = replace(RULE, schedule=Every(86_400 * 365), catch_up=False)
+def test_missed_runs_are_skipped_if_the_rule_says_so(clock: Clockwork) -> None:
+    """With `missed = "skip"`, a run that would start too late is recorded as skipped."""
+    rule = RULE.model_copy(update={"every": 86_400 * 365, "missed": "skip"})
     clock.see(rule)
     clock.redis.hset(clock.runs.queue.keys.cleanup("rule", "drafts"), "last_due", 1)
     assert start_due(clock.runs, [rule], "beat") == []
@@ -93,7 +91,7 @@ def test_missed_runs_are_skipped_where_the_rule_says_so(clock: Clockwork) -> Non
 
 @pytest.mark.parametrize(("late_ms", "verdict"), [(-2000, "started"), (2000, "missed")])
 def test_how_late_a_run_may_start(clock: Clockwork, late_ms: int, verdict: str) -> None:
-    """Up to five minutes late is in time."""
+    """A run up to five minutes late is not missed."""
     clock.see()
     now = clock.runs.queue.now_ms()
     due = datetime.fromtimestamp((now - LATE_SECONDS * 1000 - late_ms) / 1000, UTC)
@@ -102,7 +100,7 @@ def test_how_late_a_run_may_start(clock: Clockwork, late_ms: int, verdict: str) 
 
 
 def test_a_rule_runs_once_at_a_time(clock: Clockwork) -> None:
-    """While a run goes on, neither schedule nor hand starts another; the due time is not made up for."""
+    """While a run is in progress no other starts, by schedule or by hand; its due time is not made up for."""
     clock.see()
     assert clock.runs.start(RULE, "drafts:hand:1", "me", None) == "started"
     assert clock.runs.start(RULE, "drafts:hand:2", "me", None) == "busy"
@@ -112,8 +110,8 @@ def test_a_rule_runs_once_at_a_time(clock: Clockwork) -> None:
     assert clock.runs.start(RULE, "drafts:hand:3", "me", None) == "started"
 
 
-def test_a_request_that_is_not_done_stops_the_next_run(clock: Clockwork) -> None:
-    """While files of an earlier run wait (for approval, in the undo window), the rule does not ask for them again."""
+def test_an_unfinished_request_prevents_the_next_run(clock: Clockwork) -> None:
+    """While files of an earlier run wait for approval or in the undo window, they are not requested again."""
     clock.see()
     keys = clock.runs.queue.keys
     clock.redis.hset(keys.cleanup("rule", "drafts"), "request", "r1")
@@ -124,8 +122,8 @@ def test_a_request_that_is_not_done_stops_the_next_run(clock: Clockwork) -> None
     assert clock.runs.start(RULE, "drafts:hand:2", "me", None) == "started"
 
 
-def test_the_same_reason_is_recorded_once(clock: Clockwork) -> None:
-    """What is skipped again and again for one reason does not push the real runs out of the history."""
+def test_the_same_reason_to_skip_is_recorded_once(clock: Clockwork) -> None:
+    """Runs skipped repeatedly for one reason do not push other runs out of the history."""
     clock.see()
     clock.runs.switch(on=False, by="boss")
     for hours in (4, 3, 2):
@@ -134,7 +132,7 @@ def test_the_same_reason_is_recorded_once(clock: Clockwork) -> None:
 
 
 def test_while_cleanup_is_off_nothing_starts(clock: Clockwork) -> None:
-    """What was due while off is skipped, and not made up for after `on`."""
+    """Runs due while cleanup is off are skipped, and not made up for after `on`."""
     clock.see()
     clock.runs.switch(on=False, by="boss")
     assert start_due(clock.runs, [RULE], "beat") == []
@@ -148,27 +146,27 @@ def test_while_cleanup_is_off_nothing_starts(clock: Clockwork) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda rule: replace(rule, schedule=Cron("0 * * * *", "UTC")),
-        lambda rule: replace(rule, enabled=False),
+        {"cron": "0 * * * *", "every": None},
+        {"enabled": False},
     ],
 )
-def test_a_changed_schedule_begins_anew(clock: Clockwork, change: Callable[[Rule], Rule]) -> None:
-    """A new schedule, or a rule that was disabled and enabled again, makes up for nothing."""
+def test_a_changed_schedule_starts_with_its_next_due_time(clock: Clockwork, change: dict[str, object]) -> None:
+    """A new schedule, or a rule disabled and enabled again, makes up for no earlier due time."""
     clock.see()
-    assert start_due(clock.runs, [change(RULE)], "beat") == []
+    assert start_due(clock.runs, [RULE.model_copy(update=change)], "beat") == []
     assert start_due(clock.runs, [RULE], "beat") == []
     assert start_due(clock.runs, [RULE], "beat") == []
 
 
 def test_a_disabled_rule_is_never_due(clock: Clockwork) -> None:
-    """Disabled, it starts nothing by schedule."""
-    rule = replace(RULE, enabled=False)
+    """The schedule starts no run of it."""
+    rule = RULE.model_copy(update={"enabled": False})
     clock.see(rule)
     assert start_due(clock.runs, [rule], "beat") == []
 
 
-def test_a_run_is_handed_out_once_in_a_while(clock: Clockwork) -> None:
-    """However many look after runs, a worker is sent once in some seconds, and again when it died."""
+def test_a_run_is_handed_out_at_intervals(clock: Clockwork) -> None:
+    """However many processes ask, a run is handed out once in some seconds, and again if its worker died."""
     clock.runs.start(RULE, "drafts:hand:1", "me", None)
     assert clock.runs.due() == ["drafts:hand:1"]
     assert clock.runs.due() == []
@@ -179,7 +177,7 @@ def test_a_run_is_handed_out_once_in_a_while(clock: Clockwork) -> None:
 
 
 def test_run_ids_are_request_ids() -> None:
-    """The id of a run's request keeps to the rule for request ids, with the longest rule name."""
+    """The request id of a run is valid even with the longest rule name."""
     from worker.queue.validation import check_request_id  # noqa: PLC0415
 
     run_id = run_id_of("x" * 40, datetime(2026, 1, 1, tzinfo=UTC))

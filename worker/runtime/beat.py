@@ -36,7 +36,7 @@ def start_due(runs: Runs, rules: list[Rule], by: str) -> list[str]:
     for rule in rules:
         due = rule.schedule.last_until(now)
         run_id = run_id_of(rule.name, due)
-        verdict = runs.start(rule, run_id, by, due, None if rule.catch_up else LATE_SECONDS * 1000)
+        verdict = runs.start(rule, run_id, by, due, None if rule.missed == "once" else LATE_SECONDS * 1000)
         if verdict == "started":
             logger.info("cleanup run %s started", run_id, extra={"run": run_id})
             started.append(run_id)

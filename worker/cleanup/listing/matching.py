@@ -1,6 +1,6 @@
-"""Checks each object that the API returned against the rule's words again: a search index may lie or lag.
+"""Checks each listed object against the rule again: the API's search index may be wrong or out of date.
 
-What cannot be read is kept. Facts of the objects are from GET /v1/files (IMAGEKIT_API).
+An object that cannot be understood is not deleted. Facts of the objects are from GET /v1/files (IMAGEKIT_API).
 """
 
 from __future__ import annotations
@@ -11,171 +11,163 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from worker.cleanup.rules.rule import Keep, Rule, What
+from worker.cleanup.rules.rule import Conditions, Keep, Rule
 from worker.queue.validation import check_file_id
 from worker.times import write_duration
 
 
-class Meant(NamedTuple):
-    """A file that the rule means."""
+class Match(NamedTuple):
+    """A file that the rule matches."""
 
     file_id: str
     size: int
-    """Bytes; 0 where the API does not say."""
+    """Bytes; 0 if the API does not say."""
     created_ms: int
-    """0 where the API does not say."""
+    """0 if the API does not say."""
     path: str
     why: str
 
 
-class Kept(NamedTuple):
-    """An object that stays, and why."""
+class Excluded(NamedTuple):
+    """An object that is not deleted, and why."""
 
     why: str
 
 
-class _StaysError(Exception):
-    """Carries why an object stays."""
+class _ExcludedError(Exception):
+    """Carries why an object is not deleted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
-    """Judges objects for one run; `now_ms` is when the run started, so that all its pages mean the same."""
+class Matcher:
+    """Matches objects for one run; `now_ms` is when the run started, so that ages are the same on all its pages."""
 
     rule: Rule
     now_ms: int
 
-    def look(self, item: object) -> Meant | Kept:
-        """Return whether the rule means this object of a list answer."""
+    def match(self, item: object) -> Match | Excluded:
+        """Return whether the rule matches this object of a list answer."""
         try:
-            return self._meant(item)
-        except _StaysError as stays:
-            return Kept(str(stays))
+            return self._match(item)
+        except _ExcludedError as excluded:
+            return Excluded(str(excluded))
 
-    def _meant(self, item: object) -> Meant:
-        about = _file(item)
-        file_id, path = _id(about), _path(about)
-        created = _created(about)
-        own, added = _tags(about)
+    def _match(self, item: object) -> Match:
+        file = _file(item)
+        file_id, path, created = _id(file), _path(file), _created(file)
+        own_tags, ai_tags = _tags(file)
         reasons = [
-            *_check_place(self.rule.what, path),
-            *_check_age(self.rule.what, created, self.now_ms),
-            *_check_tags(self.rule.what, own),
-            *_check_type(self.rule.what, about),
+            *_check_folder(self.rule, path),
+            *_check_age(self.rule, created, self.now_ms),
+            *_check_tags(self.rule, own_tags),
+            *_check_type(self.rule, file),
         ]
-        _check_keep(self.rule.keep, path, own | added)
-        if self.rule.what.query:
+        _check_keep(self.rule.keep, path, own_tags | ai_tags)
+        if self.rule.query:
             reasons.append("found by the query")
-        return Meant(file_id, _size(about), created or 0, path, ", ".join(reasons))
+        return Match(file_id, _size(file), created or 0, path, ", ".join(reasons))
 
 
 def _file(item: object) -> Mapping[str, Any]:
     if not isinstance(item, Mapping):
-        raise _StaysError("not an object")
+        raise _ExcludedError("not an object")
     if item.get("type") != "file" or "folderId" in item:
-        raise _StaysError("not a file but a folder, a version, or of unknown type")
+        raise _ExcludedError("a folder, a version or of unknown type")
     return item
 
 
-def _id(about: Mapping[str, Any]) -> str:
+def _id(file: Mapping[str, Any]) -> str:
     try:
-        return check_file_id(about.get("fileId"))
+        return check_file_id(file.get("fileId"))
     except ValueError:
-        raise _StaysError("its file id cannot be read") from None
+        raise _ExcludedError("invalid file id") from None
 
 
-def _path(about: Mapping[str, Any]) -> str:
-    path = about.get("filePath")
+def _path(file: Mapping[str, Any]) -> str:
+    path = file.get("filePath")
     if not isinstance(path, str) or not path.startswith("/") or len(path) < 2 or path.endswith("/"):
-        raise _StaysError("its path cannot be read")
+        raise _ExcludedError("invalid path")
     if "/../" in path or "/./" in path or "//" in path:
-        raise _StaysError("its path cannot be read")
+        raise _ExcludedError("invalid path")
     return path
 
 
-def _created(about: Mapping[str, Any]) -> int | None:
-    text = about.get("createdAt")
-    if not isinstance(text, str):
-        return None
+def _created(file: Mapping[str, Any]) -> int | None:
+    text = file.get("createdAt")
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    try:
-        return round(moment.timestamp() * 1000)
+        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+        if moment is None:
+            return None
+        return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
     except (OverflowError, ValueError):
         return None
 
 
-def _tags(about: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
+def _tags(file: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
     """Return the file's own tags, and those that an AI added."""
-    own = _texts(about.get("tags"))
-    added = about.get("AITags")
+    added = file.get("AITags")
     if added is not None and not isinstance(added, list):
-        raise _StaysError("its tags cannot be read")
+        raise _ExcludedError("invalid tags")
     names = [entry.get("name") if isinstance(entry, Mapping) else entry for entry in added or ()]
-    return own, _texts(names)
+    return _texts(file.get("tags")), _texts(names)
 
 
 def _texts(values: object) -> frozenset[str]:
     if values is None:
         return frozenset()
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise _StaysError("its tags cannot be read")
+        raise _ExcludedError("invalid tags")
     return frozenset(values)
 
 
-def _size(about: Mapping[str, Any]) -> int:
-    size = about.get("size")
+def _size(file: Mapping[str, Any]) -> int:
+    size = file.get("size")
     usable = isinstance(size, int | float) and not isinstance(size, bool) and 0 <= size < 1 << 50
     return int(size) if usable and size is not None else 0
 
 
-def _check_place(what: What, path: str) -> list[str]:
-    if what.path is None:
+def _check_folder(conditions: Conditions, path: str) -> list[str]:
+    if conditions.path is None:
         return []
     folder = path.rpartition("/")[0] + "/"
-    if folder != what.path and not (what.recursive and folder.startswith(what.path)):
-        raise _StaysError("in another folder")
-    return [f"in {what.path}"]
+    if folder != conditions.path and not (conditions.recursive and folder.startswith(conditions.path)):
+        raise _ExcludedError("in another folder")
+    return [f"in {conditions.path}"]
 
 
-def _check_age(what: What, created: int | None, now_ms: int) -> list[str]:
-    if what.older_than is None:
+def _check_age(conditions: Conditions, created: int | None, now_ms: int) -> list[str]:
+    if conditions.older_than is None:
         return []
     if created is None:
-        raise _StaysError("its age cannot be read")
-    if not created < now_ms - what.older_than * 1000:
-        raise _StaysError("not old enough")
-    return [f"older than {write_duration(what.older_than)}"]
+        raise _ExcludedError("unknown age")
+    if not created < now_ms - conditions.older_than * 1000:
+        raise _ExcludedError("not old enough")
+    return [f"older than {write_duration(conditions.older_than)}"]
 
 
-def _check_tags(what: What, own: frozenset[str]) -> list[str]:
-    if not what.tags:
+def _check_tags(conditions: Conditions, own_tags: frozenset[str]) -> list[str]:
+    if not conditions.tags:
         return []
-    found = [tag for tag in what.tags if tag in own]
+    found = [tag for tag in conditions.tags if tag in own_tags]
     if not found:
-        raise _StaysError("without the tag")
+        raise _ExcludedError("without the tag")
     return [f"tagged {found[0]}"]
 
 
-def _check_type(what: What, about: Mapping[str, Any]) -> list[str]:
-    if what.file_type is None:
+def _check_type(conditions: Conditions, file: Mapping[str, Any]) -> list[str]:
+    if conditions.file_type is None:
         return []
-    if about.get("fileType") != what.file_type:
-        raise _StaysError("of another file type")
-    return [f"of type {what.file_type}"]
+    if file.get("fileType") != conditions.file_type:
+        raise _ExcludedError("of another file type")
+    return [f"of type {conditions.file_type}"]
 
 
 def _check_keep(keep: Keep, path: str, tags: frozenset[str]) -> None:
     folded = {fold(tag) for tag in tags}
     if any(fold(tag) in folded for tag in keep.tags):
-        raise _StaysError("kept by its tag")
-    place = fold(path)
-    if any(lies_in(place, fold(kept)) for kept in keep.paths):
-        raise _StaysError("kept by its path")
+        raise _ExcludedError("kept by its tag")
+    if any(lies_in(fold(path), fold(kept)) for kept in keep.paths):
+        raise _ExcludedError("kept by its path")
 
 
 def lies_in(path: str, kept: str) -> bool:
@@ -184,5 +176,5 @@ def lies_in(path: str, kept: str) -> bool:
 
 
 def fold(text: str) -> str:
-    """Make texts alike that people take for the same: case, and how accents are coded."""
+    """Make texts equal that people read as the same: ignore case, and how accents are encoded."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).strip()

@@ -1,23 +1,23 @@
-"""Walks through a listing that has neither a cursor nor a total, while files come and go. Pure functions.
+"""Pages through a listing that has neither a cursor nor a total, while files come and go. Pure functions.
 
-Pages overlap by one object, the *anchor*. Where the next page does not start with it, files before it have vanished and
-others moved forward, unseen; so the walk steps back until it is sure of having missed none. What is seen twice is
-counted once, by whoever collects. A short page proves nothing; the listing ends where nothing follows the anchor.
+Pages overlap by one object, the *anchor*. If the next page does not start with it, files before it have been deleted
+and others moved forward unseen; so paging steps back until nothing can have been missed. Objects that are seen twice
+are counted once by the caller. A short page proves nothing: the listing ends where nothing follows the anchor.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from worker.errors import KitsweepError
 
 PAGE = 1000
-"""Objects in a page, the most that the vendor gives."""
-MOST_REPEATS = 3
+"""Objects in a page, the most that the API returns."""
+MAX_REPEATS = 3
 
 
 class ListingError(KitsweepError):
@@ -25,13 +25,13 @@ class ListingError(KitsweepError):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """How far the walk has come: it is kept in Redis between pages."""
+class Cursor:
+    """How far paging has come. It is kept in Redis between pages."""
 
     ask: int = 0
     """`skip` of the next call."""
     anchor: str = ""
-    """The last object that was passed; empty at the start."""
+    """The identity of the last object that was passed; empty at the start."""
     created: float = 0
     """When that object was created (seconds since 1970), 0 if unknown."""
     back: int = 0
@@ -40,61 +40,60 @@ class Place:
     """Full pages in a row that brought nothing new."""
 
     def as_json(self) -> str:
-        """Return the form in which it is kept."""
+        """Return the form in which it is kept in Redis."""
         return json.dumps([self.ask, self.anchor, self.created, self.back, self.repeats])
 
     @classmethod
-    def from_json(cls, text: str) -> Place:
+    def from_json(cls, text: str) -> Cursor:
         """Read what `as_json` wrote."""
         return cls(*json.loads(text))
 
 
-START = Place()
+START = Cursor()
 END = "end"
-"""Stands in the place of a `Place` when the listing has been walked through."""
+"""Kept instead of a `Cursor` at the end of the listing."""
 
 
 class Step(NamedTuple):
-    """What a page brings."""
+    """The result of one page."""
 
     objects: Sequence[Any]
-    """Those to look at; some may have been seen before."""
-    place: Place | None
-    """Where to go on; None at the end."""
+    """Those to check; some may have been seen before."""
+    cursor: Cursor | None
+    """Where to continue; None at the end."""
 
 
-def step(place: Place, objects: Sequence[Any], page: int = PAGE) -> Step:
-    """Return what the page at `place` brings. Raises `ListingError` for a listing that leads nowhere."""
-    if not place.anchor:
-        return Step(objects, _after(place, objects)) if objects else Step((), None)
+def step(cursor: Cursor, objects: Sequence[Any], page: int = PAGE) -> Step:
+    """Return what the page at `cursor` brings. Raises `ListingError` if the API returns the same page for ever."""
+    if not cursor.anchor:
+        return Step(objects, _after(cursor, objects)) if objects else Step((), None)
     names = [identity(item) for item in objects]
-    if place.anchor in names:
-        found = names.index(place.anchor)
+    if cursor.anchor in names:
+        found = names.index(cursor.anchor)
         if found + 1 < len(objects):
-            return Step(objects[1:] if found == 0 else objects, _after(place, objects))
+            return Step(objects[1:] if found == 0 else objects, _after(cursor, objects))
         if len(objects) < page:
             return Step(objects[:-1], None)
-        return _repeated(place, objects)
-    if place.ask == 0 or (objects and 0 < created_at(objects[0]) < place.created):
-        return Step(objects, _after(place, objects)) if objects else Step((), None)
-    ask = max(0, place.ask - (page - 1) * 2 ** min(place.back, 20))
-    return Step((), Place(ask, place.anchor, place.created, place.back + 1, place.repeats))
+        return _repeated(cursor, objects)
+    if cursor.ask == 0 or (objects and 0 < created_at(objects[0]) < cursor.created):
+        return Step(objects, _after(cursor, objects)) if objects else Step((), None)
+    ask = max(0, cursor.ask - (page - 1) * 2 ** min(cursor.back, 20))
+    return Step((), replace(cursor, ask=ask, back=cursor.back + 1))
 
 
-def _after(place: Place, objects: Sequence[Any]) -> Place:
+def _after(cursor: Cursor, objects: Sequence[Any]) -> Cursor:
     last = objects[-1]
-    return Place(max(0, place.ask + len(objects) - 1), identity(last), created_at(last))
+    return Cursor(max(0, cursor.ask + len(objects) - 1), identity(last), created_at(last))
 
 
-def _repeated(place: Place, objects: Sequence[Any]) -> Step:
-    if place.repeats >= MOST_REPEATS:
-        raise ListingError("the API answers the same page again and again")
-    after = _after(place, objects)
-    return Step(objects, Place(after.ask, after.anchor, after.created, 0, place.repeats + 1))
+def _repeated(cursor: Cursor, objects: Sequence[Any]) -> Step:
+    if cursor.repeats >= MAX_REPEATS:
+        raise ListingError("the API returns the same page again and again")
+    return Step(objects, replace(_after(cursor, objects), repeats=cursor.repeats + 1))
 
 
 def identity(item: Any) -> str:
-    """Tell one object of a listing from another; the versions of a file share its id."""
+    """Return what tells an object of a listing from all others; the versions of a file share its id."""
     if not isinstance(item, Mapping):
         return repr(item)[:200]
     version = item.get("versionInfo")
@@ -104,7 +103,7 @@ def identity(item: Any) -> str:
 
 
 def created_at(item: Any) -> float:
-    """Return when an object was created, in seconds since 1970; 0 if it does not say."""
+    """Return when an object was created, in seconds since 1970; 0 if unknown."""
     text = item.get("createdAt") if isinstance(item, Mapping) else None
     try:
         return datetime.fromisoformat(text).timestamp() if isinstance(text, str) else 0

@@ -1,4 +1,4 @@
-"""From a rule to a search of the list API. The search may be wider than the rule's words, and must not be narrower.
+"""Turns a rule into a search of the list API. The search may match more than the rule, and must not match less.
 
 Facts of the search language are from the vendor's reference (GET /v1/files): beside a `searchQuery` the parameters
 `type`, `tags` and `name` are ignored, so `type = "file"` always stands inside; `path : "/a/"` includes what is below;
@@ -7,31 +7,31 @@ Facts of the search language are from the vendor's reference (GET /v1/files): be
 
 from __future__ import annotations
 
-from worker.cleanup.rules.rule import What
+from worker.cleanup.rules.rule import Conditions
 
 SORT = "ASC_CREATED"
-"""Oldest first: what is uploaded during a run comes last, and moves nothing."""
+"""Oldest first: files uploaded during a run come last and shift no page."""
 
 
-def search_for(what: What) -> dict[str, str]:
-    """Return the parameters of the list call for the files that a rule means, without `limit` and `skip`."""
+def search_for(conditions: Conditions) -> dict[str, str]:
+    """Return the parameters of the list call for the files that match, without `limit` and `skip`."""
     parts = ['type = "file"']
-    if what.path:
-        parts.append(_in_folder(what.path, recursive=what.recursive))
-    if what.older_than is not None and (age := _age(what.older_than)):
+    if conditions.path:
+        parts.append(_in_folder(conditions.path, recursive=conditions.recursive))
+    if conditions.older_than is not None and (age := _age(conditions.older_than)):
         parts.append(f"createdAt < {quoted(age)}")
-    if what.tags:
-        parts.append(f"tags IN [{', '.join(quoted(tag) for tag in what.tags)}]")
-    if what.query:
-        parts.append(f"({what.query})")
-    return _parameters(parts, what.file_type)
+    if conditions.tags:
+        parts.append(f"tags IN [{', '.join(quoted(tag) for tag in conditions.tags)}]")
+    if conditions.query:
+        parts.append(f"({conditions.query})")
+    return _parameters(parts, conditions.file_type)
 
 
-def search_base(what: What) -> dict[str, str]:
-    """Return the parameters for all files of the rule's folder, or of the library: what `max_share` is a share of."""
+def search_base(conditions: Conditions) -> dict[str, str]:
+    """Return the parameters for all files that `max_share` is a share of: the rule's folder, or the library."""
     parts = ['type = "file"']
-    if what.path:
-        parts.append(_in_folder(what.path, recursive=what.recursive))
+    if conditions.path:
+        parts.append(_in_folder(conditions.path, recursive=conditions.recursive))
     return _parameters(parts, None)
 
 
@@ -51,7 +51,7 @@ def _in_folder(path: str, *, recursive: bool) -> str:
 
 
 def _age(seconds: int) -> str | None:
-    """Write an age in whole days or hours, rounded down: the search is wider, and the check on our side is exact."""
+    """Write an age in whole days or hours, rounded down: the search matches more, and our own check is exact."""
     if seconds % 86_400 == 0 and seconds:
         return f"{seconds // 86_400}d"
     return f"{seconds // 3600}h" if seconds >= 3600 else None

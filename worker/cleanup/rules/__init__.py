@@ -1,1 +1,1 @@
-"""What a cleanup rule says: its file, its fields, its schedule."""
+"""Cleanup rules: the file, its fields and the schedule."""

@@ -5,16 +5,29 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from worker.cleanup.rules.fields import FieldReader, Problem
-from worker.cleanup.rules.rule import Bounds, Keep, Rule
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from config.guards import Guard
+from config.problems import explain
+from worker.cleanup.rules.fields import RuleName
+from worker.cleanup.rules.lines import line_of
+from worker.cleanup.rules.rule import Keep, Rule, RuleTable, Table
 from worker.errors import KitsweepError
 
 MAX_BYTES = 1_000_000
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,40}", re.ASCII)
+
+
+class Problem(NamedTuple):
+    """What is wrong, and in which line of the file (from 1)."""
+
+    line: int
+    text: str
 
 
 class RulesError(KitsweepError, ValueError):
@@ -36,7 +49,11 @@ class Rules:
     by_name: Mapping[str, Rule]
 
 
-NO_RULES = Rules({})
+class _FileTable(Table):
+    """The top of the file."""
+
+    keep: Keep = Keep()
+    rules: dict[RuleName, RuleTable] = Field(default_factory=dict)
 
 
 class RulesFile:
@@ -44,41 +61,23 @@ class RulesFile:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._read: tuple[bytes | None, Rules | RulesError] | None = None
 
     def rules(self) -> Rules:
-        """Return the rules as the file says now; none when there is no file. Raises `RulesError`.
+        """Return the rules that the file has now; none if there is no file. Raises `RulesError`.
 
-        A file that cannot be used gives no rules at all, not even its sound ones or those of before: the part that is
-        wrong may be what keeps files.
+        A file with any problem gives no rules at all: the wrong line may be the one that keeps files.
         """
-        content = self._content()
-        if self._read is None or self._read[0] != content:
-            self._read = content, _parsed(content, str(self.path))
-        found = self._read[1]
-        if isinstance(found, RulesError):
-            raise found
-        return found
-
-    def _content(self) -> bytes | None:
         try:
             with self.path.open("rb") as stream:
-                return stream.read(MAX_BYTES + 1)
+                content = stream.read(MAX_BYTES + 1)
         except FileNotFoundError:
-            return None
+            return Rules({})
         except OSError as error:
             raise RulesError(str(self.path), [Problem(1, f"cannot be read: {error.strerror}")]) from None
+        return parse_rules(content, str(self.path))
 
 
-def _parsed(content: bytes | None, name: str) -> Rules | RulesError:
-    if content is None:
-        return NO_RULES
-    try:
-        return parse_rules(content, name)
-    except RulesError as error:
-        return error
-
-
+@lru_cache(maxsize=8)
 def parse_rules(content: bytes, name: str = "cleanup.toml") -> Rules:
     """Read and check a whole file. Raises `RulesError` with every problem."""
     if len(content) > MAX_BYTES:
@@ -94,15 +93,11 @@ def parse_rules(content: bytes, name: str = "cleanup.toml") -> Rules:
         raise RulesError(name, [_toml_problem(error, text)]) from None
     except RecursionError:
         raise RulesError(name, [Problem(1, "is nested too deeply")]) from None
-    top = FieldReader(data, text, ())
-    common = top.section("keep")
-    kept = _keep(common)
-    tables = top.table("rules")
-    rules = {rule_name: _rule(rule_name, tables, text, top, kept) for rule_name in tables}
-    top.check_names("the top of the file")
-    if top.problems:
-        raise RulesError(name, top.problems)
-    return Rules({rule_name: rule for rule_name, rule in rules.items() if rule})
+    try:
+        file = _FileTable.model_validate(data)
+    except ValidationError as error:
+        raise RulesError(name, [_problem(detail, text) for detail in error.errors()]) from None
+    return Rules({rule_name: _named(rule_name, table, file.keep) for rule_name, table in file.rules.items()})
 
 
 def _toml_problem(error: tomllib.TOMLDecodeError, text: str) -> Problem:
@@ -112,44 +107,24 @@ def _toml_problem(error: tomllib.TOMLDecodeError, text: str) -> Problem:
     return Problem(line, f"this is not TOML: {message.split(' (at ', maxsplit=1)[0]}")
 
 
-def _rule(name: str, tables: Mapping[str, Any], text: str, top: FieldReader, common: Keep) -> Rule | None:
-    reader = FieldReader(tables[name], text, ("rules", name), top.problems)
-    if not _NAME.fullmatch(name):
-        reader.problem(None, f"a rule's name is 1 to 40 of A-Z a-z 0-9 . _ -, not {name[:60]!a}")
-    before = len(top.problems)
-    schedule, what = reader.schedule(), reader.what()
-    keep, guards = _keep(reader.section("keep")), _bounds(reader.section("guards"))
-    first, missed = reader.choice("first_run", ("hold", "release")), reader.choice("missed", ("once", "skip"))
-    hold = reader.duration("hold")
-    enabled, dry_run = reader.flag("enabled", default=True), reader.flag("dry_run", default=False)
-    reader.check_names(f"rule {name}")
-    if schedule is None or what is None or len(top.problems) > before:
-        return None
-    rule = Rule(
-        name=name,
-        schedule=schedule,
-        what=what,
-        keep=Keep(common.tags + keep.tags, common.paths + keep.paths),
-        guards=guards,
-        hold_seconds=hold or 0,
-        enabled=enabled,
-        dry_run=dry_run,
-    )
-    return replace(rule, hold_first=first != "release", catch_up=missed != "skip")
+def _named(name: str, table: RuleTable, keep: Keep) -> Rule:
+    return Rule.model_construct(**{**dict(table), "name": name, "keep": keep | table.keep})
 
 
-def _keep(reader: FieldReader) -> Keep:
-    keep = Keep(reader.tags("tags"), reader.kept_paths("paths"))
-    reader.check_names("keep")
-    return keep
+def _problem(error: ErrorDetails, text: str) -> Problem:
+    path = tuple(str(part) for part in error["loc"])
+    return Problem(line_of(text, path), explain(error, _names(path)))
 
 
-def _bounds(reader: FieldReader) -> Bounds:
-    usual = Bounds()
-    bounds = Bounds(
-        max_files=int(reader.number("max_files", usual.max_files, 0, 1_000_000_000, whole=True)),
-        max_share=float(reader.number("max_share", usual.max_share, 0, 1)),
-        usual_factor=float(reader.number("usual_factor", usual.usual_factor, 0, 1_000_000)),
-    )
-    reader.check_names("guards")
-    return bounds
+def _names(path: tuple[str, ...]) -> list[str]:
+    """Return the names that may stand where this key does."""
+    match path:
+        case ("keep", _) | ("rules", _, "keep", _):
+            table: type[BaseModel] = Keep
+        case ("rules", _, "guards", _):
+            table = Guard
+        case ("rules", _, _):
+            table = RuleTable
+        case _:
+            table = _FileTable
+    return [str(field.validation_alias or name) for name, field in table.model_fields.items()]

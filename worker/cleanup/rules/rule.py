@@ -1,76 +1,124 @@
-"""A cleanup rule, and what its words mean."""
+"""A cleanup rule: which files it matches, when it runs, and what holds it back."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal
 
-from worker.cleanup.rules.schedule import Schedule
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from config.guards import Guard
+from worker.cleanup.rules.fields import CronExpression, Folder, Line, Paths, Query, Seconds, Tags, TimeZone
+from worker.cleanup.rules.schedule import MIN_EVERY_SECONDS, Cron, Every, Schedule
 from worker.queue.validation import CLEANUP
 from worker.times import write_duration
 
 SOURCE = CLEANUP
 """Start of the sources of cleanup requests, and of their ids."""
+USUAL_GUARD = Guard(max_files=1000, max_share=0.5, usual_factor=5.0)
+_WHOLE_LIBRARY = PydanticCustomError(
+    "whole_library", "the rule matches the whole library; narrow it by path, older_than, tags, file_type or query"
+)
+_ONE_SCHEDULE = PydanticCustomError(
+    "one_schedule", 'set either schedule = "0 3 * * *" with a timezone, or every = "6h"'
+)
 
 
-@dataclass(frozen=True, slots=True)
-class What:
-    """The files that a rule means: those that fit everything that is set."""
+def _with_usual_guard(table: object) -> object:
+    return {**dict(USUAL_GUARD), **table} if isinstance(table, dict) else table
 
-    query: str | None = None
-    """More conditions, in ImageKit's search language. Only the API judges these."""
-    path: str | None = None
+
+class Table(BaseModel):
+    """A table of the rules file; unknown names are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Conditions(Table):
+    """What a file must be to match; all conditions that are set must hold."""
+
+    query: Query | None = None
+    """More conditions in ImageKit's search language. Only the API checks these."""
+    path: Folder | None = None
     """A folder, with slashes at both ends."""
-    recursive: bool = False
-    """Whether files in folders below `path` are meant too."""
-    older_than: int | None = None
-    """Seconds since the file was created."""
-    tags: tuple[str, ...] = ()
+    older_than: Seconds | None = None
+    """Since the file was created."""
+    tags: Tags = ()
     """The file has one of these tags of its own; tags that an AI added do not count."""
-    file_type: str | None = None
-    """`image` or `non-image`."""
+    file_type: Literal["image", "non-image"] | None = None
+    recursive: bool = Field(default=False, validate_default=True)
+    """Whether files in folders below `path` match too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
-    """Files that are never touched, whatever the rule says."""
+class Keep(Table):
+    """Files that are never deleted, whatever a rule says. Letter case is ignored."""
 
-    tags: tuple[str, ...] = ()
-    """Compared without regard to case; tags that an AI added count here."""
-    paths: tuple[str, ...] = ()
-    """Folders with all that is below them, or single files; compared without regard to case."""
+    tags: Tags = ()
+    """Tags that an AI added count here."""
+    paths: Paths = ()
+    """Folders with everything below them, or single files."""
 
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Guards: beyond any of these a run is held for approval. 0 is no bound."""
-
-    max_files: int = 1000
-    max_share: float = 0.5
-    """Of the files in the rule's folder, or, without one, in the library."""
-    usual_factor: float = 5.0
-    """How many times the median of the last ten runs that went through."""
+    def __or__(self, other: Keep) -> Keep:
+        """Return a `Keep` of what either keeps."""
+        return Keep.model_construct(tags=self.tags + other.tags, paths=self.paths + other.paths)
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule of the file, checked."""
+class RuleTable(Conditions):
+    """The table of one rule in the file."""
 
-    name: str
-    schedule: Schedule
-    what: What
-    keep: Keep = field(default_factory=Keep)
-    guards: Bounds = field(default_factory=Bounds)
-    hold_seconds: int = 0
+    keep: Keep = Keep()
+    guards: Annotated[Guard, BeforeValidator(_with_usual_guard)] = USUAL_GUARD
+    cron: CronExpression | None = Field(None, validation_alias="schedule")
+    every: Annotated[Seconds, Field(ge=MIN_EVERY_SECONDS)] | None = Field(None, validate_default=True)
+    timezone: TimeZone | None = None
+    """Of `cron`; UTC if unset."""
+    missed: Literal["once", "skip"] = "once"
+    """What happens to runs that were missed while everything was down: one run makes up for them, or none."""
+    first_run: Literal["hold", "release"] = "hold"
+    """Whether the first run, and the first after the conditions changed, is held for approval."""
+    hold_seconds: Seconds = Field(0, validation_alias="hold")
     """Undo window: how long a run's request waits before anything is deleted."""
     enabled: bool = True
     dry_run: bool = False
     """Whether runs only count."""
-    hold_first: bool = True
-    """Whether the first run, and the first after the words were changed, is held for approval."""
-    catch_up: bool = True
-    """Whether a run that was missed while everything was down is made up for, once."""
+
+    @field_validator("recursive")
+    @classmethod
+    def _not_the_whole_library(cls, recursive: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic's signature
+        narrower = [info.data.get(name, "refused already") for name in ("query", "older_than", "tags", "file_type")]
+        path = info.data.get("path", "refused already")
+        if (path is None or (path == "/" and recursive)) and not any(narrower):
+            raise _WHOLE_LIBRARY
+        if recursive and path is None:
+            raise ValueError("goes with path; without a path the whole library is searched anyway")
+        return recursive
+
+    @field_validator("every")
+    @classmethod
+    def _one_schedule(cls, every: int | None, info: ValidationInfo) -> int | None:
+        if (every is None) == (info.data.get("cron", "refused already") is None):
+            raise _ONE_SCHEDULE
+        return every
+
+    @field_validator("timezone")
+    @classmethod
+    def _goes_with_schedule(cls, timezone: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("every"):
+            raise ValueError("goes with schedule; every does not depend on the time zone")
+        return timezone
+
+
+class Rule(RuleTable):
+    """One rule of the file, checked; `keep` includes what the whole file keeps."""
+
+    name: Line
+
+    @property
+    def schedule(self) -> Schedule:
+        """When the rule is due."""
+        return Every(self.every) if self.every else Cron(str(self.cron), self.timezone or "UTC")
 
     @property
     def source(self) -> str:
@@ -78,44 +126,36 @@ class Rule:
         return SOURCE + self.name
 
     @property
-    def words(self) -> str:
-        """A fingerprint of what the rule means and keeps: with other words it is another rule."""
-        return _fingerprint([asdict(self.what), asdict(self.keep)])
+    def fingerprint(self) -> str:
+        """Identify what the rule matches and keeps: when this changes, it is another rule."""
+        parts: list[Any] = [self.model_dump(include=set(Conditions.model_fields)), self.keep.model_dump()]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def timing(self) -> str:
-        """A fingerprint of the schedule; empty while the rule is disabled."""
+        """Identify the schedule; empty while the rule is disabled."""
         return f"{type(self.schedule).__name__} {self.schedule}" if self.enabled else ""
 
-    @property
-    def whole(self) -> str:
-        """A fingerprint of the whole rule: a run is abandoned when it changes under way."""
-        return _fingerprint([asdict(self.what), asdict(self.keep), asdict(self.guards), str(self)])
-
     def __str__(self) -> str:
-        """Say the rule in one line."""
+        """Describe the rule in one line."""
         more = [f"hold {write_duration(self.hold_seconds)}"] if self.hold_seconds else []
         more += ["disabled"] if not self.enabled else []
         more += ["dry run"] if self.dry_run else []
-        more += ["first run released"] if not self.hold_first else []
-        return ", ".join([f"{self.name}: {say(self.what)}", *more])
+        more += ["first run released"] if self.first_run == "release" else []
+        return ", ".join([f"{self.name}: {describe(self)}", *more])
 
 
-def say(what: What) -> str:
-    """Say in words which files are meant."""
+def describe(conditions: Conditions) -> str:
+    """Describe in words which files match."""
     parts = []
-    if what.path:
-        parts.append(f"in {what.path}{' and below' if what.recursive else ''}")
-    if what.older_than is not None:
-        parts.append(f"older than {write_duration(what.older_than)}")
-    if what.tags:
-        parts.append("tagged " + " or ".join(what.tags))
-    if what.file_type:
-        parts.append(f"of type {what.file_type}")
-    if what.query:
-        parts.append(f"where {what.query}")
+    if conditions.path:
+        parts.append(f"in {conditions.path}{' and below' if conditions.recursive else ''}")
+    if conditions.older_than is not None:
+        parts.append(f"older than {write_duration(conditions.older_than)}")
+    if conditions.tags:
+        parts.append("tagged " + " or ".join(conditions.tags))
+    if conditions.file_type:
+        parts.append(f"of type {conditions.file_type}")
+    if conditions.query:
+        parts.append(f"where {conditions.query}")
     return "files " + ", ".join(parts)
-
-
-def _fingerprint(parts: list[object]) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
 """When a rule is due. A schedule is a pure function of time, so that any number of beats agree on each due time.
 
-Cron expressions are those of Debian's cron, read by `cronsim`: a run at a fixed time of day happens once on each day,
-also when the clocks change; one that the spring change leaps over happens right after the gap. `every` counts from
+Cron expressions are those of Debian's cron, read by `cronsim`: a run at a fixed time of day happens once a day, also
+when the clocks change; a time that the spring change skips is due right after the gap. `every` counts from
 1970-01-01 00:00 UTC, so `6h` is due at 0, 6, 12 and 18 o'clock UTC.
 """
 
@@ -15,41 +15,44 @@ from cronsim import CronSim, CronSimError
 
 from worker.times import write_duration
 
-LEAST_EVERY_SECONDS = 60
+MIN_EVERY_SECONDS = 60
+
+
+def check_cron(expression: str) -> str:
+    """Return a cron expression that can be read and is due at some time; `ValueError` for any other."""
+    if len(expression.split()) != 5:
+        raise ValueError("must be a cron expression of five fields: minute hour day-of-month month day-of-week")
+    try:
+        next(CronSim(expression, datetime(2026, 1, 1, tzinfo=UTC)))
+    except CronSimError as error:
+        raise ValueError(f"is no valid cron expression ({error})") from None
+    except StopIteration:
+        raise ValueError("is a cron expression that is never due") from None
+    return expression
+
+
+def find_zone(name: str) -> ZoneInfo:
+    """Return a time zone by its name in the time zone database; `ValueError` if there is none."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f'must be a time zone such as "Europe/Berlin", not {name[:60]!a}') from None
 
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """Due when the clocks of a time zone show what a cron expression of five fields says."""
+    """Due when the clocks of a time zone show what a checked cron expression says."""
 
     expression: str
     time_zone: str
 
-    def __post_init__(self) -> None:
-        """Refuse what cannot be read, or is never due: `ValueError`."""
-        self._zone()
-        if len(self.expression.split()) != 5:
-            raise ValueError("a cron expression has five fields: minute hour day-of-month month day-of-week")
-        try:
-            next(CronSim(self.expression, datetime(2026, 1, 1, tzinfo=UTC)))
-        except CronSimError as error:
-            raise ValueError(f"this cron expression cannot be read ({error})") from None
-        except StopIteration:
-            raise ValueError("this cron expression is never due") from None
-
-    def _zone(self) -> ZoneInfo:
-        try:
-            return ZoneInfo(self.time_zone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError(f'unknown time zone {self.time_zone[:60]!a}; write one such as "Europe/Berlin"') from None
-
     def next_after(self, moment: datetime) -> datetime:
         """Return the first due time after `moment`, in UTC."""
-        return next(CronSim(self.expression, moment.astimezone(self._zone()))).astimezone(UTC)
+        return next(CronSim(self.expression, moment.astimezone(find_zone(self.time_zone)))).astimezone(UTC)
 
     def last_until(self, moment: datetime) -> datetime:
         """Return the latest due time that is not after `moment`, in UTC."""
-        # Steps of growing length back, then forward: cronsim's way back differs from its way forth where clocks change.
+        # Step back in growing spans, then forward: backwards, cronsim differs where clocks change.
         span = timedelta(hours=1)
         while True:
             due = self.next_after(moment - span)
@@ -61,20 +64,15 @@ class Cron:
         return due
 
     def __str__(self) -> str:
-        """Show the schedule as people read it."""
+        """Describe the schedule in one line."""
         return f"{self.expression} {self.time_zone}"
 
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """Due each time that so many seconds since 1970 have passed."""
+    """Due at each multiple of `seconds` since 1970."""
 
     seconds: int
-
-    def __post_init__(self) -> None:
-        """Refuse what is shorter than a minute: `ValueError`."""
-        if self.seconds < LEAST_EVERY_SECONDS:
-            raise ValueError(f"must be at least {LEAST_EVERY_SECONDS} seconds")
 
     def next_after(self, moment: datetime) -> datetime:
         """Return the first due time after `moment`, in UTC."""
@@ -88,7 +86,7 @@ class Every:
         return datetime.fromtimestamp(number * self.seconds, UTC)
 
     def __str__(self) -> str:
-        """Show the schedule as people read it."""
+        """Describe the schedule in one line."""
         return f"every {write_duration(self.seconds)}"
 
 

@@ -13,7 +13,7 @@ import time
 from redis.exceptions import RedisError
 
 from worker.cleanup.listing.query import search_base
-from worker.cleanup.rules.rule import What
+from worker.cleanup.rules.rule import Conditions
 from worker.cleanup.runs.dry_run import ListingRefused, patient_page
 from worker.cleanup.runs.slice import Cleaner
 
@@ -61,7 +61,7 @@ class Library:
 
     def _has(self, files: int) -> bool:
         """Whether the library has at least so many files."""
-        return bool(patient_page(self._cleaner, search_base(What()), files - 1, 1).objects)
+        return bool(patient_page(self._cleaner, search_base(Conditions()), files - 1, 1).objects)
 
     def _is_ours(self) -> bool:
         queue = self._cleaner.runs.queue

@@ -11,8 +11,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from worker.cleanup.listing.matching import Judge, Meant
-from worker.cleanup.listing.paging import START, Place, step
+from worker.cleanup.listing.matching import Match, Matcher
+from worker.cleanup.listing.paging import START, Cursor, step
 from worker.cleanup.listing.query import search_for
 from worker.cleanup.rules.rule import Rule
 from worker.cleanup.runs.slice import Cleaner
@@ -43,7 +43,7 @@ class Summary:
     """Objects that the search returned and the rule's words exclude: reason → number."""
     pages: int = 0
 
-    def add(self, file: Meant) -> None:
+    def add(self, file: Match) -> None:
         """Count one file."""
         self.files += 1
         self.bytes += file.size
@@ -56,29 +56,29 @@ class Summary:
 
 def dry_run(
     cleaner: Cleaner, rule: Rule, summary: Summary, sleep: Callable[[float], None] = time.sleep
-) -> Iterator[Meant]:
+) -> Iterator[Match]:
     """Yield every file that a run would delete now, counting as it goes; constant memory.
 
     Raises:
         ListingRefused: the API refuses the search or the key, or does not answer.
         worker.cleanup.listing.paging.ListingError: the listing leads nowhere.
     """
-    judge = Judge(rule, cleaner.runs.queue.now_ms())
+    matcher = Matcher(rule, cleaner.runs.queue.now_ms())
     seen: deque[str] = deque(maxlen=REMEMBERED)
     known: set[str] = set()
-    place: Place | None = START
-    search = search_for(rule.what)
-    while place is not None:
-        page = patient_page(cleaner, search, place.ask, cleaner.page, sleep)
+    cursor: Cursor | None = START
+    search = search_for(rule)
+    while cursor is not None:
+        page = patient_page(cleaner, search, cursor.ask, cleaner.page, sleep)
         summary.pages += 1
-        objects, place = step(place, page.objects, cleaner.page)
-        for look in map(judge.look, objects):
-            if not isinstance(look, Meant):
-                summary.kept[look.why] += 1
-            elif look.file_id not in known:
-                _remember(look.file_id, seen, known)
-                summary.add(look)
-                yield look
+        objects, cursor = step(cursor, page.objects, cleaner.page)
+        for found in map(matcher.match, objects):
+            if not isinstance(found, Match):
+                summary.kept[found.why] += 1
+            elif found.file_id not in known:
+                _remember(found.file_id, seen, known)
+                summary.add(found)
+                yield found
 
 
 def _remember(file_id: str, seen: deque[str], known: set[str]) -> None:

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from worker.calls import Gate
-from worker.cleanup.listing.matching import Judge, Meant
-from worker.cleanup.listing.paging import PAGE, ListingError, Place, step
+from worker.cleanup.listing.matching import Excluded, Match, Matcher
+from worker.cleanup.listing.paging import PAGE, START, ListingError, step
 from worker.cleanup.listing.query import search_base, search_for
 from worker.cleanup.rules.file import RulesError, RulesFile
-from worker.cleanup.rules.rule import Rule, say
+from worker.cleanup.rules.rule import Rule, describe
 from worker.cleanup.runs.store import DAY_MS, Ended, Run, Runs, request_of
 from worker.imagekit.answers import KeyRefused, ListAnswer, Page, Refused, Throttled, Unanswered
 from worker.queue.validation import MAX_REASON
@@ -122,7 +122,7 @@ def _present_rule(cleaner: Cleaner, run: Run) -> Rule:
         raise _OverError("failed", f"the rules file cannot be used: {error}") from None
     if rule is None:
         raise _OverError("abandoned", f"there is no rule {run.rule} in {cleaner.rules.path} of this worker")
-    if rule.words != run.words:
+    if rule.fingerprint != run.words:
         raise _OverError("abandoned", "the rule was changed")
     if not rule.enabled and not run.by_hand:
         raise _OverError("abandoned", "the rule was disabled")
@@ -130,17 +130,17 @@ def _present_rule(cleaner: Cleaner, run: Run) -> Rule:
 
 
 def _turn_page(cleaner: Cleaner, run: Run, rule: Rule) -> Run:
-    place = run.place or Place()
-    page = _list(cleaner, run, search_for(rule.what), place.ask, cleaner.page)
+    cursor = run.place or START
+    page = _list(cleaner, run, search_for(rule), cursor.ask, cleaner.page)
     try:
-        objects, following = step(place, page.objects, cleaner.page)
+        objects, following = step(cursor, page.objects, cleaner.page)
     except ListingError as error:
         raise _OverError("failed", str(error)) from None
-    judge = Judge(rule, run.started_ms)
-    looks = [judge.look(item) for item in objects]
-    meant = [look for look in looks if isinstance(look, Meant)]
-    excluded = Counter(look.why for look in looks if not isinstance(look, Meant))
-    state, new = cleaner.runs.add_page(run, reason_of(rule), following, excluded, meant)
+    matcher = Matcher(rule, run.started_ms)
+    found = [matcher.match(item) for item in objects]
+    matches = [each for each in found if isinstance(each, Match)]
+    excluded = Counter(each.why for each in found if isinstance(each, Excluded))
+    state, new = cleaner.runs.add_page(run, reason_of(rule), following, excluded, matches)
     if state == "off":
         raise _OverError("stopped", "cleanup was switched off")
     if state == "gone":
@@ -152,7 +152,7 @@ def _turn_page(cleaner: Cleaner, run: Run, rule: Rule) -> Run:
 
 def reason_of(rule: Rule) -> str:
     """Return the reason that a rule's requests carry."""
-    return f"cleanup: {say(rule.what)}"[:MAX_REASON]
+    return f"cleanup: {describe(rule)}"[:MAX_REASON]
 
 
 def _finish(cleaner: Cleaner, run: Run, rule: Rule) -> Ended:
@@ -170,9 +170,9 @@ def _beyond_share(cleaner: Cleaner, run: Run, rule: Rule) -> str:
     if not run.files or not 0 < share < 1:
         return ""
     needed = math.ceil(run.files / share - 1e-9)
-    if _list(cleaner, run, search_base(rule.what), needed - 1, 1).objects:
+    if _list(cleaner, run, search_base(rule), needed - 1, 1).objects:
         return ""
-    where = rule.what.path or "the library"
+    where = rule.path or "the library"
     return f"{run.files} files are more than {share:g} (max_share) of the fewer than {needed} in {where}"
 
 

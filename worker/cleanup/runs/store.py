@@ -24,8 +24,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple, cast
 
 from config.settings import Settings
-from worker.cleanup.listing.matching import Meant
-from worker.cleanup.listing.paging import END, START, Place
+from worker.cleanup.listing.matching import Match
+from worker.cleanup.listing.paging import END, START, Cursor
 from worker.cleanup.rules.rule import SOURCE, Rule
 from worker.queue.operations import Queue
 
@@ -65,7 +65,7 @@ class Run:
     words: str
     by: str
     started_ms: int
-    place: Place | None
+    place: Cursor | None
     """None when the listing has been walked through."""
     files: int
     failures: int
@@ -118,7 +118,7 @@ class Runs:
                 "" if due is None else int(due.timestamp() * 1000),
                 rule.timing,
                 "" if latest_ms is None else latest_ms,
-                rule.words,
+                rule.fingerprint,
                 by,
                 self._kept_ms,
             )
@@ -144,7 +144,7 @@ class Runs:
             words=about["words"],
             by=about["by"],
             started_ms=int(about["started_at"]),
-            place=START if place is None else None if place == END else Place.from_json(place),
+            place=START if place is None else None if place == END else Cursor.from_json(place),
             files=int(about.get("files", 0)),
             failures=int(about.get("failures", 0)),
             deaths=int(about["deaths"]) - 1,
@@ -152,7 +152,7 @@ class Runs:
         )
 
     def add_page(
-        self, run: Run, reason: str, place: Place | None, excluded: Mapping[str, int], meant: Iterable[Meant]
+        self, run: Run, reason: str, place: Cursor | None, excluded: Mapping[str, int], meant: Iterable[Match]
     ) -> tuple[str, int]:
         """Add a page's files, and go on to `place`; returns on, off, lost or gone, and how many files were new."""
         files = [[file.file_id, file.size, file.created_ms, _storable(file.path)] for file in meant]
@@ -189,7 +189,7 @@ class Runs:
             rule.hold_seconds * 1000 if rule else 0,
             guards.max_files if guards else 0,
             guards.usual_factor if guards else 0,
-            int(rule.hold_first) if rule else 1,
+            int(rule.first_run == "hold") if rule else 1,
             share,
             self._kept_ms,
         )
