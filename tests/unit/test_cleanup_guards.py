@@ -129,7 +129,7 @@ def test_the_first_run_is_held_unless_the_rule_says_otherwise(bench: Bench) -> N
 
 
 def test_a_held_run_deletes_nothing_until_it_is_approved(bench: Bench) -> None:
-    """The request waits with its full list; after the approval all of it is deleted, and the trail says who approved."""
+    """The request waits with its full list; once approved, all of it is deleted, and the trail says by whom."""
     guarded(bench, max_files=1)
     add(bench, 3)
     run = bench.run("r")
