@@ -85,6 +85,7 @@ def test_a_rule_changes_only_the_guards_that_it_sets() -> None:
         ("keep.paths = ['x']\n", 4, "paths must start with /, not 'x'"),
         ("keep = 3\n", 4, "must be a table"),
         ("\n[rules.b]\nevery = '1h'\n", 5, "whole library"),
+        ("\n[rules.b]\nevery = '1h'\nolder_than = '0d'\n", 5, "whole library"),
         ("\n[rules.b]\nevery = '1h'\npath = '/'\nrecursive = true\n", 8, "whole library"),
         ("\n[rules.b]\nevery = '1h'\ntags = ['x']\nrecursive = true\n", 8, "recursive goes with path"),
         ("\n[rules.b]\ntags = ['x']\n", 5, "either schedule"),

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 from pydantic_core import PydanticCustomError
 
 from config.guards import Guard
-from worker.cleanup.rules.fields import CronExpression, Folder, Line, Paths, Query, Seconds, Tags, TimeZone
+from worker.cleanup.rules.fields import CronExpression, Folder, Paths, Query, Seconds, Tags, TimeZone
 from worker.cleanup.rules.schedule import MIN_EVERY_SECONDS, Cron, Every, Schedule
 from worker.queue.validation import CLEANUP
 from worker.times import write_duration
@@ -113,17 +113,12 @@ class RuleTable(Conditions):
 class Rule(RuleTable):
     """One rule of the file, checked; `keep` includes what the whole file keeps."""
 
-    name: Line
+    name: str
 
     @property
     def schedule(self) -> Schedule:
         """When the rule is due."""
         return Every(self.every) if self.every else Cron(str(self.cron), self.timezone or "UTC")
-
-    @property
-    def source(self) -> str:
-        """The source of the rule's requests."""
-        return SOURCE + self.name
 
     @property
     def fingerprint(self) -> str:
