@@ -172,6 +172,24 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert set(file.rules().by_name) == {"a"}
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (SOUND.encode() + b"# \xff", ":4: must be text in UTF-8"),
+        (b"#" * 1_000_001, ":1: is longer than 1000000 bytes"),
+        (b"x = " + b"[" * 100_000, ":1: is nested too deeply"),
+    ],
+    ids=["encoding", "size", "depth"],
+)
+def test_a_file_that_cannot_be_read_is_one_problem(tmp_path: Path, content: bytes, problem: str) -> None:
+    """The message names the file, the line and the reason."""
+    file = RulesFile(tmp_path / "cleanup.toml")
+    file.path.write_bytes(content)
+    with pytest.raises(RulesError) as caught:
+        file.rules()
+    assert str(caught.value) == f"{file.path}{problem}"
+
+
 def test_the_fingerprint_covers_conditions_and_keep() -> None:
     """It does not change with guards, schedule and hold."""
 

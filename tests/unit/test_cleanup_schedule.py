@@ -33,20 +33,19 @@ def test_a_cron_expression_applies_in_its_time_zone(cron: str, zone: str, after:
     assert Cron(cron, zone).next_after(at(after)) == at(due)
 
 
-def test_a_time_skipped_in_spring_is_due_right_after_the_gap() -> None:
-    """On 29 March 2026 Berlin has no 2:30; the run of that day is due at 3:00, once."""
-    rule = Cron("30 2 * * *", "Europe/Berlin")
-    first = rule.next_after(at("2026-03-28T12:00:00"))
-    assert first == at("2026-03-29T01:00:00")
-    assert rule.next_after(first) == at("2026-03-30T00:30:00")
-
-
-def test_a_time_repeated_in_autumn_is_due_once() -> None:
-    """On 25 October 2026 Berlin has 2:30 twice; the run is due at the first."""
-    rule = Cron("30 2 * * *", "Europe/Berlin")
-    first = rule.next_after(at("2026-10-24T12:00:00"))
-    assert first == at("2026-10-25T00:30:00")
-    assert rule.next_after(first) == at("2026-10-26T01:30:00")
+@pytest.mark.parametrize(
+    ("after", "first", "second"),
+    [
+        ("2026-03-28T12:00:00", "2026-03-29T01:00:00", "2026-03-30T00:30:00"),
+        ("2026-10-24T12:00:00", "2026-10-25T00:30:00", "2026-10-26T01:30:00"),
+    ],
+    ids=["skipped in spring: due right after the gap", "repeated in autumn: due at the first"],
+)
+def test_a_fixed_time_is_due_once_a_day_when_the_clocks_change(after: str, first: str, second: str) -> None:
+    """Berlin has no 2:30 on 29 March 2026, and two on 25 October."""
+    schedule = Cron("30 2 * * *", "Europe/Berlin")
+    assert schedule.next_after(at(after)) == at(first)
+    assert schedule.next_after(at(first)) == at(second)
 
 
 def test_an_hourly_rule_is_due_every_hour() -> None:

@@ -74,30 +74,29 @@ class RulesFile:
             return Rules({})
         except OSError as error:
             raise RulesError(str(self.path), [Problem(1, f"cannot be read: {error.strerror}")]) from None
+        if len(content) > MAX_BYTES:
+            raise RulesError(str(self.path), [Problem(1, f"is longer than {MAX_BYTES} bytes")])
         return parse_rules(content, str(self.path))
 
 
 @lru_cache(maxsize=8)
 def parse_rules(content: bytes, name: str = "cleanup.toml") -> Rules:
-    """Read and check a whole file. Raises `RulesError` with every problem."""
-    if len(content) > MAX_BYTES:
-        raise RulesError(name, [Problem(1, f"is longer than {MAX_BYTES} bytes")])
+    """Read and check a whole file. Raises `RulesError` with every problem; `name` is the file's name in it."""
+    text = ""
     try:
         text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise RulesError(name, [Problem(line, "must be text in UTF-8")]) from None
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RulesError(name, [_toml_problem(error, text)]) from None
-    except RecursionError:
-        raise RulesError(name, [Problem(1, "is nested too deeply")]) from None
-    try:
-        file = _FileTable.model_validate(data)
+        file = _FileTable.model_validate(tomllib.loads(text))
     except ValidationError as error:
-        raise RulesError(name, [_problem(detail, text) for detail in error.errors()]) from None
-    return Rules({rule_name: _named(rule_name, table, file.keep) for rule_name, table in file.rules.items()})
+        problems = [_problem(detail, text) for detail in error.errors()]
+    except tomllib.TOMLDecodeError as error:
+        problems = [_toml_problem(error, text)]
+    except UnicodeDecodeError as error:
+        problems = [Problem(content.count(b"\n", 0, error.start) + 1, "must be text in UTF-8")]
+    except RecursionError:
+        problems = [Problem(1, "is nested too deeply")]
+    else:
+        return Rules({each: _named(each, table, file.keep) for each, table in file.rules.items()})
+    raise RulesError(name, problems)
 
 
 def _toml_problem(error: tomllib.TOMLDecodeError, text: str) -> Problem:
