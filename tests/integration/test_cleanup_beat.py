@@ -133,4 +133,4 @@ def test_beat_does_not_start_with_invalid_rules(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=60, check=False)
     assert ended.returncode != 0
-    assert b"cleanup.toml:2: path must be one folder" in ended.stdout + ended.stderr
+    assert b"cleanup.toml:2: rules.a.path must be text" in ended.stdout + ended.stderr
