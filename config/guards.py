@@ -71,4 +71,4 @@ class Guards(RootModel[dict[Annotated[str, AfterValidator(_source_name)], Guard]
 
     def __str__(self) -> str:
         """Write the guards so that ``read`` reads them back."""
-        return self.model_dump_json(exclude_defaults=True)
+        return self.model_dump_json(exclude_unset=True)

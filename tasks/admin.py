@@ -26,6 +26,7 @@ from worker.errors import KitsweepError, NotPossible, UnknownRequest
 from worker.identity import whoami
 from worker.queue.approvals import Held
 from worker.reports.audit import Entry
+from worker.states import RunStart
 from worker.store.connection import explained
 from worker.times import iso
 
@@ -35,9 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["Admin", "Entry", "Held", "Match", "RuleReport", "RulesError", "RunReport", "Summary", "describe_rules"]
 
 _WHY_NOT_STARTED = {
-    "off": "cleanup is off; switch it on with `kitsweep cleanup on`",
-    "busy": "it is already running",
-    "undecided": "the request of an earlier run is not done; see `kitsweep cleanup held`",
+    RunStart.OFF: "cleanup is off; switch it on with `kitsweep cleanup on`",
+    RunStart.BUSY: "it is already running",
+    RunStart.UNDECIDED: "the request of an earlier run is not done; see `kitsweep cleanup held`",
 }
 
 
@@ -212,7 +213,7 @@ class Admin:
         run_id = run_id_by_hand(rule, datetime.now(UTC))
         with explained(self._settings):
             answer = self._runs.start(self._rule(rule), run_id, by or whoami(), None)
-            if answer != "started":
+            if answer is not RunStart.STARTED:
                 raise NotPossible(f"rule {rule} cannot start: {_WHY_NOT_STARTED.get(answer, answer)}")
             wake(self._app, run_id)
         return run_id, request_of(run_id)

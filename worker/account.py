@@ -11,9 +11,9 @@ from config.settings import Settings
 from worker.batch.pipeline import Batches
 from worker.calls import Gate
 from worker.cleanup.rules.file import RulesFile
-from worker.cleanup.runs.counting import Library
+from worker.cleanup.runs.counting import LibraryCounter
 from worker.cleanup.runs.slice import Cleaner
-from worker.cleanup.runs.store import Runs
+from worker.cleanup.runs.store import RunStore
 from worker.imagekit.client import ImageKit
 from worker.imagekit.transport import never
 from worker.limiter.slots import Endpoint, Limiter
@@ -73,9 +73,9 @@ class Account:
         )
 
     @cached_property
-    def runs(self) -> Runs:
+    def runs(self) -> RunStore:
         """The stored runs of cleanup rules."""
-        return Runs(self.queue, self.settings)
+        return RunStore(self.queue, self.settings)
 
     @cached_property
     def rules(self) -> RulesFile:
@@ -89,9 +89,9 @@ class Account:
         return Cleaner(runs=self.runs, rules=self.rules, gate=gate, api=self.api, publish=self._publish)
 
     @cached_property
-    def library(self) -> Library:
+    def library(self) -> LibraryCounter:
         """The count of all files, for guards that are a share of it."""
-        return Library(self.cleaner, needed=self.settings.guards.need_a_count)
+        return LibraryCounter(self.cleaner, needed=self.settings.guards.need_a_count)
 
     @cached_property
     def approvals(self) -> Approvals:

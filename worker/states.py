@@ -48,6 +48,47 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
 
 
+class RunStart(StrEnum):
+    """What came of starting a run of a cleanup rule."""
+
+    STARTED = "started"
+    FIRST = "first"
+    """Nothing: the schedule is new or was changed, and counts from now on."""
+    NOTHING = "nothing"
+    """Nothing: not due, or started before."""
+    OFF = "off"
+    """Skipped: cleanup is off."""
+    BUSY = "busy"
+    """Skipped: another run of the rule goes on."""
+    UNDECIDED = "undecided"
+    """Skipped: the request of an earlier run is not final."""
+    MISSED = "missed"
+    """Skipped: too late, and the rule does not make up for missed runs."""
+
+
+class RunOutcome(StrEnum):
+    """How a run of a cleanup rule ended."""
+
+    RELEASED = "released"
+    """Its request waits for workers, or for the end of its undo window."""
+    HELD = "held"
+    """Its request waits for approval, because of a guard."""
+    NOTHING = "nothing"
+    """No file matches the rule."""
+    DRY_RUN = "dry_run"
+    """The rule only counts."""
+    STOPPED = "stopped"
+    """Cleanup was switched off, or the request was cancelled."""
+    ABANDONED = "abandoned"
+    """The rule was changed, disabled or removed during the run."""
+    FAILED = "failed"
+    """The API refuses, or its listing makes no sense."""
+    SKIPPED = "skipped"
+    """It was due and did not start."""
+    LOST = "lost"
+    """Another worker has the run. Never stored."""
+
+
 class Doubt(StrEnum):
     """What is known, at the time of a claim, of earlier calls with the same file id."""
 

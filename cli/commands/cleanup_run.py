@@ -58,7 +58,12 @@ def _preview(admin: Admin, rule: str, means: str, output: Path | None, *, as_jso
             write_file(file)
     if as_json:
         moments = {"oldest": iso(summary.oldest_ms), "newest": iso(summary.newest_ms)}
-        counts = {"files": summary.files, "bytes": summary.bytes, "kept": dict(summary.kept), "pages": summary.pages}
+        counts = {
+            "files": summary.files,
+            "bytes": summary.bytes,
+            "kept": dict(summary.excluded),
+            "pages": summary.pages,
+        }
         write_json({"rule": rule, **counts, **moments, "first_paths": summary.first_paths})
         return
     for line in _summary_lines(means, summary):
@@ -95,4 +100,4 @@ def _summary_lines(means: str, summary: Summary) -> Iterator[str]:
     yield from (f"  {escape(path)}" for path in summary.first_paths)
     if summary.files > len(summary.first_paths):
         yield f"  … and {number(summary.files - len(summary.first_paths))} more (--output FILE lists all)"
-    yield from (f"keeps {number(count)}: {why}" for why, count in summary.kept.most_common())
+    yield from (f"keeps {number(count)}: {why}" for why, count in summary.excluded.most_common())

@@ -1,4 +1,4 @@
-"""Whatever the rule, and however the search index lies: nothing that is to be kept goes."""
+"""Random rules against a search index that may be wrong: only files that match the rule are deleted."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def shared_sim() -> Iterator[Simulator]:
 
 @given(rule=_rules(), lies=st.booleans())
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_nothing_in_keep_goes_whatever_the_rule(
+def test_only_files_that_match_a_rule_are_deleted(
     rule: tuple[dict[str, Any], dict[str, Any]], lies: bool, real_redis: Redis, shared_sim: Simulator, tmp_path: Path
 ) -> None:
-    """Under any rule, and with an index that returns every file for every search, only what is meant goes."""
+    """Under any rule, also if every search returns all files; what `keep` protects stays."""
     what, keep = rule
     real_redis.flushall()
     sim = shared_sim

@@ -1,4 +1,4 @@
-"""Beat and workers as real processes: one run for each due time, whoever dies, and whatever becomes of Redis."""
+"""Beat and workers as real processes: one run per due time, whatever dies or restarts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from tests.integration.support_house import House
 from tests.redis_server import RedisServer
 from tests.waiting import wait_until
-from worker.cleanup.runs.store import RuleState, Runs
+from worker.cleanup.runs.store import RuleState, RunStore
 from worker.queue.approvals import Approvals
 from worker.reports.audit import Audit
 
@@ -31,7 +31,7 @@ FILES = 3000
 
 
 class Firm:
-    """A house with two beats beside its worker, on a Redis of its own."""
+    """A house with two beats and a Redis of its own."""
 
     def __init__(self, server: RedisServer, folder: Path) -> None:
         self.server = server
@@ -40,11 +40,11 @@ class Firm:
         self.house = House(server.url, folder, KITSWEEP_CLEANUP_FILE=str(rules))
         self.beats = [self.beat(number) for number in range(2)]
         queue = self.house.client._queue
-        self.runs = Runs(queue, self.house.client._settings)
+        self.runs = RunStore(queue, self.house.client._settings)
         self.approvals = Approvals(queue)
 
     def beat(self, number: int) -> subprocess.Popen[bytes]:
-        """Start a beat, with what it says in a log of its own."""
+        """Start a beat with a log of its own."""
         with (self.house.folder / f"beat{number}.log").open("ab") as log:
             command = [sys.executable, "-m", "celery", "-A", "worker.app", "beat", "-l", "INFO"]
             return subprocess.Popen(
@@ -52,16 +52,16 @@ class Firm:
             )
 
     def state(self) -> RuleState:
-        """What is known of the rule."""
+        """What Redis knows about the rule."""
         return self.runs.rule_state("old")
 
     def make_due(self) -> None:
-        """Let the rule's last due time lie far back, so that its latest one is due now."""
+        """Move the rule's last due time far back, so that it is due now."""
         wait_until(lambda: self.state().last_due, 30)
         self.house.redis.hset(self.house.keys.cleanup("rule", "old"), "last_due", 1)
 
     def outcome(self) -> str:
-        """How the latest run ended, so far."""
+        """Outcome of the latest run, empty until it has ended."""
         history = self.state().history
         return self.runs.read(history[0]).get("outcome", "") if history else ""
 
@@ -87,7 +87,7 @@ def firm(redis_binary: Path, tmp_path: Path) -> Iterator[Firm]:
 
 
 def test_from_the_due_time_to_the_audit_trail(firm: Firm) -> None:
-    """Two beats, a leader killed, a worker killed, Redis restarted: one run, held, approved, deleted, recorded."""
+    """Two beats, one killed, a worker killed, Redis restarted: one run, held, approved, deleted, recorded."""
     house, sim = firm.house, firm.house.simulator
     sim.add_files(FILES)
     sim.set_latency(300)
@@ -105,7 +105,7 @@ def test_from_the_due_time_to_the_audit_trail(firm: Firm) -> None:
     firm.server.start()
     sim.set_latency(0)
     house.start_worker("w2")
-    # As if the dead worker's lease had run out.
+    # As if the dead worker's lease had expired.
     run_id = firm.state().history[0]
     house.redis.hset(house.keys.cleanup("run", run_id), "lease_until", 1)
     house.redis.zadd(house.keys("cleanup:runs"), {run_id: 1})
@@ -126,8 +126,8 @@ def test_from_the_due_time_to_the_audit_trail(firm: Firm) -> None:
     assert firm.state().history == [run_id], "the same due time ran twice"
 
 
-def test_beat_does_not_start_with_rules_that_cannot_be_used(tmp_path: Path) -> None:
-    """It says what is wrong, with the line, and ends."""
+def test_beat_does_not_start_with_invalid_rules(tmp_path: Path) -> None:
+    """It reports the mistake with its line, and exits."""
     (tmp_path / "cleanup.toml").write_text("[rules.a]\npath = 3\n")
     command = [sys.executable, "-m", "celery", "-A", "worker.app", "beat"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

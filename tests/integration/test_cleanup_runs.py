@@ -1,4 +1,4 @@
-"""Runs of cleanup rules on a real server and a simulated library: what goes is exactly what the rule's words say."""
+"""Runs of cleanup rules on a real server and a simulated library: exactly the files that match the rule are deleted."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from tests.unit.support_cleanup import DRAFTS, RELEASED, Bench, listed_file, mat
 from worker.cleanup.runs.dry_run import Summary, dry_run
 from worker.cleanup.runs.slice import run_slice
 from worker.imagekit.answers import ListAnswer, Page
+from worker.states import RunStart
 
 pytestmark = pytest.mark.real_server
 
 
-def test_exactly_what_the_words_say_goes_from_a_large_library(bench: Bench) -> None:
-    """Of 50,000 files with folders, tags, null tags, versions, odd names and equal times, exactly those meant go."""
+def test_exactly_the_files_that_match_a_rule_are_deleted(bench: Bench) -> None:
+    """From 50,000 files with folders, tags, null tags, versions, odd names and equal times."""
     bench.sim.add_files(50_000)
     bench.sim.set_strays(_strays(bench))
     keep = {"tags": ["KEEP", "product"], "paths": ["/products/shoes", "/drafts/file-0000004.jpg"]}
@@ -43,7 +44,7 @@ def test_exactly_what_the_words_say_goes_from_a_large_library(bench: Bench) -> N
 
 
 def _strays(bench: Bench) -> list[str | Mapping[str, Any]]:
-    """Objects that every search returns though the rule excludes them, and objects that cannot be read."""
+    """Objects that every search returns: some that the rule excludes, and some that cannot be read."""
     ids = bench.sim.remaining()[:60]
     sound = bench.sim._state.library.get(ids[7])
     assert sound is not None
@@ -76,8 +77,8 @@ def test_nothing_is_deleted_before_the_listing_is_done(bench: Bench) -> None:
     assert bench.sim.deleted()
 
 
-def test_a_pause_holds_lists_too(bench: Bench) -> None:
-    """While an operator pauses the account, no page is asked for; afterwards the run goes on."""
+def test_a_pause_stops_list_calls_too(bench: Bench) -> None:
+    """While the account is paused no page is listed; afterwards the run continues."""
     bench.sim.add_files(200)
     bench.write(DRAFTS)
     run_id = bench.start("drafts")
@@ -88,8 +89,8 @@ def test_a_pause_holds_lists_too(bench: Bench) -> None:
     assert bench.finish(run_id)["outcome"] == "released"
 
 
-def test_a_name_that_no_text_can_hold_breaks_nothing(bench: Bench) -> None:
-    """Half a character in a path, as JSON can bring it, is shown escaped."""
+def test_a_path_with_a_lone_surrogate_is_stored(bench: Bench) -> None:
+    """It is stored escaped."""
     bench.sim.set_strays([{**listed_file(7), "filePath": "/drafts/\ud800.jpg"}])
     bench.write(DRAFTS)
     run = bench.run("drafts")
@@ -97,7 +98,7 @@ def test_a_name_that_no_text_can_hold_breaks_nothing(bench: Bench) -> None:
 
 
 def test_the_switch_stops_a_run_at_its_next_page(bench: Bench) -> None:
-    """`cleanup off` in the middle of a run: it ends, nothing is deleted, and nothing starts until `on`."""
+    """After `cleanup off` the run ends, nothing is deleted, and nothing starts until `on`."""
     bench.sim.add_files(1000)
     bench.write(DRAFTS)
     bench.cleaner.page = 20
@@ -109,13 +110,13 @@ def test_the_switch_stops_a_run_at_its_next_page(bench: Bench) -> None:
     assert (run["outcome"], run["why"]) == ("stopped", "cleanup was switched off")
     assert len(bench.sim.calls("list")) <= calls + 1
     assert not bench.redis.exists(bench.queue.keys.request(request_of(run_id)))
-    assert bench.runs.start(bench.rule("drafts"), "drafts:hand:x", "me", None) == "off"
+    assert bench.runs.start(bench.rule("drafts"), "drafts:hand:x", "me", None) is RunStart.OFF
     bench.runs.switch(on=True, by="boss@here")
     assert bench.run("drafts")["outcome"] == "released"
 
 
-def test_the_switch_counts_until_the_release(bench: Bench) -> None:
-    """Switched off after the last page, a run is not released."""
+def test_the_switch_stops_a_run_until_its_release(bench: Bench) -> None:
+    """Also after its last page."""
     bench.sim.add_files(500)
     bench.write(DRAFTS)
     taken = bench.runs.take(bench.start("drafts"))
@@ -125,8 +126,8 @@ def test_the_switch_counts_until_the_release(bench: Bench) -> None:
     assert bench.runs.end(taken, "release", "", bench.rule("drafts")).outcome == "stopped"
 
 
-def test_a_rule_that_is_changed_under_way_is_abandoned(bench: Bench) -> None:
-    """A run goes on only while the rule's words mean what they meant at its start."""
+def test_a_run_is_abandoned_when_its_rule_changes(bench: Bench) -> None:
+    """A run continues only while the rule matches the same files."""
     bench.sim.add_files(1000)
     bench.write(DRAFTS)
     bench.cleaner.page = 20
@@ -139,8 +140,8 @@ def test_a_rule_that_is_changed_under_way_is_abandoned(bench: Bench) -> None:
     assert bench.sim.deleted() == []
 
 
-def test_a_file_that_cannot_be_used_runs_nothing(bench: Bench) -> None:
-    """A rules file with a mistake anywhere stops all its rules."""
+def test_a_run_fails_when_the_rules_file_becomes_invalid(bench: Bench) -> None:
+    """A mistake in any rule stops all rules of the file."""
     bench.sim.add_files(100)
     bench.write(DRAFTS)
     run_id = bench.start("drafts")
@@ -148,8 +149,8 @@ def test_a_file_that_cannot_be_used_runs_nothing(bench: Bench) -> None:
     assert bench.finish(run_id)["outcome"] == "failed"
 
 
-def test_a_dry_run_shows_what_a_run_deletes_and_calls_nothing_else(bench: Bench) -> None:
-    """What `--dry-run` lists is what goes afterwards; its calls are lists alone."""
+def test_a_dry_run_shows_what_a_run_deletes(bench: Bench) -> None:
+    """It shows exactly the files that a run then deletes, and makes list calls only."""
     bench.sim.add_files(3000)
     bench.sim.set_strays(bench.sim.remaining()[:30])
     bench.write(DRAFTS)
@@ -161,12 +162,12 @@ def test_a_dry_run_shows_what_a_run_deletes_and_calls_nothing_else(bench: Bench)
     assert summary.bytes == sum(records[file.file_id].size for file in shown)
     assert summary.oldest_ms == min(records[file.file_id].created for file in shown)
     assert summary.newest_ms == max(records[file.file_id].created for file in shown)
-    assert summary.kept.total() > 0
+    assert summary.excluded.total() > 0
     assert bench.deleted_by("drafts") == {file.file_id for file in shown}
 
 
 def test_a_rule_that_only_counts_deletes_nothing(bench: Bench) -> None:
-    """`dry_run = true`: the run counts, and leaves no request."""
+    """With `dry_run = true` a run counts, and enqueues nothing."""
     bench.sim.add_files(1000)
     bench.write(f"{DRAFTS}dry_run = true\n")
     run = bench.run("drafts")
@@ -176,8 +177,8 @@ def test_a_rule_that_only_counts_deletes_nothing(bench: Bench) -> None:
     assert bench.sim.deleted() == []
 
 
-def test_a_hold_leaves_time_to_cancel(bench: Bench) -> None:
-    """Within the undo window nothing is deleted, and a cancel leaves nothing to delete."""
+def test_the_undo_window_leaves_time_to_cancel(bench: Bench) -> None:
+    """Nothing is deleted in the undo window, nor after a cancel."""
     bench.sim.add_files(1000)
     bench.write(f'{DRAFTS}hold = "24h"\n')
     run = bench.run("drafts")
@@ -188,8 +189,8 @@ def test_a_hold_leaves_time_to_cancel(bench: Bench) -> None:
     assert bench.report(run["request"])["cancelled"] == int(run["files"])
 
 
-def test_the_list_calls_keep_their_own_limit(bench: Bench, real_redis: Redis, tmp_path: Path) -> None:
-    """Lists are counted by themselves, and never beyond the limit."""
+def test_list_calls_have_a_limit_of_their_own(bench: Bench, real_redis: Redis, tmp_path: Path) -> None:
+    """They are counted apart from deletions, and stay within the limit."""
     bench.sim.add_files(2000)
     bench.sim.set_limits("10/1s", endpoint="list")
     limited = Bench(real_redis, bench.sim, tmp_path, rate_limits='["10/1s"]')
@@ -202,7 +203,7 @@ def test_the_list_calls_keep_their_own_limit(bench: Bench, real_redis: Redis, tm
 
 
 def test_memory_is_flat(bench: Bench) -> None:
-    """What a run holds in memory does not grow with the files it collects."""
+    """The memory of a worker does not grow with the files that a run collects."""
 
     class Large:
         def list_files(self, search: Mapping[str, str], skip: int, limit: int = 1000) -> ListAnswer:

@@ -1,4 +1,4 @@
-"""Runs of cleanup rules in trouble: workers die, pages fail, files come and go. Nothing is lost or doubled by it."""
+"""Runs of cleanup rules under faults: workers die, pages fail, files come and go. No file is lost or counted twice."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import pytest
 from tests.unit.support_cleanup import DRAFTS, RELEASED, Bench, matching, request_of
 from worker.cleanup.runs.slice import run_slice
 from worker.imagekit.answers import ListAnswer, Page, Unanswered
+from worker.states import RunOutcome
 
 pytestmark = pytest.mark.real_server
 
 
 def first_page_of_drafts(bench: Bench) -> tuple[str, set[str]]:
-    """Begin a run over 1000 files in pages of 50, and take its first page; return it, and the ids that are meant."""
+    """Read the first page of a run over 1000 files, 50 per page; return its id, and the ids that match the rule."""
     bench.sim.add_files(1000)
     bench.write(DRAFTS)
     bench.cleaner.page = 50
@@ -25,15 +26,15 @@ def first_page_of_drafts(bench: Bench) -> tuple[str, set[str]]:
     return run_id, expected
 
 
-def test_a_run_whose_worker_dies_goes_on_where_it_stood(bench: Bench) -> None:
-    """Killed before or after any page, a run is taken up by another worker; each file counts once."""
+def test_a_run_continues_where_its_worker_died(bench: Bench) -> None:
+    """Killed before or after any page; each file counts once."""
     bench.sim.add_files(2000)
     bench.write(DRAFTS)
     expected = matching({"path": "/drafts/", "older_than_days": 30}, {}, bench.records(), bench.queue.now_ms())
     run_id = bench.start("drafts")
     deaths = 0
     while "outcome" not in bench.runs.read(run_id):
-        worker = bench.new_cleaner()
+        worker = bench.another_account().cleaner
         worker.page = 20
         worker.api = _Dying(bench, after=1 + deaths % 3)
         bench.forget_lease(run_id)
@@ -48,7 +49,7 @@ def test_a_run_whose_worker_dies_goes_on_where_it_stood(bench: Bench) -> None:
 
 
 class _Died(BaseException):
-    """Stands for SIGKILL: nothing catches it."""
+    """Stands for SIGKILL; nothing catches it."""
 
 
 class _Dying:
@@ -65,18 +66,18 @@ class _Dying:
         return answer
 
 
-def test_a_run_is_held_by_one_worker_at_a_time(bench: Bench) -> None:
-    """A doubled message changes nothing while the first is at work."""
+def test_a_run_has_one_worker_at_a_time(bench: Bench) -> None:
+    """A duplicate message changes nothing while the run is leased."""
     bench.sim.add_files(500)
     bench.write(DRAFTS)
     run_id = bench.start("drafts")
     assert bench.runs.take(run_id) is not None
-    assert run_slice(bench.new_cleaner(), run_id) is None
+    assert run_slice(bench.another_account().cleaner, run_id) is None
     assert bench.sim.calls("list") == []
 
 
 def test_a_worker_that_lost_its_lease_adds_nothing(bench: Bench) -> None:
-    """Whoever was frozen and taken over is told, and what it read is dropped."""
+    """The page of a worker that was replaced is dropped."""
     bench.sim.add_files(500)
     bench.write(DRAFTS)
     run_id = bench.start("drafts")
@@ -86,20 +87,20 @@ def test_a_worker_that_lost_its_lease_adds_nothing(bench: Bench) -> None:
     assert first is not None
     assert second is not None
     assert bench.runs.add_page(first, "r", None, {}, []) == ("lost", 0)
-    assert bench.runs.end(first, "failed").outcome == "lost"
+    assert bench.runs.end(first, RunOutcome.FAILED).outcome is RunOutcome.LOST
     assert bench.runs.add_page(second, "r", None, {}, []) == ("on", 0)
 
 
 @pytest.mark.parametrize("fault", ["error_before", "cut_before", "cut_middle", "garbage", "empty", "throttled"])
-def test_a_page_that_fails_is_asked_for_again(bench: Bench, fault: str) -> None:
-    """No failure of a page loses or doubles a file."""
+def test_a_failed_page_is_retried(bench: Bench, fault: str) -> None:
+    """No fault of a page loses a file or counts it twice."""
     run_id, expected = first_page_of_drafts(bench)
     bench.sim.fault(fault, times=2, endpoint="list", **({"reset_ms": 5} if fault == "throttled" else {}))
     assert int(_finish_unpaused(bench, run_id)["files"]) == len(expected)
 
 
 def _finish_unpaused(bench: Bench, run_id: str) -> dict[str, str]:
-    """Finish a run; what the limiter waits for is over at once."""
+    """Finish a run without the pauses of the limiter."""
     for _ in range(300):
         bench.redis.delete(bench.queue.keys.limits("list"))
         bench.forget_lease(run_id)
@@ -110,7 +111,7 @@ def _finish_unpaused(bench: Bench, run_id: str) -> dict[str, str]:
 
 
 def test_an_outage_fails_no_run(bench: Bench) -> None:
-    """While the API is away a run waits, with a growing backoff, and goes on by itself."""
+    """During an outage a run waits with growing backoff, and then continues by itself."""
     bench.sim.add_files(300)
     bench.write(DRAFTS)
     run_id = bench.start("drafts")
@@ -124,7 +125,7 @@ def test_an_outage_fails_no_run(bench: Bench) -> None:
 
 
 def test_a_refused_search_ends_the_run(bench: Bench) -> None:
-    """What the API says of a wrong query is the run's outcome, and nothing is deleted."""
+    """The run fails with the API's message, and nothing is deleted."""
     bench.sim.add_files(300)
     bench.write(f"[rules.odd]\nquery = 'no such = \"field\"'\n{RELEASED}")
     run = bench.run("odd")
@@ -135,7 +136,7 @@ def test_a_refused_search_ends_the_run(bench: Bench) -> None:
 
 
 def test_files_that_come_and_go_between_pages(bench: Bench) -> None:
-    """Files that vanish shift the listing; of those that stay, every one that is meant is found, and no other."""
+    """Vanished files shift the listing; of the others, exactly those that match the rule are found."""
     ids = bench.sim.add_files(4000)
     bench.write(DRAFTS)
     bench.cleaner.page = 40
@@ -165,7 +166,7 @@ def test_files_that_come_and_go_between_pages(bench: Bench) -> None:
 
 
 def test_a_run_that_kills_its_workers_is_given_up(bench: Bench) -> None:
-    """Ten workers in a row that die at the same page end the run, and nothing is deleted."""
+    """After ten dead workers in a row the run fails, and nothing is deleted."""
     bench.sim.add_files(200)
     bench.write(DRAFTS)
     run_id = bench.start("drafts")
@@ -179,15 +180,15 @@ def test_a_run_that_kills_its_workers_is_given_up(bench: Bench) -> None:
 
 
 def test_ids_that_expired_are_collected_anew(bench: Bench) -> None:
-    """A run that stood still until its unsealed request was gone starts from the first page."""
+    """A run whose unsealed request has expired starts again at the first page."""
     run_id, expected = first_page_of_drafts(bench)
     for part in ("about", "waiting", "seen"):
         bench.redis.delete(bench.queue.keys.request(request_of(run_id), part))
     assert int(bench.finish(run_id)["files"]) == len(expected)
 
 
-def test_an_api_that_never_ends_a_listing_ends_the_run(bench: Bench) -> None:
-    """An API that answers every page alike fails the run instead of keeping it for ever."""
+def test_an_endless_listing_fails_the_run(bench: Bench) -> None:
+    """An API that returns the same page forever fails the run."""
     bench.sim.add_files(300)
     bench.write(DRAFTS)
     page = bench.api.list_files({"searchQuery": 'type = "file"'}, 0, 20)
@@ -203,7 +204,7 @@ def test_an_api_that_never_ends_a_listing_ends_the_run(bench: Bench) -> None:
 
 
 def test_a_key_that_may_not_list_stops_no_deletion(bench: Bench) -> None:
-    """A refused list is the run's trouble alone: deletions go on."""
+    """Failed list calls do not pause deletions."""
     bench.sim.add_files(100)
     bench.write(DRAFTS)
     run_id = bench.start("drafts")

@@ -1,4 +1,4 @@
-"""Runs cleanup rules in the test's own process: a real queue, a simulated API, and no Celery between them.
+"""Runs cleanup rules in the test's own process, with a real queue, a simulated API and no Celery.
 
 No test sleeps: what is due later is made due in Redis.
 """
@@ -16,20 +16,15 @@ from config.settings import Settings, load_settings
 from simulator import Simulator
 from simulator.library.records import Record
 from tests.waiting import wait_until
-from worker.batch.pipeline import Batches, Ran
-from worker.calls import Gate
+from worker.account import Account
+from worker.batch.pipeline import Ran
 from worker.cleanup.rules.file import RulesFile
 from worker.cleanup.rules.rule import Rule
-from worker.cleanup.runs.slice import Cleaner, run_slice
-from worker.cleanup.runs.store import Runs, request_of
-from worker.imagekit.client import ImageKit
-from worker.limiter.slots import Endpoint, Limiter
-from worker.queue.approvals import Approvals
-from worker.queue.leases import LeaseKeeper
-from worker.queue.operations import Queue
-from worker.reports.audit import Audit, Entry
-from worker.reports.reader import Reports
+from worker.cleanup.runs.slice import run_slice
+from worker.cleanup.runs.store import request_of
+from worker.reports.audit import Entry
 from worker.reports.report import Report
+from worker.states import RunStart
 
 KEY = "private_test"
 RELEASED = 'first_run = "release"\nguards = { max_files = 0, max_share = 0, usual_factor = 0 }\nevery = "1h"\n'
@@ -47,25 +42,15 @@ class Bench:
         self.file = folder / "cleanup.toml"
         self.settings: Settings = load_settings(
             **{"rate_limits": (), "private_key": KEY, "base_url": simulator.url, "cleanup_file": str(self.file)}
-            | settings
+            | {"max_attempts": 3, **settings}
         )
-        self.queue = Queue(redis, self.settings)
-        self.runs = Runs(self.queue, self.settings)
-        self.api = ImageKit(self.settings)
-        self.published: list[str] = []
-        self.cleaner = self.new_cleaner()
-        self.approvals = Approvals(self.queue)
-        self.audit = Audit(redis, self.settings)
+        self.account = self.another_account()
+        self.queue, self.runs, self.cleaner = self.account.queue, self.account.runs, self.account.cleaner
+        self.api, self.approvals, self.audit = self.account.api, self.account.approvals, self.account.audit
 
-    def new_cleaner(self) -> Cleaner:
-        """Return the parts of another worker."""
-        return Cleaner(
-            runs=self.runs,
-            rules=RulesFile(self.file),
-            gate=Gate(Limiter(self.queue.redis, self.settings, Endpoint.LIST)),
-            api=self.api,
-            publish=self.published.extend,
-        )
+    def another_account(self) -> Account:
+        """Return the account as another worker sees it."""
+        return Account(self.settings, self.redis)
 
     def write(self, text: str) -> None:
         """Write the rules file."""
@@ -80,11 +65,11 @@ class Bench:
     def start(self, name: str, run_id: str = "") -> str:
         """Start a run by hand; return its id."""
         run_id = run_id or f"{name}:hand:{self.redis.incr('test:runs')}"
-        assert self.runs.start(self.rule(name), run_id, "me@here", None) == "started"
+        assert self.runs.start(self.rule(name), run_id, "me@here", None) is RunStart.STARTED
         return run_id
 
     def finish(self, run_id: str, seconds: float = 30) -> dict[str, str]:
-        """Continue a run until it has ended; return its record."""
+        """Continue a run until it has ended; return its fields."""
 
         def has_ended() -> bool:
             self.forget_lease(run_id)
@@ -95,7 +80,7 @@ class Bench:
         return self.runs.read(run_id)
 
     def run(self, name: str) -> dict[str, str]:
-        """Run a rule from start to end; return the record of the run."""
+        """Run a rule from start to end; return the fields of the run."""
         return self.finish(self.start(name))
 
     def forget_lease(self, run_id: str) -> None:
@@ -107,27 +92,18 @@ class Bench:
     # Deletions
 
     def delete_all(self) -> None:
-        """Delete every file that is queued."""
-        batches = Batches(
-            queue=self.queue,
-            gate=Gate(Limiter(self.queue.redis, self.settings)),
-            api=self.api,
-            leases=LeaseKeeper(self.queue, self.settings.lease_seconds),
-            batch_size=100,
-            max_attempts=3,
-            publish=lambda _: None,
-        )
-        while batches.run() is not Ran.NO_WORK:
+        """Make all calls that delete."""
+        while self.account.batches.run() is not Ran.NO_WORK:
             pass
 
     def report(self, request_id: str) -> Report:
         """Return a request's report."""
-        found = Reports(self.redis, self.queue.keys).read([request_id])[0]
+        found = self.account.reports.read([request_id])[0]
         assert found is not None
         return found
 
     def deleted_by(self, name: str) -> set[str]:
-        """Run a rule, approve what is held, delete, and return the deleted ids."""
+        """Run a rule, approve it if a guard holds it, delete, and return the ids that are gone."""
         before = set(self.sim.remaining())
         run = self.run(name)
         if run["outcome"] == "held":
@@ -136,7 +112,7 @@ class Bench:
         return before - set(self.sim.remaining())
 
     def entries(self, event: str) -> list[Entry]:
-        """Return the entries of the audit trail with one event."""
+        """Return the audit entries of one event."""
         return [entry for entry in self.audit.entries() if entry["event"] == event]
 
     def records(self) -> list[Record]:
@@ -157,7 +133,7 @@ def listed_file(number: int) -> dict[str, Any]:
 
 
 def matching(what: Mapping[str, Any], keep: Mapping[str, Any], records: list[Record], now_ms: int) -> set[str]:
-    """Return the ids of the files that a rule matches, independently of the code under test."""
+    """Return the ids that a rule means; written independently of the code under test."""
     return set(_matching(what, keep, records, now_ms))
 
 
@@ -179,7 +155,7 @@ def _matching(what: Mapping[str, Any], keep: Mapping[str, Any], records: list[Re
 
 
 def is_kept(keep: Mapping[str, Any], record: Record) -> bool:
-    """Whether `keep` protects a file by its tags, AI tags or path, ignoring case."""
+    """Whether `keep` protects a file by its tags, AI tags or path, in any case of letters."""
     tags = {plain(tag) for tag in (*(record.tags or ()), *record.ai_tags)}
     if tags & {plain(tag) for tag in keep.get("tags", ())}:
         return True
@@ -188,7 +164,7 @@ def is_kept(keep: Mapping[str, Any], record: Record) -> bool:
 
 
 def plain(text: str) -> str:
-    """Make texts equal that people read as the same."""
+    """Make texts equal that differ only in case or encoding."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).strip()
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from redis import Redis
 
 from simulator import Simulator
 from tests.unit.support_cleanup import KEY, Bench
-from worker.reports.audit import Audit
 
 RULE = '[rules.r]\ntags = ["t"]\nevery = "1h"\nfirst_run = "release"\n'
 
@@ -128,6 +126,18 @@ def test_the_first_run_is_held_unless_the_rule_says_otherwise(bench: Bench) -> N
     assert bench.run("r")["why"] == "the first run since the words of the rule were changed"
 
 
+def test_the_end_of_a_run_is_logged_with_its_fields(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """A held run is a warning that names the next command; rule, run, outcome and count are fields."""
+    guarded(bench, max_files=1)
+    add(bench, 2)
+    run = bench.run("r")
+    record = caplog.records[-1]
+    assert record.levelname == "WARNING"
+    assert f"kitsweep cleanup approve|reject {run['request']}" in record.getMessage()
+    fields = {name: record.__dict__[name] for name in ("rule", "run", "outcome", "files")}
+    assert fields == {"rule": "r", "run": run["request"].removeprefix("cleanup:"), "outcome": "held", "files": 2}
+
+
 def test_a_held_run_deletes_nothing_until_it_is_approved(bench: Bench) -> None:
     """The request waits with its full list; once approved, all of it is deleted, and the trail says by whom."""
     guarded(bench, max_files=1)
@@ -143,14 +153,9 @@ def test_a_held_run_deletes_nothing_until_it_is_approved(bench: Bench) -> None:
     assert bench.approvals.approve(held.request_id, "other@host") == "not_held"
     bench.delete_all()
     assert bench.sim.remaining() == []
-    told = bench.runs.read(run_of(held.request_id))
+    told = bench.runs.read(held.request_id.removeprefix("cleanup:"))
     assert (told["decision"], told["decided_by"], told["result"]) == ("approved", "boss@host", "SUCCESS")
     assert [entry["by"] for entry in bench.entries("approved")] == ["boss@host"]
-
-
-def run_of(request_id: str) -> str:
-    """The run of a cleanup request."""
-    return request_id.removeprefix("cleanup:")
 
 
 def test_a_rejected_run_deletes_nothing(bench: Bench) -> None:
@@ -197,12 +202,7 @@ def test_the_switch_is_recorded(bench: Bench) -> None:
     """The trail says who switched cleanup off, and on again."""
     bench.runs.switch(on=False, by="boss@host")
     bench.runs.switch(on=True, by="boss@host")
-    assert [(entry["event"], entry["by"]) for entry in audit(bench)] == [
+    assert [(entry["event"], entry["by"]) for entry in bench.audit.entries()] == [
         ("cleanup_off", "boss@host"),
         ("cleanup_on", "boss@host"),
     ]
-
-
-def audit(bench: Bench) -> list[Any]:
-    """The whole trail."""
-    return list(Audit(bench.redis, bench.settings).entries())

@@ -28,7 +28,7 @@ def walk(library: list[int], page: int, between: Any = None) -> list[int]:
     for turn in range(10_000):
         if cursor is None:
             return seen
-        objects = [file(number) for number in library[cursor.ask : cursor.ask + page]]
+        objects = [file(number) for number in library[cursor.skip : cursor.skip + page]]
         shown, cursor = step(cursor, objects, page)
         seen += [int(item["fileId"], 16) for item in shown]
         if between:
@@ -78,7 +78,7 @@ def test_a_short_page_is_not_the_end() -> None:
     shown, cursor = step(START, [file(1), file(2)], 100)
     assert len(shown) == 2
     assert cursor is not None
-    assert cursor.ask == 1
+    assert cursor.skip == 1
     shown, cursor = step(cursor, [file(2), file(3)], 100)
     assert [item["fileId"] for item in shown] == [file(3)["fileId"]]
 

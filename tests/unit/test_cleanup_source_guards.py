@@ -13,7 +13,7 @@ from config.guards import Guards
 from config.settings import ConfigError, load_settings
 from simulator import Simulator
 from tests.unit.support_cleanup import KEY, Bench
-from worker.cleanup.runs.counting import Library
+from worker.cleanup.runs.counting import LibraryCounter
 from worker.errors import InvalidRequest
 from worker.queue.approvals import Approvals
 from worker.queue.operations import Queue
@@ -68,7 +68,7 @@ def test_the_library_is_counted_exactly(redis_client: Redis, tmp_path: Path, fil
     """Fewer than 20 calls count a library of any size; folders and versions do not count."""
     with Simulator(files, private_key=KEY) as simulator:
         bench = Bench(redis_client, simulator, tmp_path)
-        library = Library(bench.cleaner, needed=True)
+        library = LibraryCounter(bench.cleaner, needed=True)
         assert library.is_old()
         assert library.count() == files
         assert not library.is_old()
@@ -130,7 +130,7 @@ def test_invalid_guards_are_refused(value: str, text: str) -> None:
 
 def test_written_guards_can_be_read_again() -> None:
     """The text of the guards is a valid value of the setting."""
-    guards = Guards.read('{"catalog": {"max_files": 5}, "*": {"usual_factor": 2.5}}')
+    guards = Guards.read('{"catalog": {"max_files": 5}, "free": {"max_files": 0}, "*": {"usual_factor": 2.5}}')
     assert Guards.read(str(guards)) == guards
     assert guards.bounds_of("catalog") == "5 0 0"
     assert guards.bounds_of("other") == "0 2.5 0"

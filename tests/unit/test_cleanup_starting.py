@@ -11,9 +11,10 @@ from redis import Redis
 from config.settings import load_settings
 from worker.cleanup.rules.file import parse_rules
 from worker.cleanup.rules.rule import Rule
-from worker.cleanup.runs.store import Runs, request_of, run_id_of
+from worker.cleanup.runs.store import RunStore, request_of, run_id_of
 from worker.queue.operations import Queue
 from worker.runtime.beat import LATE_SECONDS, start_due
+from worker.states import RunOutcome, RunStart
 
 RULE = parse_rules(b"[rules.drafts]\nevery = '1h'\npath = '/drafts/'\n").by_name["drafts"]
 
@@ -24,7 +25,7 @@ class Clockwork:
     def __init__(self, redis: Redis) -> None:
         settings = load_settings(rate_limits=())
         self.redis: Any = redis
-        self.runs = Runs(Queue(redis, settings), settings)
+        self.runs = RunStore(Queue(redis, settings), settings)
 
     def due(self) -> datetime:
         """The latest due time of the hourly rule."""
@@ -41,11 +42,11 @@ class Clockwork:
         """A due time before the latest."""
         return self.due() - timedelta(hours=hours)
 
-    def end(self, run_id: str, outcome: str = "nothing") -> None:
+    def end(self, run_id: str) -> None:
         """End a run that found no files."""
         run = self.runs.take(run_id)
         assert run is not None
-        self.runs.end(run, outcome)
+        self.runs.end(run, RunOutcome.NOTHING)
 
 
 @pytest.fixture
@@ -89,25 +90,25 @@ def test_missed_runs_are_skipped_if_the_rule_says_so(clock: Clockwork) -> None:
     assert clock.runs.read(run_id)["why"] == "its time was missed"
 
 
-@pytest.mark.parametrize(("late_ms", "verdict"), [(-2000, "started"), (2000, "missed")])
-def test_how_late_a_run_may_start(clock: Clockwork, late_ms: int, verdict: str) -> None:
+@pytest.mark.parametrize(("late_ms", "start"), [(-2000, RunStart.STARTED), (2000, RunStart.MISSED)])
+def test_how_late_a_run_may_start(clock: Clockwork, late_ms: int, start: RunStart) -> None:
     """A run up to five minutes late is not missed."""
     clock.see()
     now = clock.runs.queue.now_ms()
     due = datetime.fromtimestamp((now - LATE_SECONDS * 1000 - late_ms) / 1000, UTC)
     clock.redis.hset(clock.runs.queue.keys.cleanup("rule", "drafts"), "last_due", 1)
-    assert clock.runs.start(RULE, "drafts:x", "beat", due, LATE_SECONDS * 1000) == verdict
+    assert clock.runs.start(RULE, "drafts:x", "beat", due, LATE_SECONDS * 1000) is start
 
 
 def test_a_rule_runs_once_at_a_time(clock: Clockwork) -> None:
     """While a run is in progress no other starts, by schedule or by hand; its due time is not made up for."""
     clock.see()
-    assert clock.runs.start(RULE, "drafts:hand:1", "me", None) == "started"
-    assert clock.runs.start(RULE, "drafts:hand:2", "me", None) == "busy"
+    assert clock.runs.start(RULE, "drafts:hand:1", "me", None) is RunStart.STARTED
+    assert clock.runs.start(RULE, "drafts:hand:2", "me", None) is RunStart.BUSY
     assert start_due(clock.runs, [RULE], "beat") == []
     clock.end("drafts:hand:1")
     assert start_due(clock.runs, [RULE], "beat") == []
-    assert clock.runs.start(RULE, "drafts:hand:3", "me", None) == "started"
+    assert clock.runs.start(RULE, "drafts:hand:3", "me", None) is RunStart.STARTED
 
 
 def test_an_unfinished_request_prevents_the_next_run(clock: Clockwork) -> None:
@@ -117,9 +118,9 @@ def test_an_unfinished_request_prevents_the_next_run(clock: Clockwork) -> None:
     clock.redis.hset(keys.cleanup("rule", "drafts"), "request", "r1")
     clock.redis.hset(keys.request("r1"), "state", "QUEUED")
     assert start_due(clock.runs, [RULE], "beat") == []
-    assert clock.runs.start(RULE, "drafts:hand:1", "me", None) == "undecided"
+    assert clock.runs.start(RULE, "drafts:hand:1", "me", None) is RunStart.UNDECIDED
     clock.redis.hset(keys.request("r1"), "state", "SUCCESS")
-    assert clock.runs.start(RULE, "drafts:hand:2", "me", None) == "started"
+    assert clock.runs.start(RULE, "drafts:hand:2", "me", None) is RunStart.STARTED
 
 
 def test_the_same_reason_to_skip_is_recorded_once(clock: Clockwork) -> None:
@@ -127,7 +128,7 @@ def test_the_same_reason_to_skip_is_recorded_once(clock: Clockwork) -> None:
     clock.see()
     clock.runs.switch(on=False, by="boss")
     for hours in (4, 3, 2):
-        assert clock.runs.start(RULE, f"drafts:{hours}", "beat", clock.ago(hours)) == "off"
+        assert clock.runs.start(RULE, f"drafts:{hours}", "beat", clock.ago(hours)) is RunStart.OFF
     assert clock.runs.rule_state("drafts").history == ["drafts:4"]
 
 
@@ -136,7 +137,7 @@ def test_while_cleanup_is_off_nothing_starts(clock: Clockwork) -> None:
     clock.see()
     clock.runs.switch(on=False, by="boss")
     assert start_due(clock.runs, [RULE], "beat") == []
-    assert clock.runs.start(RULE, "drafts:hand:1", "me", None) == "off"
+    assert clock.runs.start(RULE, "drafts:hand:1", "me", None) is RunStart.OFF
     assert clock.runs.off_since() is not None
     clock.runs.switch(on=True, by="boss")
     assert clock.runs.off_since() is None

@@ -1,4 +1,4 @@
-"""Periodic cleanup: files that a rule means are listed, checked again, guarded, and enqueued as one request.
+"""Periodic cleanup: lists the files that match a rule, checks each again, and enqueues them as one guarded request.
 
 rules file ─▶ beat: is it due? ─▶ run: list, check, collect ─▶ guards ─▶ released, or held for approval
 """

@@ -17,31 +17,35 @@ from redis.exceptions import RedisError
 
 from worker.cleanup.rules.file import RulesError
 from worker.cleanup.rules.rule import Rule
-from worker.cleanup.runs.store import Runs, run_id_of
+from worker.cleanup.runs.store import RunStore, run_id_of
 from worker.identity import whoami
 from worker.runtime.process import App
 from worker.runtime.wakeups import wake_runs
+from worker.states import RunStart
 
 logger = logging.getLogger("kitsweep.cleanup")
 
 TICK_SECONDS = 1.0
 LATE_SECONDS = 300
-"""A run that would start later than this is missed; the rule's `catch_up` says whether it runs all the same."""
+"""A run that would start later than this is missed, if its rule says `missed = "skip"`."""
 
 
-def start_due(runs: Runs, rules: list[Rule], by: str) -> list[str]:
+def start_due(runs: RunStore, rules: list[Rule], by: str) -> list[str]:
     """Start the runs that are due by Redis' clock; return the ids of those that this call started."""
     now = datetime.fromtimestamp(runs.queue.now_ms() / 1000, UTC)
     started = []
     for rule in rules:
         due = rule.schedule.last_until(now)
         run_id = run_id_of(rule.name, due)
-        verdict = runs.start(rule, run_id, by, due, None if rule.missed == "once" else LATE_SECONDS * 1000)
-        if verdict == "started":
-            logger.info("cleanup run %s started", run_id, extra={"run": run_id})
+        start = runs.start(rule, run_id, by, due, None if rule.missed == "once" else LATE_SECONDS * 1000)
+        fields = {"rule": rule.name, "run": run_id}
+        if start is RunStart.STARTED:
+            logger.info("cleanup run %s started", run_id, extra=fields)
             started.append(run_id)
-        elif verdict not in {"nothing", "first"}:
-            logger.warning("cleanup run %s skipped: %s", run_id, verdict, extra={"run": run_id})
+        elif start not in {RunStart.NOTHING, RunStart.FIRST}:
+            logger.warning(
+                "cleanup run %s skipped (%s); the rule runs at its next due time", run_id, start, extra=fields
+            )
     return started
 
 

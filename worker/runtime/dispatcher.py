@@ -135,7 +135,7 @@ def _do_chores(app: App, name: str) -> None:
     app.publisher.publish_progress()
     app.publisher.publish_left_over()
     app.account.audit.trim_now_and_then()
-    app.account.library.count_now_and_then()
+    app.account.library.count_if_due()
     try:
         send_heartbeat(app.account.queue, name)
         wake_runs(app)

@@ -28,7 +28,7 @@ class ListingError(KitsweepError):
 class Cursor:
     """How far paging has come. It is kept in Redis between pages."""
 
-    ask: int = 0
+    skip: int = 0
     """`skip` of the next call."""
     anchor: str = ""
     """The identity of the last object that was passed; empty at the start."""
@@ -41,7 +41,7 @@ class Cursor:
 
     def as_json(self) -> str:
         """Return the form in which it is kept in Redis."""
-        return json.dumps([self.ask, self.anchor, self.created, self.back, self.repeats])
+        return json.dumps([self.skip, self.anchor, self.created, self.back, self.repeats])
 
     @classmethod
     def from_json(cls, text: str) -> Cursor:
@@ -75,15 +75,15 @@ def step(cursor: Cursor, objects: Sequence[Any], page: int = PAGE) -> Step:
         if len(objects) < page:
             return Step(objects[:-1], None)
         return _repeated(cursor, objects)
-    if cursor.ask == 0 or (objects and 0 < created_at(objects[0]) < cursor.created):
+    if cursor.skip == 0 or (objects and 0 < created_at(objects[0]) < cursor.created):
         return Step(objects, _after(cursor, objects)) if objects else Step((), None)
-    ask = max(0, cursor.ask - (page - 1) * 2 ** min(cursor.back, 20))
-    return Step((), replace(cursor, ask=ask, back=cursor.back + 1))
+    skip = max(0, cursor.skip - (page - 1) * 2 ** min(cursor.back, 20))
+    return Step((), replace(cursor, skip=skip, back=cursor.back + 1))
 
 
 def _after(cursor: Cursor, objects: Sequence[Any]) -> Cursor:
     last = objects[-1]
-    return Cursor(max(0, cursor.ask + len(objects) - 1), identity(last), created_at(last))
+    return Cursor(max(0, cursor.skip + len(objects) - 1), identity(last), created_at(last))
 
 
 def _repeated(cursor: Cursor, objects: Sequence[Any]) -> Step:

@@ -1,1 +1,1 @@
-"""Carries out a rule: stored runs, one slice at a time, and the dry run."""
+"""Runs of rules: stored, carried out one slice at a time, or dry."""

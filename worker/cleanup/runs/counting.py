@@ -1,7 +1,7 @@
-"""Counts the files of the library, for guards that are a share of it. The API tells no totals.
+"""Counts the files of the library, for guards that are a share of it.
 
-But a library has more than n files if there is one at place n of its listing: doubling, then halving, finds the number
-in some tens of calls that each bring one object. A count is good for a day.
+The API returns no totals. But a library has n files if its listing has an n-th object: doubling, then halving, finds
+the number in some twenty calls of one object each. A count is used for a day.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from worker.cleanup.runs.slice import Cleaner
 
 logger = logging.getLogger("kitsweep.cleanup")
 
-LOOK_SECONDS = 30.0
-GOOD_FOR_MS = 86_400_000
+CHECK_SECONDS = 30.0
+MAX_AGE_MS = 86_400_000
 LOCK_MS = 300_000
 FIRST_GUESS = 1000
 
 
-class Library:
-    """The number of files in the account's library."""
+class LibraryCounter:
+    """Keeps the number of files in the account's library in Redis."""
 
     def __init__(self, cleaner: Cleaner, *, needed: bool) -> None:
         self._cleaner = cleaner
         self._needed = needed
-        self._looked_at = float("-inf")
+        self._checked_at = float("-inf")
 
-    def count_now_and_then(self) -> None:
-        """Have the library counted by a thread of its own, where a guard needs it and the last count is old."""
-        if not self._needed or time.monotonic() - self._looked_at < LOOK_SECONDS:
+    def count_if_due(self) -> None:
+        """Start a thread that counts, if a guard needs the number, the last one is too old and nobody else counts."""
+        if not self._needed or time.monotonic() - self._checked_at < CHECK_SECONDS:
             return
-        self._looked_at = time.monotonic()
-        if self.is_old() and self._is_ours():
+        self._checked_at = time.monotonic()
+        if self.is_old() and self._lock():
             threading.Thread(target=self._count_quietly, name="kitsweep-count", daemon=True).start()
 
     def is_old(self) -> bool:
-        """Whether there is no count, or only one that is no longer good."""
+        """Whether there is no count, or only one that is too old."""
         queue = self._cleaner.runs.queue
         counted_at = queue.redis.hget(queue.keys("library"), "counted_at")
-        return not counted_at or queue.now_ms() - int(str(counted_at)) > GOOD_FOR_MS
+        return not counted_at or queue.now_ms() - int(str(counted_at)) > MAX_AGE_MS
 
     def count(self) -> int:
-        """Count, and keep the number. Raises `ListingRefused`."""
+        """Count, and store the number. Raises `ListingRefused`."""
         low, high = 0, FIRST_GUESS
         while self._has(high):
             low, high = high, high * 2
@@ -63,12 +63,13 @@ class Library:
         """Whether the library has at least so many files."""
         return bool(patient_page(self._cleaner, search_base(Conditions()), files - 1, 1).objects)
 
-    def _is_ours(self) -> bool:
+    def _lock(self) -> bool:
         queue = self._cleaner.runs.queue
         return bool(queue.redis.set(queue.keys.cleanup("lock", "count"), "1", nx=True, px=LOCK_MS))
 
     def _count_quietly(self) -> None:
         try:
-            logger.info("the library has %d files", self.count())
+            files = self.count()
+            logger.info("counted the library for max_share", extra={"files": files})
         except (ListingRefused, RedisError) as error:
-            logger.warning("the library could not be counted: %s", error)
+            logger.warning("could not count the library for max_share, trying again later: %s", error)

@@ -1,6 +1,6 @@
-"""Shows what a rule would delete, and changes nothing: it only lists, under the same limit as everybody.
+"""Shows what a rule would delete, and changes nothing.
 
-The same search, the same walk and the same checks as in a run; what is missing is the collecting.
+It lists and checks as a run does, under the same limit, and collects nothing.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from worker.imagekit.answers import KeyRefused, Page, Refused, Throttled, Unansw
 from worker.times import backoff_ms
 
 REMEMBERED = 20_000
-"""How many file ids are remembered to count each once: twice the same comes from pages that overlap."""
+"""How many file ids are remembered, so that those of overlapping pages count once."""
 FIRST_PATHS = 10
 MOST_FAILURES = 5
 
 
 class ListingRefused(KitsweepError):
-    """The listing cannot be had; the text says why."""
+    """The files cannot be listed; the text says why."""
 
 
 @dataclass
@@ -39,8 +39,8 @@ class Summary:
     oldest_ms: int | None = None
     newest_ms: int | None = None
     first_paths: list[str] = field(default_factory=list)
-    kept: Counter[str] = field(default_factory=Counter)
-    """Objects that the search returned and the rule's words exclude: reason → number."""
+    excluded: Counter[str] = field(default_factory=Counter)
+    """Objects that the search returned and our own check excluded: why → number."""
     pages: int = 0
 
     def add(self, file: Match) -> None:
@@ -57,11 +57,11 @@ class Summary:
 def dry_run(
     cleaner: Cleaner, rule: Rule, summary: Summary, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[Match]:
-    """Yield every file that a run would delete now, counting as it goes; constant memory.
+    """Yield every file that a run would delete now, and count it in `summary`. Memory is constant.
 
     Raises:
         ListingRefused: the API refuses the search or the key, or does not answer.
-        worker.cleanup.listing.paging.ListingError: the listing leads nowhere.
+        worker.cleanup.listing.paging.ListingError: the listing does not advance.
     """
     matcher = Matcher(rule, cleaner.runs.queue.now_ms())
     seen: deque[str] = deque(maxlen=REMEMBERED)
@@ -69,12 +69,12 @@ def dry_run(
     cursor: Cursor | None = START
     search = search_for(rule)
     while cursor is not None:
-        page = patient_page(cleaner, search, cursor.ask, cleaner.page, sleep)
+        page = patient_page(cleaner, search, cursor.skip, cleaner.page, sleep)
         summary.pages += 1
         objects, cursor = step(cursor, page.objects, cleaner.page)
         for found in map(matcher.match, objects):
             if not isinstance(found, Match):
-                summary.kept[found.why] += 1
+                summary.excluded[found.why] += 1
             elif found.file_id not in known:
                 _remember(found.file_id, seen, known)
                 summary.add(found)
@@ -89,13 +89,13 @@ def _remember(file_id: str, seen: deque[str], known: set[str]) -> None:
 
 
 def patient_page(
-    cleaner: Cleaner, search: Mapping[str, str], ask: int, limit: int, sleep: Callable[[float], None] = time.sleep
+    cleaner: Cleaner, search: Mapping[str, str], skip: int, limit: int, sleep: Callable[[float], None] = time.sleep
 ) -> Page:
-    """Make one list call under the limit, waiting for a slot, and again when it fails. Raises `ListingRefused`."""
+    """Make one list call under the limit; wait for a slot, and retry failures. Raises `ListingRefused`."""
     failures = 0
     while True:
         permit = cleaner.gate.wait(math.inf, sleep)
-        answer, _ = cleaner.gate.make(permit, lambda: cleaner.api.list_files(search, ask, limit))
+        answer, _ = cleaner.gate.make(permit, lambda: cleaner.api.list_files(search, skip, limit))
         match answer:
             case Page():
                 return answer
@@ -108,5 +108,5 @@ def patient_page(
             case Unanswered(reason=reason):
                 failures += 1
                 if failures >= MOST_FAILURES:
-                    raise ListingRefused(f"ImageKit does not answer: {reason}")
+                    raise ListingRefused(f"{failures} list calls in a row failed: {reason}")
                 sleep(backoff_ms(failures) / 1000)

@@ -1,13 +1,6 @@
-"""The runs of cleanup rules, as they stand in Redis. Each changing method is one Lua operation, atomic and idempotent.
+"""The runs of cleanup rules in Redis. Each method that changes something is one Lua operation, atomic and idempotent.
 
-    started ─▶ listing ──▶ released    its request was sealed: in line, or in its undo window
-                      ├──▶ held        a guard asks for somebody's approval
-                      ├──▶ nothing     no file is meant
-                      ├──▶ dry_run     the rule only counts
-                      ├──▶ stopped     cleanup was switched off, or the request was cancelled
-                      ├──▶ abandoned   the rule was changed or taken out under way
-                      └──▶ failed      the API refuses, or the listing makes no sense
-    due, but not started: skipped
+A run is started, taken and given back by one worker after another, page by page, and ends with a `RunOutcome`.
 
 Fields of `cleanup:run:<id>`: rule, due, started_at, by, words, token, lease_until, place, pages, files, bytes, oldest,
 newest, paths, excluded, failures, deaths, waits_for; at the end outcome, why, ended_at, request; and afterwards
@@ -21,84 +14,87 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 from config.settings import Settings
 from worker.cleanup.listing.matching import Match
 from worker.cleanup.listing.paging import END, START, Cursor
-from worker.cleanup.rules.rule import SOURCE, Rule
+from worker.cleanup.rules.rule import Rule
 from worker.queue.operations import Queue
+from worker.queue.validation import CLEANUP
+from worker.states import RunOutcome, RunStart
 
 DAY_MS = 86_400_000
 HAND_OUT_MS = 3000
-"""How long a run that was handed out is not handed out again."""
+"""A due run is returned once in this time."""
 BY_HAND = ":hand:"
 
 
 def request_of(run_id: str) -> str:
     """Return the id of the request that a run makes."""
-    return SOURCE + run_id
+    return CLEANUP + run_id
 
 
 def run_id_of(rule_name: str, due: datetime) -> str:
-    """Return the id of the run for a due time: the same for everybody who asks."""
+    """Return the id of the run for a due time: the same on every beat."""
     return f"{rule_name}:{due.astimezone(UTC):%Y%m%dT%H%M%SZ}"
 
 
 def run_id_by_hand(rule_name: str, now: datetime) -> str:
-    """Return a new id for a run that somebody starts."""
+    """Return a new id for a run started by hand."""
     return f"{rule_name}{BY_HAND}{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
 
 
 def _storable(text: str) -> str:
-    """Escape lone surrogates: JSON can bring them, and UTF-8 cannot hold them."""
+    """Escape lone surrogates, which JSON can hold and UTF-8 cannot."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that was taken, under a lease."""
+    """A run as the worker that took it, under a lease, sees it."""
 
     run_id: str
     token: str
     rule: str
-    words: str
+    fingerprint: str
+    """Of the rule, when the run started."""
     by: str
     started_ms: int
-    place: Cursor | None
-    """None when the listing has been walked through."""
+    cursor: Cursor | None
+    """None when the listing has been read to its end."""
     files: int
     failures: int
     deaths: int
-    """How often it was taken in a row by somebody of whom nothing more was heard."""
+    """Consecutive workers that took this run and died."""
     is_off: bool
 
     @property
     def by_hand(self) -> bool:
-        """Whether somebody started it, and not the schedule."""
+        """Whether it was started by hand, and not by schedule."""
         return BY_HAND in self.run_id
 
 
 class Ended(NamedTuple):
     """How a run ended."""
 
-    outcome: str
+    outcome: RunOutcome
     why: str
     files: int
 
 
 class RuleState(NamedTuple):
-    """What is known of a rule besides its words."""
+    """What Redis knows about a rule."""
 
     last_due: int | None
     sizes: list[int]
-    """Of the last runs that went through, newest first."""
+    """Files of the last runs that were not held, or were approved; newest first."""
     running: str | None
     history: list[str]
     """Run ids, newest first."""
 
 
-class Runs:
+class RunStore:
     """The runs of one account."""
 
     def __init__(self, queue: Queue, settings: Settings) -> None:
@@ -108,9 +104,9 @@ class Runs:
         self._unsealed_ttl_ms = int(settings.unsealed_ttl_seconds * 1000)
         self._kept_ms = int(settings.result_ttl_seconds * 1000) + settings.audit_days * DAY_MS
 
-    def start(self, rule: Rule, run_id: str, by: str, due: datetime | None, latest_ms: int | None = None) -> str:
-        """Start a run for a due time, or by hand without one; returns how that went (`lua/cleanup_start.lua`)."""
-        return str(
+    def start(self, rule: Rule, run_id: str, by: str, due: datetime | None, latest_ms: int | None = None) -> RunStart:
+        """Start a run for a due time, unless it is `latest_ms` past; without a due time, by hand."""
+        return RunStart(
             self._scripts.run(
                 "cleanup_start",
                 rule.name,
@@ -125,26 +121,26 @@ class Runs:
         )
 
     def due(self) -> list[str]:
-        """Return runs that somebody should look after now; nobody else is told of them for some seconds."""
+        """Return the runs to continue now; no other caller gets them for some seconds."""
         return [str(run_id) for run_id in self._scripts.run("cleanup_due", HAND_OUT_MS)]
 
     def take(self, run_id: str) -> Run | None:
-        """Take a run under a lease; None when it is over, or somebody else has it."""
+        """Take a run under a lease; None if it has ended, or another worker has it."""
         token = uuid.uuid4().hex
         reply = self._scripts.run("cleanup_take", run_id, token, self._lease_ms, request_of(run_id))
         if not reply:
             return None
         *flat, is_off = reply
         about = dict(zip(flat[::2], flat[1::2], strict=True))
-        place = about.get("place")
+        cursor = about.get("place")
         return Run(
             run_id=run_id,
             token=token,
             rule=about["rule"],
-            words=about["words"],
+            fingerprint=about["words"],
             by=about["by"],
             started_ms=int(about["started_at"]),
-            place=START if place is None else None if place == END else Cursor.from_json(place),
+            cursor=START if cursor is None else None if cursor == END else Cursor.from_json(cursor),
             files=int(about.get("files", 0)),
             failures=int(about.get("failures", 0)),
             deaths=int(about["deaths"]) - 1,
@@ -152,34 +148,41 @@ class Runs:
         )
 
     def add_page(
-        self, run: Run, reason: str, place: Cursor | None, excluded: Mapping[str, int], meant: Iterable[Match]
+        self, run: Run, reason: str, cursor: Cursor | None, excluded: Mapping[str, int], matches: Iterable[Match]
     ) -> tuple[str, int]:
-        """Add a page's files, and go on to `place`; returns on, off, lost or gone, and how many files were new."""
-        files = [[file.file_id, file.size, file.created_ms, _storable(file.path)] for file in meant]
+        """Add a page's files, and move on to `cursor`; returns on, off, lost or gone, and how many files were new."""
+        files = [[file.file_id, file.size, file.created_ms, _storable(file.path)] for file in matches]
         state, new = self._scripts.run(
             "cleanup_page",
             run.run_id,
             run.token,
             self._lease_ms,
             request_of(run.run_id),
-            SOURCE + run.rule,
+            CLEANUP + run.rule,
             reason,
             run.by,
             self._unsealed_ttl_ms,
-            END if place is None else place.as_json(),
+            END if cursor is None else cursor.as_json(),
             json.dumps(dict(excluded)),
             json.dumps(files, ensure_ascii=False),
         )
         return str(state), int(new)
 
     def give_back(self, run: Run, wait_ms: int, why: str = "", failures: int = 0) -> None:
-        """Give a run back until `wait_ms` from now."""
+        """Give a run back; it is due again in `wait_ms`."""
         self._scripts.run("cleanup_yield", run.run_id, run.token, wait_ms, why, failures)
 
-    def end(self, run: Run, outcome: str, why: str = "", rule: Rule | None = None, share: str = "") -> Ended:
-        """End a run; with outcome `release` under the guards of `rule`, and `share` if `max_share` holds it."""
+    def end(
+        self,
+        run: Run,
+        outcome: RunOutcome | Literal["release"],
+        why: str = "",
+        rule: Rule | None = None,
+        share: str = "",
+    ) -> Ended:
+        """End a run. `release` enqueues its request under the guards of `rule`; `share`: why `max_share` holds it."""
         guards = rule.guards if rule else None
-        outcome, why, files = self._scripts.run(
+        ended, why, files = self._scripts.run(
             "cleanup_end",
             run.run_id,
             run.token,
@@ -193,19 +196,19 @@ class Runs:
             share,
             self._kept_ms,
         )
-        return Ended(str(outcome), str(why), int(files))
+        return Ended(RunOutcome(ended), str(why), int(files))
 
-    # What is known
+    # Reading
 
     def read(self, run_id: str) -> dict[str, str]:
-        """Return all that is known of a run; empty when it is unknown or was forgotten."""
+        """Return the fields of a run; empty if it is unknown or has expired."""
         return cast("dict[str, str]", self._redis.hgetall(self._keys.cleanup("run", run_id)))
 
     def rule_state(self, name: str, most: int = 100) -> RuleState:
-        """Return what is known of a rule, with its last runs."""
+        """Return what Redis knows about a rule, with at most so many of its last runs."""
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.hmget(self._keys.cleanup("rule", name), ["last_due", "run"])
-            pipe.lrange(self._keys.sizes(SOURCE + name), 0, -1)
+            pipe.lrange(self._keys.sizes(CLEANUP + name), 0, -1)
             pipe.lrange(self._keys.cleanup("history", name), 0, most - 1)
             (last_due, running), sizes, history = pipe.execute()
         return RuleState(int(last_due) if last_due else None, [int(size) for size in sizes], running, history)
@@ -213,7 +216,7 @@ class Runs:
     # The switch
 
     def switch(self, *, on: bool, by: str) -> None:
-        """Switch all rules off, at the next page at the latest, or on again."""
+        """Switch all rules off or on. Runs stop at their next page."""
         self._scripts.run("cleanup_switch", int(on), by)
 
     def off_since(self) -> tuple[str, str] | None:
