@@ -20,9 +20,9 @@ from hypothesis.stateful import (
 from redis import Redis
 
 from tests.unit.support_queue import (
+    LONG_AGO_MS,
     Picture,
     check_invariants,
-    make_groups_due,
     make_retries_due,
     queue_on,
     raw,
@@ -48,6 +48,14 @@ FOR_EVER = {"sequence", "totals", "account", "audit", "source:"}
 some_files = st.lists(st.sampled_from(POOL), min_size=1, max_size=9)
 some_settlements = st.lists(st.sampled_from(SETTLEMENTS), min_size=1, max_size=SIZE)
 number = st.integers(0, 10**6)
+
+
+def make_groups_due(queue: Queue) -> None:
+    """Let all parked groups become due at one moment: their order must not depend on how fast the steps ran."""
+    client = raw(queue)
+    for token in client.zrange(queue.keys("leases"), 0, -1):
+        if client.hget(queue.keys.lease(token), "held") == "0":
+            client.zadd(queue.keys("leases"), {token: LONG_AGO_MS})
 
 
 class QueueMachine(RuleBasedStateMachine):
