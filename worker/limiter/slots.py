@@ -96,13 +96,13 @@ class Limiter:
     def acquire(self, call_id: str, horizon_ms: int) -> Slot:
         """Ask for a call; a place up to `horizon_ms` ahead is reserved under `call_id`."""
         wait, probe = self._scripts.run(
-            "acquire", self.endpoint, call_id, horizon_ms, self._share, FIRST_MARGIN_MS, *self._windows
+            "limiter/acquire", self.endpoint, call_id, horizon_ms, self._share, FIRST_MARGIN_MS, *self._windows
         )
         return Slot(int(wait) >= 0, abs(int(wait)), probe == "1")
 
     def give_back(self, call_id: str) -> None:
         """Return the place of a call that was not made."""
-        self._scripts.run("give_back", self.endpoint, call_id)
+        self._scripts.run("limiter/give_back", self.endpoint, call_id)
 
     def record(  # noqa: PLR0913 - what an answer tells
         self,
@@ -124,7 +124,7 @@ class Limiter:
         reset = "" if reset_ms is None else reset_ms
         return _read_learned(
             self._scripts.run(
-                "record_answer",
+                "limiter/record_answer",
                 self.endpoint,
                 kind,
                 reason,
@@ -140,12 +140,12 @@ class Limiter:
 
     def success(self) -> Learned:
         """Return when a call last succeeded, without an answer to learn from."""
-        return _read_learned(self._scripts.run("read_success", self.endpoint))
+        return _read_learned(self._scripts.run("limiter/read_success", self.endpoint))
 
     def look(self, horizon_ms: int = 0) -> Limits:
         """Return what is known, changing nothing."""
         pause, who, wait, places, margin, *flat = self._scripts.run(
-            "read_limits", self.endpoint, horizon_ms, self._share, FIRST_MARGIN_MS, *self._windows
+            "limiter/read_limits", self.endpoint, horizon_ms, self._share, FIRST_MARGIN_MS, *self._windows
         )
         windows = [WindowUse(int(a), int(b), int(c)) for a, b, c in zip(*[iter(flat)] * 3, strict=True)]
         return Limits(int(pause), who, int(wait), int(places), float(margin), windows)

@@ -112,7 +112,7 @@ class Runs:
         """Start a run for a due time, or by hand without one; returns how that went (`lua/cleanup_start.lua`)."""
         return str(
             self._scripts.run(
-                "cleanup_start",
+                "cleanup/start",
                 rule.name,
                 run_id,
                 "" if due is None else int(due.timestamp() * 1000),
@@ -126,12 +126,12 @@ class Runs:
 
     def due(self) -> list[str]:
         """Return runs that somebody should look after now; nobody else is told of them for some seconds."""
-        return [str(run_id) for run_id in self._scripts.run("cleanup_due", HAND_OUT_MS)]
+        return [str(run_id) for run_id in self._scripts.run("cleanup/due", HAND_OUT_MS)]
 
     def take(self, run_id: str) -> Run | None:
         """Take a run under a lease; None when it is over, or somebody else has it."""
         token = uuid.uuid4().hex
-        reply = self._scripts.run("cleanup_take", run_id, token, self._lease_ms, request_of(run_id))
+        reply = self._scripts.run("cleanup/take", run_id, token, self._lease_ms, request_of(run_id))
         if not reply:
             return None
         *flat, is_off = reply
@@ -157,7 +157,7 @@ class Runs:
         """Add a page's files, and go on to `place`; returns on, off, lost or gone, and how many files were new."""
         files = [[file.file_id, file.size, file.created_ms, _storable(file.path)] for file in meant]
         state, new = self._scripts.run(
-            "cleanup_page",
+            "cleanup/page",
             run.run_id,
             run.token,
             self._lease_ms,
@@ -174,13 +174,13 @@ class Runs:
 
     def give_back(self, run: Run, wait_ms: int, why: str = "", failures: int = 0) -> None:
         """Give a run back until `wait_ms` from now."""
-        self._scripts.run("cleanup_yield", run.run_id, run.token, wait_ms, why, failures)
+        self._scripts.run("cleanup/yield", run.run_id, run.token, wait_ms, why, failures)
 
     def end(self, run: Run, outcome: str, why: str = "", rule: Rule | None = None, share: str = "") -> Ended:
         """End a run; with outcome `release` under the guards of `rule`, and `share` if `max_share` holds it."""
         guards = rule.guards if rule else None
         outcome, why, files = self._scripts.run(
-            "cleanup_end",
+            "cleanup/end",
             run.run_id,
             run.token,
             request_of(run.run_id),
@@ -214,7 +214,7 @@ class Runs:
 
     def switch(self, *, on: bool, by: str) -> None:
         """Switch all rules off, at the next page at the latest, or on again."""
-        self._scripts.run("cleanup_switch", int(on), by)
+        self._scripts.run("cleanup/switch", int(on), by)
 
     def off_since(self) -> tuple[str, str] | None:
         """Return by whom and when (ms) cleanup was switched off; None while it is on."""

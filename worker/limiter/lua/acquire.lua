@@ -1,3 +1,4 @@
+-- uses: base, windows, trouble
 -- Ask for permission for one call to an endpoint. Go now, go in a moment (the place is reserved), or wait.
 -- A sliding log of calls is checked against every known window: those of the settings, and those learned from the API.
 -- While the API fails or refuses the key, one call at a time goes out as a probe.

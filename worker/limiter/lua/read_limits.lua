@@ -1,3 +1,4 @@
+-- uses: base, windows, trouble
 -- What the limiter knows of an endpoint. Changes nothing.
 --
 -- KEYS  1 prefix

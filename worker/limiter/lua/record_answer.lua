@@ -1,3 +1,4 @@
+-- uses: base, windows, trouble
 -- Learn from an answer of the API: its windows, a throttle, an outage or a refused key, or that all is well again.
 --
 -- KEYS  1 prefix

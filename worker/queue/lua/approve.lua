@@ -1,3 +1,4 @@
+-- uses: base, audit, lines, guards
 -- Let a request go that a guard holds for approval. Its undo window, if it has one, runs from its coming.
 --
 -- KEYS  1 prefix

@@ -1,3 +1,4 @@
+-- uses: base, audit, claims, requests
 -- Cancel what waits of a request: ids not yet claimed, retries and parked items. What is in flight runs to its end and
 -- does not come back. An unsealed request vanishes.
 --

@@ -1,3 +1,4 @@
+-- uses: base, lines, claims, requests
 -- Take up to `size` items for one call, under a token and a lease.
 -- First a group that is due as it stands: the items of a lease that ran out, or a parked batch; it is topped up unless
 -- it is under suspicion. Else equal shares of all sources that have work; a parked group never takes two turns in a row

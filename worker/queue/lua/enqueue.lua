@@ -1,3 +1,4 @@
+-- uses: base, requests, guards
 -- Accept ids of a request: all at once, or as a stream, chunk by chunk until the last one seals it.
 -- An unsealed request deletes nothing and expires; a sealed one is never changed by a second call. Each stream collects
 -- for itself: one that broke off leaves nothing to another with the same request id, and of several the first to end

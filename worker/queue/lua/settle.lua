@@ -1,3 +1,4 @@
+-- uses: base, lines, claims, requests
 -- Settle items of a claim: record how they ended, or put them back. Only items that the token still holds change, so
 -- that settling twice changes nothing more. A definite "deleted" counts even after the lease ran out, wherever the item
 -- is by then.
