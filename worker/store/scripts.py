@@ -40,7 +40,6 @@ _KEY = """local KEY = setmetatable({}, {__index = function(known, name)
   return known[name]
 end})
 """
-_HEAD = _KEY + "".join(f"local {name} = {{{', '.join(entries)}}}\n" for name, entries in _TABLES.items())
 
 
 def file_of(name: str) -> Path:
@@ -69,8 +68,13 @@ def _with_used(path: Path) -> list[Path]:
 
 @cache
 def source_of(name: str) -> str:
-    """Return the Lua text of an operation as it is sent to Redis."""
-    return _HEAD + "\n".join(path.read_text("utf-8") for path in _with_used(file_of(name)))
+    """Return the Lua text of an operation as it is sent to Redis.
+
+    Redis runs all of it at every call, so a table of names that it does not mention is left out.
+    """
+    text = "\n".join(path.read_text("utf-8") for path in _with_used(file_of(name)))
+    tables = (f"local {table} = {{{', '.join(fields)}}}\n" for table, fields in _TABLES.items() if table in text)
+    return _KEY + "".join(tables) + text
 
 
 def _takes_flags(redis: Redis) -> bool:
