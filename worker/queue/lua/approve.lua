@@ -20,6 +20,7 @@ redis.call('HSET', key, 'approved_by', by, 'approved_at', now)
 if tonumber(about[5] or 0) > now then
   redis.call('ZADD', KEY.holds, about[5], request)
 else
+  count(KEY.held, source, -total)
   enter_line(request, source, about[4])
 end
 remember_size(source, total)

@@ -59,6 +59,7 @@ local function take_group(old)
   end
   redis.call('DEL', from)
   redis.call('ZREM', KEY.leases, old)
+  redis.call('SREM', KEY.parked, old)
   return without_revoked(items), tonumber(about[2] or 0), tonumber(about[3] or 0), about[4] == '1'
 end
 
@@ -75,6 +76,7 @@ local function take_from_request(request, source, room, items)
     redis.call('HDEL', tried, file)
     taken = taken + 1
   end
+  count(KEY.retrying, source, -#due)
   local waiting = request_key(request, 'waiting')
   if taken < room then
     for _, file in ipairs(redis.call('LPOP', waiting, room - taken) or {}) do
@@ -129,6 +131,7 @@ local function defer(item)
   local request, file = item[1], item[2]
   redis.call('ZADD', request_key(request, 'retries'), now + 1000, file)
   redis.call('HSET', request_key(request, 'tried'), file, item[3] .. ' ' .. item[4])
+  count(KEY.retrying, redis.call('HGET', request_key(request), 'source'), 1)
   note_next_retry(request)
 end
 

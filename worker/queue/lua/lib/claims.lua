@@ -35,6 +35,7 @@ local function leave_items(token, items)
   else
     redis.call('DEL', lease)
     redis.call('ZREM', KEY.leases, token)
+    redis.call('SREM', KEY.parked, token)
   end
 end
 

@@ -14,8 +14,11 @@ local function promote_due(now)
   for _, waiting_room in ipairs({KEY.retries, KEY.holds}) do
     for _, request in ipairs(redis.call('ZRANGEBYSCORE', waiting_room, '-inf', now, 'LIMIT', 0, 200)) do
       redis.call('ZREM', waiting_room, request)
-      local about = redis.call('HMGET', request_key(request), 'source', 'sequence')
-      if about[1] then enter_line(request, about[1], about[2]) end
+      local about = redis.call('HMGET', request_key(request), 'source', 'sequence', 'total')
+      if about[1] then
+        enter_line(request, about[1], about[2])
+        if waiting_room == KEY.holds then count(KEY.held, about[1], -about[3]) end
+      end
     end
   end
 end

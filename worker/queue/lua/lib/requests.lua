@@ -32,6 +32,7 @@ local function seal(request, about, total, hold, approval, now)
   local detail = {reason = about.reason}
   redis.call('HSET', key, 'state', STATE.QUEUED, 'total', total, 'sequence', sequence)
   count(KEY.waiting, about.source, total)
+  if hold > 0 or approval ~= '' then count(KEY.held, about.source, total) end
   if hold > 0 then
     redis.call('HSET', key, 'hold_until', now + hold)
     detail.hold_ms = hold

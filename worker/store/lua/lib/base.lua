@@ -31,10 +31,12 @@ local function in_slices(command, key, values)
   return answers
 end
 
--- Add n to a hash's counter; a counter of 0 leaves no field behind.
+-- Add n to a hash's counter; a counter of 0 leaves no field behind. It never falls below 0: what a version without
+-- `retrying` and `held` stored was not counted when it came. Such a counter is too low until its source has no more of
+-- these ids, and exact from then on.
 local function count(key, field, n)
   if n == 0 then return end
-  if redis.call('HINCRBY', key, field, n) == 0 then redis.call('HDEL', key, field) end
+  if redis.call('HINCRBY', key, field, n) <= 0 then redis.call('HDEL', key, field) end
 end
 
 local function split_field(field)
