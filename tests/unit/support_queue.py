@@ -221,13 +221,21 @@ def _check_counters(queue: Queue, picture: Picture) -> None:
     waiting: Counter[str] = Counter()
     in_flight: Counter[str] = Counter()
     ended: Counter[str] = Counter()
-    for seen in picture.requests.values():
+    retrying: Counter[str] = Counter()
+    held: Counter[str] = Counter()
+    client, keys = raw(queue), queue.keys
+    on_hold = {*client.zrange(keys("holds"), 0, -1), *client.zrange(keys("approvals"), 0, -1)}
+    for request, seen in picture.requests.items():
+        retrying[seen.source] += len(seen.retries)
+        held[seen.source] += len(seen.waiting) if request in on_hold else 0
         waiting[seen.source] += len(seen.waiting) + len(seen.retries) + len(seen.parked)
         in_flight[seen.source] += len(seen.held)
         ended.update(outcome.value for _, outcome in seen.ended)
-    for name, counter in (("waiting", waiting), ("in_flight", in_flight), ("totals", ended)):
-        stored = {key: int(value) for key, value in raw(queue).hgetall(queue.keys(name)).items()}
+    counters = {"waiting": waiting, "in_flight": in_flight, "totals": ended, "retrying": retrying, "held": held}
+    for name, counter in counters.items():
+        stored = {key: int(value) for key, value in client.hgetall(keys(name)).items()}
         assert stored == {key: value for key, value in counter.items() if value}, name
+    assert client.smembers(keys("parked")) == set(picture.leases) - picture.held_tokens
 
 
 def _check_lines(queue: Queue, picture: Picture) -> None:

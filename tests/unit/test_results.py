@@ -139,8 +139,8 @@ def test_what_a_crash_left_unpublished_is_published(redis_client: Redis, app: Ce
     publisher = publisher_of(queue, app)
     assert publisher.publish_left_over() == 0
     raw(queue).zadd(queue.keys("outbox"), {"r": 1})
-    assert queue.scripts.run("take_unpublished", 10, 10_000) == ["r"]
-    assert queue.scripts.run("take_unpublished", 10, 10_000) == []
+    assert queue.scripts.run("runtime/take_unpublished", 10, 10_000) == ["r"]
+    assert queue.scripts.run("runtime/take_unpublished", 10, 10_000) == []
     raw(queue).zadd(queue.keys("outbox"), {"r": 1})
     assert publisher.publish_left_over() == 1
     assert stored(queue, app)["status"] == "SUCCESS"

@@ -10,6 +10,7 @@ from redis import Redis
 from config.settings import Window
 from tests.unit.support_queue import end_all, ids, must_claim, queue_on, settings_for_tests
 from worker.limiter.slots import Kind, Limiter
+from worker.queue.approvals import Approvals
 from worker.queue.claims import park, retry
 from worker.queue.operations import Queue
 from worker.reports.stats import Stats, read_stats
@@ -39,6 +40,41 @@ def test_figures_by_source(redis_client: Redis) -> None:
     assert stats["sources"]["alpha"] == {"waiting": 5, "in_flight": 5, "due_retries": 3, "held": 0}
     assert stats["sources"]["beta"] == {"waiting": 4, "in_flight": 0, "due_retries": 0, "held": 4}
     assert (stats["waiting"], stats["in_flight"], stats["held"], stats["due_retries"]) == (9, 5, 4, 3)
+
+
+@pytest.mark.real_server
+def test_figures_are_exact_for_thousands_of_requests(real_redis: Redis) -> None:
+    """No request is left out, however many wait, retry, are parked, held, or not approved."""
+    guards = {"guarded": {"max_files": 1}}
+    queue = queue_on(real_redis, batch_size=1, guards=guards)
+    for number in range(1200):
+        queue.enqueue(f"undo{number}", [f"u{number}"], source="undo", hold_seconds=60)
+        queue.enqueue(f"guarded{number}", ids(f"g{number}-", 2), source="guarded")
+        queue.enqueue(f"plain{number}", [f"p{number}"], source="plain")
+    for number in range(1200):
+        items = must_claim(queue, f"t{number}").items
+        back = park(items, delay_ms=60_000) if number < 100 else retry(items, 60_000)
+        queue.settle(f"t{number}", back)
+    stats = stats_of(queue)
+    assert (stats["held"], stats["unapproved"], stats["due_retries"], stats["parked"]) == (3600, 1200, 1100, 100)
+    assert stats["sources"]["guarded"]["held"] == 2400
+    for number in range(1200):
+        queue.cancel(f"plain{number}")
+        Approvals(queue).approve(f"guarded{number}", "somebody")
+        queue.cancel(f"undo{number}")
+    stats = stats_of(queue)
+    assert (stats["held"], stats["unapproved"], stats["due_retries"], stats["parked"]) == (0, 0, 0, 0)
+
+
+def test_figures_never_fall_below_zero(fake_redis: Redis) -> None:
+    """Ids stored by a version that did not count them are missing from the figures, until they have gone."""
+    queue = queue_on(fake_redis)
+    queue.enqueue("old", ["a"], source="s", hold_seconds=60)
+    client: Any = fake_redis
+    client.delete(queue.keys("held"))
+    queue.cancel("old")
+    queue.enqueue("new", ["b", "c"], source="s", hold_seconds=60)
+    assert stats_of(queue)["held"] == 2
 
 
 def test_parked_batches_are_those_that_nobody_holds(redis_client: Redis) -> None:

@@ -45,11 +45,11 @@ class Approvals:
 
     def approve(self, request_id: str, by: str | None = None) -> str:
         """Let a request go; returns approved, rejected (it was before), not_held or unknown."""
-        return str(self._queue.scripts.run("approve", request_id, by or whoami()))
+        return str(self._queue.scripts.run("queue/approve", request_id, by or whoami()))
 
     def reject(self, request_id: str, by: str | None = None) -> str:
         """Cancel a request; returns rejected, not_held or unknown. Safe to repeat after a crash."""
-        verdict = str(self._queue.scripts.run("reject", request_id, by or whoami()))
+        verdict = str(self._queue.scripts.run("queue/reject", request_id, by or whoami()))
         if verdict == "rejected":
             self._queue.cancel(request_id, by="")
         return verdict

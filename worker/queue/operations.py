@@ -146,20 +146,23 @@ class Queue:
         """
         whole = is_first and is_last
         ids = dict.fromkeys(file_ids)
+        guard = self._guards.guard_of(source)
         reply = self.scripts.run(
-            "enqueue",
-            request_id,
-            source,
-            reason or "",
-            int(hold_seconds * 1000),
-            int(is_last),
-            "whole" if whole else "first" if is_first else "later",
-            self._unsealed_ttl_ms,
-            json.dumps(canvas) if canvas else "",
-            early_result[1] if early_result else "",
-            whoami() if origin is None else origin,
-            self._guards.bounds_of(source),
-            stream,
+            "queue/enqueue",
+            {
+                "request": request_id,
+                "source": source,
+                "reason": reason or None,
+                "hold_ms": int(hold_seconds * 1000),
+                "last": is_last,
+                "place": "whole" if whole else "first" if is_first else "later",
+                "unsealed_ttl_ms": self._unsealed_ttl_ms,
+                "canvas": json.dumps(canvas) if canvas else None,
+                "early_result": early_result[1] if early_result else None,
+                "origin": (whoami() if origin is None else origin) or None,
+                "guard": guard.model_dump() if guard else None,
+                "stream": stream,
+            },
             *ids,
             pipe=pipe,
             keys=[early_result[0]] if early_result else [],
@@ -174,14 +177,16 @@ class Queue:
         `fewest` is the number of claimable ids below which it is not worth a call yet.
         """
         reply = self.scripts.run(
-            "claim",
-            token,
-            self._batch_size,
-            self._lease_ms,
-            fewest,
-            self._result_ttl_ms,
-            LEFT_TO_ALL_MS,
-            self._remember_ms,
+            "queue/claim",
+            {
+                "token": token,
+                "size": self._batch_size,
+                "lease_ms": self._lease_ms,
+                "fewest": fewest,
+                "result_ttl_ms": self._result_ttl_ms,
+                "patience_ms": LEFT_TO_ALL_MS,
+                "remember_ms": self._remember_ms,
+            },
         )
         if not reply:
             return None
@@ -192,13 +197,13 @@ class Queue:
     def settle(self, token: str, settlements: Settlements) -> Settled:
         """Record how the items that the token still holds ended, and put back the others, in one step."""
         items, *finished = self.scripts.run(
-            "settle", token, settlements.as_json(), self._result_ttl_ms, OUTBOX_PATIENCE_MS, self._remember_ms
+            "queue/settle", token, settlements.as_json(), self._result_ttl_ms, OUTBOX_PATIENCE_MS, self._remember_ms
         )
         return Settled(int(items), finished)
 
     def renew(self, tokens: Sequence[str]) -> int:
         """Prolong leases; returns how many are still held."""
-        return int(self.scripts.run("renew", self._lease_ms, *tokens))
+        return int(self.scripts.run("queue/renew", self._lease_ms, *tokens))
 
     def cancel(self, request_id: str, by: str | None = None) -> tuple[State, int] | None:
         """Cancel what waits; returns the request's state and the number of items cancelled, None if it is unknown.
@@ -206,7 +211,7 @@ class Queue:
         `by` goes to the audit trail; by default whoever runs this process, and nobody when empty.
         """
         who = whoami() if by is None else by
-        reply = self.scripts.run("cancel", request_id, self._result_ttl_ms, LEFT_TO_ALL_MS, who)
+        reply = self.scripts.run("queue/cancel", request_id, self._result_ttl_ms, LEFT_TO_ALL_MS, who)
         return (State(reply[0]), int(reply[1])) if reply else None
 
     def now_ms(self) -> int:
@@ -224,12 +229,12 @@ class Queue:
 
     def peek(self, enough: int) -> Work:
         """Return what there is to do now; claimable ids are counted up to `enough`."""
-        claimable, groups, soonest = self.scripts.run("peek", enough)
+        claimable, groups, soonest = self.scripts.run("queue/peek", enough)
         return Work(int(claimable), int(groups), None if int(soonest) < 0 else int(soonest))
 
 
 def _unpacked(packed: str) -> Iterator[Item]:
-    """Yield the items of a claim from their runs (see `pack_items` in `lua/common.lua`)."""
+    """Yield the items of a claim from their runs (see `pack_items` in `lua/lib/claims.lua`)."""
     for request_id, attempts, doubt, file_ids in json.loads(packed):
         spent, how_sure = int(attempts), Doubt(doubt)
         for file_id in file_ids:

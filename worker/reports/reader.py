@@ -38,7 +38,7 @@ class Known(NamedTuple):
 
 
 def read_group(text: str) -> Group:
-    """Read one entry of an outcome list, as `end_items` in `lua/common.lua` writes it."""
+    """Read one entry of an outcome list, as `end_items` in `worker/queue/lua/lib/requests.lua` writes it."""
     at_ms, attempts, error, *file_ids = json.loads(text)
     return Group(int(at_ms), int(attempts), error, file_ids)
 

@@ -11,7 +11,6 @@ from worker.times import iso
 
 ALIVE_MS = 15_000
 """A worker whose heart has been silent for longer counts as dead."""
-_MOST = 1000
 
 
 class SourceStats(TypedDict):
@@ -72,24 +71,19 @@ def read_stats(queue: Queue, limiter: Limiter) -> Stats:
     redis, keys = queue.redis, queue.keys
     now = queue.now_ms()
     with redis.pipeline(transaction=False) as pipe:
-        pipe.hgetall(keys("waiting"))
-        pipe.hgetall(keys("in_flight"))
-        pipe.hgetall(keys("totals"))
+        for name in ("waiting", "in_flight", "retrying", "held", "totals"):
+            pipe.hgetall(keys(name))
+        pipe.zcard(keys("approvals"))
         pipe.zcard(keys("outbox"))
-        pipe.zrange(keys("leases"), 0, _MOST - 1)
+        pipe.scard(keys("parked"))
         pipe.zrangebyscore(keys("workers"), now - ALIVE_MS, "+inf")
-        pipe.zrange(keys("retries"), 0, _MOST - 1)
-        pipe.zrange(keys("holds"), 0, _MOST - 1)
-        pipe.zrange(keys("approvals"), 0, _MOST - 1)
-        waiting, in_flight, totals, outbox, leases, workers, retrying, held, unapproved = pipe.execute()
-    retries_of = _count_by_source(queue, retrying, "retries")
-    held_of = _count_by_source(queue, held + unapproved, "waiting")
+        waiting, in_flight, retrying, held, totals, unapproved, outbox, parked, workers = pipe.execute()
     sources = {
         source: SourceStats(
             waiting=int(waiting.get(source, 0)),
             in_flight=int(in_flight.get(source, 0)),
-            due_retries=retries_of.get(source, 0),
-            held=held_of.get(source, 0),
+            due_retries=int(retrying.get(source, 0)),
+            held=int(held.get(source, 0)),
         )
         for source in sorted({*waiting, *in_flight})
     }
@@ -97,11 +91,11 @@ def read_stats(queue: Queue, limiter: Limiter) -> Stats:
     return Stats(
         waiting=sum(about["waiting"] for about in sources.values()),
         in_flight=sum(about["in_flight"] for about in sources.values()),
-        due_retries=sum(retries_of.values()),
-        held=sum(held_of.values()),
-        unapproved=len(unapproved),
+        due_retries=sum(about["due_retries"] for about in sources.values()),
+        held=sum(about["held"] for about in sources.values()),
+        unapproved=int(unapproved),
         unpublished=int(outbox),
-        parked=_count_parked(queue, leases),
+        parked=int(parked),
         sources=sources,
         ended={outcome.value: int(totals.get(outcome, 0)) for outcome in Outcome},
         windows=[WindowStats(limit=use.limit, interval_ms=use.interval_ms, calls=use.calls) for use in limits.windows],
@@ -110,29 +104,6 @@ def read_stats(queue: Queue, limiter: Limiter) -> Stats:
         workers=sorted(workers),
         now=iso(now) or "",
     )
-
-
-def _count_parked(queue: Queue, tokens: list[str]) -> int:
-    """Count the leases that nobody holds."""
-    with queue.redis.pipeline(transaction=False) as pipe:
-        for token in tokens:
-            pipe.hget(queue.keys.lease(token), "held")
-        return sum(held == "0" for held in pipe.execute())
-
-
-def _count_by_source(queue: Queue, request_ids: list[str], part: str) -> dict[str, int]:
-    """Count the ids in one part of some requests, by source."""
-    with queue.redis.pipeline(transaction=False) as pipe:
-        for request_id in request_ids:
-            pipe.hget(queue.keys.request(request_id), "source")
-            key = queue.keys.request(request_id, part)
-            pipe.zcard(key) if part == "retries" else pipe.llen(key)
-        flat = iter(pipe.execute())
-    counts: dict[str, int] = {}
-    for source, count in zip(flat, flat, strict=True):
-        if source:
-            counts[source] = counts.get(source, 0) + int(count)
-    return counts
 
 
 def _pause(limiter: Limiter, now: int) -> PauseStats | None:

@@ -68,7 +68,7 @@ class Publisher:
 
     def publish_left_over(self) -> int:
         """Publish requests that finished while their worker died; return how many."""
-        left_over = self._scripts.run("take_unpublished", _AT_ONCE, _TAKE_FOR_MS)
+        left_over = self._scripts.run("runtime/take_unpublished", _AT_ONCE, _TAKE_FOR_MS)
         self.publish(left_over)
         return len(left_over)
 
@@ -119,7 +119,7 @@ class Publisher:
         request_id = report["request_id"]
         final = int(_is_final(report))
         self._scripts.run(
-            "publish",
+            "runtime/publish",
             request_id,
             self._encode(report),
             final,

@@ -41,6 +41,9 @@ doubtful               zset    file id → ms of the last call whose answer was 
 outbox                 zset    finished request id → from when anybody may publish it (ms)
 changed                set     unfinished requests whose report changed since it was last published
 waiting, in_flight     hash    source → number of ids
+retrying               hash    source → number of ids in `retries`; they count as waiting too
+held                   hash    source → number of ids of requests in `holds` or `approvals`; they count as waiting too
+parked                 set     tokens of parked groups
 totals                 hash    outcome → number of items that ended so, ever
 account                hash    pause of the operator, outage and key pauses, last success, share of calls that go well
 limits:<endpoint>      hash    throttle pause, learned windows, margin of one endpoint
@@ -70,6 +73,9 @@ NAMES = (
     "changed",
     "waiting",
     "in_flight",
+    "retrying",
+    "held",
+    "parked",
     "totals",
     "account",
     "workers",

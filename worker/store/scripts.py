@@ -1,7 +1,8 @@
-"""Loads the Lua operations: one file per operation under `worker/lua`, the same stem in Python.
+"""Loads the Lua operations: `<room>/lua/<verb>.lua` is the operation `<room>/<verb>`.
 
-Every operation gets what it uses of `common.lua` in front of it, and the map of keys and the names of states and
-outcomes from Python, so that neither is spelled twice. KEYS[1] is always the account's key prefix.
+The first line of a Lua file, `-- uses: base, lines`, names the shared files (`<room>/lua/lib`) that it needs; each is
+put in front of it once. The names of states and outcomes come from Python, so that they are not spelled twice. KEYS[1]
+is always the account's key prefix; `KEY.name` is that prefix and a name of `worker.store.keys`.
 
 All operations are idempotent (by claim token, request id or call id): redis-py may send one again after a lost answer.
 Those that finish or look after accepted work carry Redis' `allow-oom` flag, so that a server that is out of memory
@@ -10,8 +11,8 @@ still drains (Redis documentation, "EVAL script flags").
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,65 +23,60 @@ from redis.commands.core import Script
 from redis.exceptions import ResponseError
 
 from worker.states import FINAL_STATES, Doubt, Outcome, State
-from worker.store.keys import BASES, NAMES, Keys
+from worker.store.keys import Keys
 
 ROOMS = Path(__file__).parents[1]
-REFUSED_WHEN_FULL = frozenset({"enqueue"})
+REFUSED_WHEN_FULL = frozenset({"queue/enqueue"})
 _SHEBANG = "#!lua flags=allow-oom\n"
-
-_DEFINES = re.compile(r"^local (?:function )?(\w+)", re.MULTILINE)
-
-
-@cache
-def _files() -> dict[str, Path]:
-    """Return the files of all operations by their names; those of the cleanup begin with `cleanup_`."""
-    paths = [path for path in ROOMS.glob("*/lua/*.lua") if path.stem != "common"]
-    return {("cleanup_" if path.parts[-3] == "cleanup" else "") + path.stem: path for path in paths}
+_USES = "-- uses: "
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_TABLES = {
+    "STATE": [f"{state.name} = '{state}'" for state in State],
+    "FINAL": [f"['{state}'] = true" for state in sorted(FINAL_STATES)],
+    "OUTCOME": [f"{outcome.name} = '{outcome}'" for outcome in Outcome],
+    "OUTCOMES": [f"'{outcome}'" for outcome in Outcome],
+    "DOUBT": [f"{doubt.name} = '{doubt}'" for doubt in Doubt],
+}
+_KEY = """local KEY = setmetatable({}, {__index = function(known, name)
+  known[name] = KEYS[1] .. name
+  return known[name]
+end})
+"""
 
 
 def file_of(name: str) -> Path:
     """Return the file of an operation."""
-    return _files()[name]
+    room, verb = name.split("/")
+    return ROOMS / room / "lua" / f"{verb}.lua"
 
 
 def operation_names() -> list[str]:
     """Return the names of all operations, sorted."""
-    return sorted(_files())
+    return sorted(f"{path.parts[-3]}/{path.stem}" for path in ROOMS.glob("*/lua/*.lua"))
 
 
 @cache
-def _shared_pieces() -> list[tuple[str, str]]:
-    """Return what operations share, in order: pairs of a name and the Lua text that defines it."""
-    tables = {
-        "STATE": [f"{state.name} = '{state}'" for state in State],
-        "FINAL": [f"['{state}'] = true" for state in sorted(FINAL_STATES)],
-        "OUTCOME": [f"{outcome.name} = '{outcome}'" for outcome in Outcome],
-        "OUTCOMES": [f"'{outcome}'" for outcome in Outcome],
-        "DOUBT": [f"{doubt.name} = '{doubt}'" for doubt in Doubt],
-    }
-    pieces = [(name, f"local {name} = {{{', '.join(entries)}}}") for name, entries in tables.items()]
-    for text in (ROOMS / "store" / "lua" / "common.lua").read_text("utf-8").split("\n\n"):
-        pieces += [(name, text) for name in _DEFINES.findall(text)]
-    return pieces
+def _shared() -> dict[str, Path]:
+    return {path.stem: path for path in ROOMS.glob("*/lua/lib/*.lua")}
+
+
+def _with_used(path: Path) -> list[Path]:
+    """Return a Lua file after all that it uses, each once."""
+    first = path.read_text("utf-8").partition("\n")[0]
+    names = first.removeprefix(_USES).split(", ") if first.startswith(_USES) else []
+    used = [part for name in names for part in _with_used(_shared()[name])]
+    return list(dict.fromkeys([*used, path]))
 
 
 @cache
 def source_of(name: str) -> str:
-    """Return the Lua text of an operation as it is sent to Redis: what it needs of `common.lua`, and its own file.
+    """Return the Lua text of an operation as it is sent to Redis.
 
-    Redis runs the whole text at every call, so what an operation does not use is left out.
+    Redis runs all of it at every call, so a table of names that it does not mention is left out.
     """
-    text = _files()[name].read_text("utf-8")
-    for defined, piece in reversed(_shared_pieces()):
-        if piece not in text and re.search(rf"\b{defined}\b", _without_comments(text)):
-            text = f"{piece}\n{text}"
-    used = [key for key in (*NAMES, *BASES) if f"KEY.{key}" in text or f"KEY['{key}'" in text]
-    keys = ", ".join(f"['{key}'] = KEYS[1] .. '{key}'" for key in used)
-    return f"local KEY = {{{keys}}}\n{text}"
-
-
-def _without_comments(text: str) -> str:
-    return re.sub(r"--.*", "", text)
+    text = "\n".join(path.read_text("utf-8") for path in _with_used(file_of(name)))
+    tables = (f"local {table} = {{{', '.join(fields)}}}\n" for table, fields in _TABLES.items() if table in text)
+    return _KEY + "".join(tables) + text
 
 
 def _takes_flags(redis: Redis) -> bool:
@@ -110,6 +106,15 @@ class Scripts:
             script = self._scripts[name] = self._redis.register_script(head + source_of(name))
         return script
 
-    def run(self, name: str, *args: str | float, pipe: Pipeline | None = None, keys: Sequence[str] = ()) -> Any:
-        """Run an operation, or add it to `pipe`; further KEYS follow the prefix."""
-        return self._script(name)([self._keys.prefix, *keys], args, client=pipe)
+    def run(self, name: str, *args: Any, pipe: Pipeline | None = None, keys: Sequence[str] = ()) -> Any:
+        """Run an operation, or add it to `pipe`; further KEYS follow the prefix.
+
+        A dict, only as the first argument, is sent as a JSON object without the fields that are None.
+        """
+        first = [_as_json(arg) if isinstance(arg, dict) else arg for arg in args[:1]]
+        return self._script(name)([self._keys.prefix, *keys], [*first, *args[1:]], client=pipe)
+
+
+def _as_json(fields: Mapping[str, Any]) -> str:
+    # Lua's decoder makes of null a value that is not false.
+    return _encode({name: value for name, value in fields.items() if value is not None})

@@ -1,3 +1,4 @@
+-- uses: base
 -- Runs that somebody should look after now: new ones, those that waited, and those whose worker died. Each is handed out
 -- once in a while, however many ask.
 --

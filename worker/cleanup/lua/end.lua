@@ -1,3 +1,4 @@
+-- uses: base, audit, requests, guards
 -- End a run. With outcome `release` its request is sealed: it goes into line, waits for its undo window, or, when a guard
 -- says so, is held for approval. With any other outcome what it collected is forgotten, and nothing is deleted.
 --

@@ -1,3 +1,4 @@
+-- uses: base
 -- Add what one page brought to a run, move on to the next page, and prolong the lease: all or nothing.
 --
 -- KEYS  1 prefix

@@ -1,3 +1,4 @@
+-- uses: base, audit
 -- Start a run of a cleanup rule, by its schedule or by hand: at most one for a due time, and one at a time.
 --
 -- KEYS  1 prefix

@@ -1,3 +1,4 @@
+-- uses: base, audit
 -- Switch all cleanup rules off, or on again. Runs that are under way notice at their next page.
 --
 -- KEYS  1 prefix

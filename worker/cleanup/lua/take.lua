@@ -1,3 +1,4 @@
+-- uses: base
 -- Take a run under a lease. When the ids that it had collected have expired, it starts anew. `deaths` counts how often it
 -- was taken in a row without a page or a word of whoever had it.
 --

@@ -1,3 +1,4 @@
+-- uses: base
 -- Give a run back for a while: the next call is not due yet, or others are to have the place in the pool.
 --
 -- KEYS  1 prefix

@@ -108,7 +108,7 @@ class RunStore:
         """Start a run for a due time, unless it is `latest_ms` past; without a due time, by hand."""
         return RunStart(
             self._scripts.run(
-                "cleanup_start",
+                "cleanup/start",
                 rule.name,
                 run_id,
                 "" if due is None else int(due.timestamp() * 1000),
@@ -122,12 +122,12 @@ class RunStore:
 
     def due(self) -> list[str]:
         """Return the runs to continue now; no other caller gets them for some seconds."""
-        return [str(run_id) for run_id in self._scripts.run("cleanup_due", HAND_OUT_MS)]
+        return [str(run_id) for run_id in self._scripts.run("cleanup/due", HAND_OUT_MS)]
 
     def take(self, run_id: str) -> Run | None:
         """Take a run under a lease; None if it has ended, or another worker has it."""
         token = uuid.uuid4().hex
-        reply = self._scripts.run("cleanup_take", run_id, token, self._lease_ms, request_of(run_id))
+        reply = self._scripts.run("cleanup/take", run_id, token, self._lease_ms, request_of(run_id))
         if not reply:
             return None
         *flat, is_off = reply
@@ -153,7 +153,7 @@ class RunStore:
         """Add a page's files, and move on to `cursor`; returns on, off, lost or gone, and how many files were new."""
         files = [[file.file_id, file.size, file.created_ms, _storable(file.path)] for file in matches]
         state, new = self._scripts.run(
-            "cleanup_page",
+            "cleanup/page",
             run.run_id,
             run.token,
             self._lease_ms,
@@ -170,7 +170,7 @@ class RunStore:
 
     def give_back(self, run: Run, wait_ms: int, why: str = "", failures: int = 0) -> None:
         """Give a run back; it is due again in `wait_ms`."""
-        self._scripts.run("cleanup_yield", run.run_id, run.token, wait_ms, why, failures)
+        self._scripts.run("cleanup/yield", run.run_id, run.token, wait_ms, why, failures)
 
     def end(
         self,
@@ -183,7 +183,7 @@ class RunStore:
         """End a run. `release` enqueues its request under the guards of `rule`; `share`: why `max_share` holds it."""
         guards = rule.guards if rule else None
         ended, why, files = self._scripts.run(
-            "cleanup_end",
+            "cleanup/end",
             run.run_id,
             run.token,
             request_of(run.run_id),
@@ -217,7 +217,7 @@ class RunStore:
 
     def switch(self, *, on: bool, by: str) -> None:
         """Switch all rules off or on. Runs stop at their next page."""
-        self._scripts.run("cleanup_switch", int(on), by)
+        self._scripts.run("cleanup/switch", int(on), by)
 
     def off_since(self) -> tuple[str, str] | None:
         """Return by whom and when (ms) cleanup was switched off; None while it is on."""

@@ -1,3 +1,4 @@
+-- uses: base, trouble
 -- When a call of the account last succeeded, and whether most do. Changes nothing.
 --
 -- KEYS  1 prefix

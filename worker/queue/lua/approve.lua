@@ -1,3 +1,4 @@
+-- uses: base, audit, lines, guards
 -- Let a request go that a guard holds for approval. Its undo window, if it has one, runs from its coming.
 --
 -- KEYS  1 prefix
@@ -19,6 +20,7 @@ redis.call('HSET', key, 'approved_by', by, 'approved_at', now)
 if tonumber(about[5] or 0) > now then
   redis.call('ZADD', KEY.holds, about[5], request)
 else
+  count(KEY.held, source, -total)
   enter_line(request, source, about[4])
 end
 remember_size(source, total)

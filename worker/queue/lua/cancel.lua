@@ -1,3 +1,4 @@
+-- uses: base, audit, claims, requests
 -- Cancel what waits of a request: ids not yet claimed, retries and parked items. What is in flight runs to its end and
 -- does not come back. An unsealed request vanishes.
 --
@@ -44,6 +45,7 @@ end
 
 local function cancel_retries()
   local tried = redis.call('HGETALL', request_key(request, 'tried'))
+  count(KEY.retrying, source, -#tried / 2)
   for i = 1, #tried, 2 do
     local attempts, doubt = split_field(tried[i + 1])
     end_one(tried[i], attempts, doubt)
@@ -69,12 +71,16 @@ local function cancel_parked()
   end
 end
 
+local function end_hold()
+  local undo, approval = redis.call('ZREM', KEY.holds, request), redis.call('ZREM', KEY.approvals, request)
+  if undo + approval > 0 then count(KEY.held, source, -redis.call('HGET', key, 'total')) end
+end
+
 cancel_waiting()
 cancel_retries()
 cancel_parked()
 redis.call('ZREM', KEY.retries, request)
-redis.call('ZREM', KEY.holds, request)
-redis.call('ZREM', KEY.approvals, request)
+end_hold()
 redis.call('ZREM', line_key(source), request)
 if redis.call('EXISTS', line_key(source)) == 0 then redis.call('ZREM', KEY.sources, source) end
 redis.call('HSETNX', key, 'withdrawn_at', now)

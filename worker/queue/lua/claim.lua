@@ -1,15 +1,23 @@
+-- uses: base, lines, claims, requests
 -- Take up to `size` items for one call, under a token and a lease.
 -- First a group that is due as it stands: the items of a lease that ran out, or a parked batch; it is topped up unless
 -- it is under suspicion. Else equal shares of all sources that have work; a parked group never takes two turns in a row
 -- while others wait.
 --
 -- KEYS  1 prefix
--- ARGV  1 token   2 size, ids   3 lease, ms   4 fewest ids worth a claim (a due group is always worth one)
---       5 result ttl, ms   6 patience of the outbox, ms   7 how long deleted ids are remembered, ms
+-- ARGV  1 JSON object:
+--       token
+--       size            most ids of a claim
+--       lease_ms        how long the claim is leased
+--       fewest          ids below which a claim is not worth a call (a due group always is)
+--       result_ttl_ms   how long a final request is kept
+--       patience_ms     how long a final request waits in the outbox before any worker may publish it
+--       remember_ms     how long deleted ids are remembered
 -- Returns {fails, ms since the group last failed or -1, '1' if suspect, items: JSON, [[request id, attempts, doubt,
 --          [file id…]]…]}; fails is 0 for fresh ids; {} when there is nothing to claim.
-local token, size, lease_ms, fewest = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local result_ttl, patience, remember = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local args = cjson.decode(ARGV[1])
+local token, size, lease_ms, fewest = args.token, args.size, args.lease_ms, args.fewest
+local result_ttl, patience, remember = args.result_ttl_ms, args.patience_ms, args.remember_ms
 local lease = KEY['lease:'] .. token
 local now = now_ms()
 
@@ -58,6 +66,7 @@ local function take_group(old)
   end
   redis.call('DEL', from)
   redis.call('ZREM', KEY.leases, old)
+  redis.call('SREM', KEY.parked, old)
   return without_revoked(items), tonumber(about[2] or 0), tonumber(about[3] or 0), about[4] == '1'
 end
 
@@ -74,6 +83,7 @@ local function take_from_request(request, source, room, items)
     redis.call('HDEL', tried, file)
     taken = taken + 1
   end
+  count(KEY.retrying, source, -#due)
   local waiting = request_key(request, 'waiting')
   if taken < room then
     for _, file in ipairs(redis.call('LPOP', waiting, room - taken) or {}) do
@@ -128,6 +138,7 @@ local function defer(item)
   local request, file = item[1], item[2]
   redis.call('ZADD', request_key(request, 'retries'), now + 1000, file)
   redis.call('HSET', request_key(request, 'tried'), file, item[3] .. ' ' .. item[4])
+  count(KEY.retrying, redis.call('HGET', request_key(request), 'source'), 1)
   note_next_retry(request)
 end
 

@@ -1,3 +1,4 @@
+-- uses: base, lines
 -- What there is to do now, changing only what has become due.
 --
 -- KEYS  1 prefix

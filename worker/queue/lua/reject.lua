@@ -1,3 +1,4 @@
+-- uses: base, audit
 -- Decide that a request which is held for approval is not to be carried out; it is cancelled afterwards.
 --
 -- KEYS  1 prefix

@@ -1,3 +1,4 @@
+-- uses: base
 -- Prolong the leases of claims whose call is in the air. A token whose lease was taken over stays lost.
 --
 -- KEYS  1 prefix

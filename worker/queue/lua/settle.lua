@@ -1,3 +1,4 @@
+-- uses: base, lines, claims, requests
 -- Settle items of a claim: record how they ended, or put them back. Only items that the token still holds change, so
 -- that settling twice changes nothing more. A definite "deleted" counts even after the lease ran out, wherever the item
 -- is by then.
@@ -85,6 +86,7 @@ local function take_stray(request, id)
   end
   if redis.call('ZREM', request_key(request, 'retries'), id) == 1 then
     redis.call('HDEL', request_key(request, 'tried'), id)
+    count(KEY.retrying, redis.call('HGET', request_key(request), 'source'), -1)
     note_next_retry(request)
     return KEY.waiting
   end
@@ -154,6 +156,7 @@ local function put_back_to_retry(retried)
   in_slices('ZADD', request_key(request, 'retries'), dues)
   in_slices('HSET', request_key(request, 'tried'), tries)
   count_flight({[request] = #held}, -1)
+  count(KEY.retrying, redis.call('HGET', request_key(request), 'source'), #held)
   note_next_retry(request)
 end
 
@@ -187,6 +190,7 @@ local function park(parked)
     'suspect', parked.suspect and '1' or '0', 'items', pack_items(kept))
   in_slices('HSET', KEY.leased, leased)
   redis.call('ZADD', KEY.leases, now + parked.delay_ms, group)
+  redis.call('SADD', KEY.parked, group)
   count_flight(by_request, -1)
 end
 

@@ -1,3 +1,4 @@
+-- uses: base
 -- Write a result where Celery's callers look, and wake those who wait. An early state never hides a final one: it is
 -- written only while the request itself is not final.
 --

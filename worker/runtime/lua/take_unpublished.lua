@@ -1,3 +1,4 @@
+-- uses: base
 -- Take finished requests whose results nobody has published in time; nobody else takes them for a while.
 --
 -- KEYS  1 prefix

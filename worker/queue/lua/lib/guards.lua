@@ -1,0 +1,44 @@
+-- Whether a request is larger than its source may send without approval.
+
+-- The median of the source's last requests that went through, and how many these are; nil when there is none.
+local function usual_size(source)
+  local sizes = redis.call('LRANGE', KEY['source:'] .. source .. ':sizes', 0, -1)
+  if #sizes == 0 then return nil, 0 end
+  for i, size in ipairs(sizes) do sizes[i] = tonumber(size) end
+  table.sort(sizes)
+  local low, high = math.floor((#sizes + 1) / 2), math.ceil((#sizes + 1) / 2)
+  return (sizes[low] + sizes[high]) / 2, #sizes
+end
+
+local function remember_size(source, total)
+  redis.call('LPUSH', KEY['source:'] .. source .. ':sizes', total)
+  redis.call('LTRIM', KEY['source:'] .. source .. ':sizes', 0, 9)
+end
+
+-- Why so many files are more than a source may send unasked: a list of reasons in words, empty when they are not.
+-- A bound of 0 is none. Below one file nothing is usual: a median of 0 counts as 1.
+local function beyond_guard(source, total, max_files, usual_factor)
+  local reasons = {}
+  if max_files > 0 and total > max_files then
+    reasons[#reasons + 1] = string.format('%d files are more than max_files = %d', total, max_files)
+  end
+  local usual, known = usual_size(source)
+  if usual_factor > 0 and usual and total > usual_factor * math.max(1, usual) then
+    reasons[#reasons + 1] = string.format(
+      '%d files are more than %g times the usual %g (median of the last %d)', total, usual_factor, usual, known)
+  end
+  return reasons
+end
+
+-- Add to the reasons why so many files are more than a share of the library, as last counted. Without a count nobody can
+-- know, and so it is held.
+local function beyond_share(reasons, total, max_share)
+  if max_share <= 0 or max_share >= 1 then return reasons end
+  local files = tonumber(redis.call('HGET', KEY.library, 'files') or -1)
+  if files < 0 then
+    reasons[#reasons + 1] = 'max_share is set, and the library has not been counted yet'
+  elseif total > max_share * files then
+    reasons[#reasons + 1] = string.format('%d files are more than %g (max_share) of the library with %d', total, max_share, files)
+  end
+  return reasons
+end

@@ -1,0 +1,45 @@
+-- What nearly every script uses. Times are milliseconds of the Redis server's clock.
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function request_key(request, part)
+  return KEY['request:'] .. (part or 'about') .. ':' .. request
+end
+
+local function line_key(source)
+  return KEY['source:'] .. source .. ':line'
+end
+
+local function next_number()
+  return redis.call('INCR', KEY.sequence)
+end
+
+local SLICE = 2000 -- values that go to one command at once: Lua's stack holds some thousands
+
+-- Call `command key … values…` in slices; the answers are joined when the command gives a list.
+local function in_slices(command, key, values)
+  local answers = {}
+  for first = 1, #values, SLICE do
+    local part = redis.call(command, key, unpack(values, first, math.min(first + SLICE - 1, #values)))
+    if type(part) == 'table' then
+      for _, answer in ipairs(part) do answers[#answers + 1] = answer end
+    end
+  end
+  return answers
+end
+
+-- Add n to a hash's counter; a counter of 0 leaves no field behind. It never falls below 0: what a version without
+-- `retrying` and `held` stored was not counted when it came. Such a counter is too low until its source has no more of
+-- these ids, and exact from then on.
+local function count(key, field, n)
+  if n == 0 then return end
+  if redis.call('HINCRBY', key, field, n) <= 0 then redis.call('HDEL', key, field) end
+end
+
+local function split_field(field)
+  local gap = string.find(field, ' ', 1, true)
+  return string.sub(field, 1, gap - 1), string.sub(field, gap + 1)
+end
