@@ -59,9 +59,10 @@ class Guards(RootModel[dict[Annotated[str, AfterValidator(_source_name)], Guard]
             problems = [explain(detail, Guard.model_fields) for detail in error.errors() if detail["loc"]]
         raise ValueError("; ".join(problems) or f"must be a JSON object such as {FORM}")
 
-    def guard_of(self, source: str) -> Guard | None:
-        """Return the guard of a source, its own or that of all; None where it has none."""
-        return self.root.get(source) or self.root.get(ALL)
+    def bounds_of(self, source: str) -> str:
+        """Return the guard as the operation `enqueue` takes it; empty for a source without a guard."""
+        guard = self.root.get(source) or self.root.get(ALL)
+        return f"{guard.max_files} {guard.usual_factor:g} {guard.max_share:g}" if guard else ""
 
     @property
     def need_a_count(self) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from config.guards import Guard, Guards
+from config.guards import Guards
 from config.settings import ConfigError, load_settings
 from simulator import Simulator
 from tests.unit.support_cleanup import KEY, Bench
@@ -132,6 +132,6 @@ def test_written_guards_can_be_read_again() -> None:
     """The text of the guards is a valid value of the setting."""
     guards = Guards.read('{"catalog": {"max_files": 5}, "free": {"max_files": 0}, "*": {"usual_factor": 2.5}}')
     assert Guards.read(str(guards)) == guards
-    assert guards.guard_of("catalog") == Guard(max_files=5)
-    assert guards.guard_of("other") == Guard(usual_factor=2.5)
-    assert Guards({}).guard_of("other") is None
+    assert guards.bounds_of("catalog") == "5 0 0"
+    assert guards.bounds_of("other") == "0 2.5 0"
+    assert Guards({}).bounds_of("other") == ""

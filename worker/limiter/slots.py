@@ -5,7 +5,6 @@ It never sleeps and never spends an attempt: it answers *go*, *go in a moment* (
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -91,16 +90,14 @@ class Limiter:
         self._keys = Keys(settings.account)
         self._scripts = Scripts(redis, self._keys)
         self.endpoint = endpoint
-        self._rules = {
-            "endpoint": endpoint,
-            "share": settings.rate_share,
-            "first_margin_ms": FIRST_MARGIN_MS,
-            "windows": _pairs(settings.rate_limits),
-        }
+        self._share = settings.rate_share
+        self._windows = [part for window in settings.rate_limits for part in (window.limit, window.interval_ms)]
 
     def acquire(self, call_id: str, horizon_ms: int) -> Slot:
         """Ask for a call; a place up to `horizon_ms` ahead is reserved under `call_id`."""
-        wait, probe = self._scripts.run("limiter/acquire", {**self._rules, "call": call_id, "horizon_ms": horizon_ms})
+        wait, probe = self._scripts.run(
+            "limiter/acquire", self.endpoint, call_id, horizon_ms, self._share, FIRST_MARGIN_MS, *self._windows
+        )
         return Slot(int(wait) >= 0, abs(int(wait)), probe == "1")
 
     def give_back(self, call_id: str) -> None:
@@ -123,21 +120,21 @@ class Limiter:
 
         `shows_health`: the call had no more reason to fail than any other.
         """
+        windows = [part for window in learned for part in (window.limit, window.interval_ms)]
+        reset = "" if reset_ms is None else reset_ms
         return _read_learned(
             self._scripts.run(
                 "limiter/record_answer",
-                {
-                    "endpoint": self.endpoint,
-                    "kind": kind,
-                    "reason": reason,
-                    "reset_ms": reset_ms,
-                    "probe": probe,
-                    "first_margin_ms": FIRST_MARGIN_MS,
-                    "call": call_id,
-                    "late_ms": late_ms,
-                    "shows_health": shows_health,
-                    "learned": _pairs(learned),
-                },
+                self.endpoint,
+                kind,
+                reason,
+                reset,
+                int(probe),
+                FIRST_MARGIN_MS,
+                call_id,
+                late_ms,
+                int(shows_health),
+                *windows,
             )
         )
 
@@ -148,7 +145,7 @@ class Limiter:
     def look(self, horizon_ms: int = 0) -> Limits:
         """Return what is known, changing nothing."""
         pause, who, wait, places, margin, *flat = self._scripts.run(
-            "limiter/read_limits", {**self._rules, "horizon_ms": horizon_ms}
+            "limiter/read_limits", self.endpoint, horizon_ms, self._share, FIRST_MARGIN_MS, *self._windows
         )
         windows = [WindowUse(int(a), int(b), int(c)) for a, b, c in zip(*[iter(flat)] * 3, strict=True)]
         return Limits(int(pause), who, int(wait), int(places), float(margin), windows)
@@ -183,10 +180,6 @@ class Limiter:
         account = self._keys("account")
         if self._redis.hget(account, "trouble_kind") == Kind.KEY_REFUSED:
             self._redis.hdel(account, "trouble_until")
-
-
-def _pairs(windows: Iterable[Window]) -> list[tuple[int, int]]:
-    return [(window.limit, window.interval_ms) for window in windows]
 
 
 def _read_learned(reply: tuple[int, int, str]) -> Learned:

@@ -146,23 +146,20 @@ class Queue:
         """
         whole = is_first and is_last
         ids = dict.fromkeys(file_ids)
-        guard = self._guards.guard_of(source)
         reply = self.scripts.run(
             "queue/enqueue",
-            {
-                "request": request_id,
-                "source": source,
-                "reason": reason or None,
-                "hold_ms": int(hold_seconds * 1000),
-                "last": is_last,
-                "place": "whole" if whole else "first" if is_first else "later",
-                "unsealed_ttl_ms": self._unsealed_ttl_ms,
-                "canvas": json.dumps(canvas) if canvas else None,
-                "early_result": early_result[1] if early_result else None,
-                "origin": (whoami() if origin is None else origin) or None,
-                "guard": guard.model_dump() if guard else None,
-                "stream": stream,
-            },
+            request_id,
+            source,
+            reason or "",
+            int(hold_seconds * 1000),
+            int(is_last),
+            "whole" if whole else "first" if is_first else "later",
+            self._unsealed_ttl_ms,
+            json.dumps(canvas) if canvas else "",
+            early_result[1] if early_result else "",
+            whoami() if origin is None else origin,
+            self._guards.bounds_of(source),
+            stream,
             *ids,
             pipe=pipe,
             keys=[early_result[0]] if early_result else [],
@@ -178,15 +175,13 @@ class Queue:
         """
         reply = self.scripts.run(
             "queue/claim",
-            {
-                "token": token,
-                "size": self._batch_size,
-                "lease_ms": self._lease_ms,
-                "fewest": fewest,
-                "result_ttl_ms": self._result_ttl_ms,
-                "patience_ms": LEFT_TO_ALL_MS,
-                "remember_ms": self._remember_ms,
-            },
+            token,
+            self._batch_size,
+            self._lease_ms,
+            fewest,
+            self._result_ttl_ms,
+            LEFT_TO_ALL_MS,
+            self._remember_ms,
         )
         if not reply:
             return None

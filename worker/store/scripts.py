@@ -11,8 +11,7 @@ still drains (Redis documentation, "EVAL script flags").
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,6 @@ ROOMS = Path(__file__).parents[1]
 REFUSED_WHEN_FULL = frozenset({"queue/enqueue"})
 _SHEBANG = "#!lua flags=allow-oom\n"
 _USES = "-- uses: "
-_encode = json.JSONEncoder(separators=(",", ":")).encode
 _TABLES = {
     "STATE": [f"{state.name} = '{state}'" for state in State],
     "FINAL": [f"['{state}'] = true" for state in sorted(FINAL_STATES)],
@@ -106,15 +104,6 @@ class Scripts:
             script = self._scripts[name] = self._redis.register_script(head + source_of(name))
         return script
 
-    def run(self, name: str, *args: Any, pipe: Pipeline | None = None, keys: Sequence[str] = ()) -> Any:
-        """Run an operation, or add it to `pipe`; further KEYS follow the prefix.
-
-        A dict, only as the first argument, is sent as a JSON object without the fields that are None.
-        """
-        first = [_as_json(arg) if isinstance(arg, dict) else arg for arg in args[:1]]
-        return self._script(name)([self._keys.prefix, *keys], [*first, *args[1:]], client=pipe)
-
-
-def _as_json(fields: Mapping[str, Any]) -> str:
-    # Lua's decoder makes of null a value that is not false.
-    return _encode({name: value for name, value in fields.items() if value is not None})
+    def run(self, name: str, *args: str | float, pipe: Pipeline | None = None, keys: Sequence[str] = ()) -> Any:
+        """Run an operation, or add it to `pipe`; further KEYS follow the prefix."""
+        return self._script(name)([self._keys.prefix, *keys], args, client=pipe)

@@ -5,19 +5,12 @@
 -- while others wait.
 --
 -- KEYS  1 prefix
--- ARGV  1 JSON object:
---       token
---       size            most ids of a claim
---       lease_ms        how long the claim is leased
---       fewest          ids below which a claim is not worth a call (a due group always is)
---       result_ttl_ms   how long a final request is kept
---       patience_ms     how long a final request waits in the outbox before any worker may publish it
---       remember_ms     how long deleted ids are remembered
+-- ARGV  1 token   2 size, ids   3 lease, ms   4 fewest ids worth a claim (a due group is always worth one)
+--       5 result ttl, ms   6 patience of the outbox, ms   7 how long deleted ids are remembered, ms
 -- Returns {fails, ms since the group last failed or -1, '1' if suspect, items: JSON, [[request id, attempts, doubt,
 --          [file id…]]…]}; fails is 0 for fresh ids; {} when there is nothing to claim.
-local args = cjson.decode(ARGV[1])
-local token, size, lease_ms, fewest = args.token, args.size, args.lease_ms, args.fewest
-local result_ttl, patience, remember = args.result_ttl_ms, args.patience_ms, args.remember_ms
+local token, size, lease_ms, fewest = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local result_ttl, patience, remember = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local lease = KEY['lease:'] .. token
 local now = now_ms()
 

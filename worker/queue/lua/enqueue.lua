@@ -5,24 +5,16 @@
 -- makes the request, with its own ids, source and reason.
 --
 -- KEYS  1 prefix   2 where the first result goes, or none
--- ARGV  1 JSON object:
---       request           id of the request
---       source
---       reason            for people; may be absent
---       hold_ms           undo window, 0 for none
---       last              whether this chunk is the last
---       place             of the chunk: whole (the first and the last), first, or later
---       unsealed_ttl_ms   how long an unsealed request is kept
---       canvas            what Celery runs afterwards, JSON; may be absent
---       early_result      value for KEYS[2]; absent without it
---       origin            who asks: user or program @ host; may be absent
---       guard             of the source: {max_files, usual_factor, max_share}, 0 for no bound; may be absent
---       stream            token of the stream
---       2… file ids, each once
+-- ARGV  1 request id   2 source   3 reason, or ''   4 hold, ms (0: none)   5 '1' when this chunk is the last
+--       6 its place: 'whole' (the first and the last), 'first', or 'later'
+--       7 how long an unsealed request lives, ms   8 canvas, JSON or ''   9 the first result, or ''
+--       10 who asks: user or program @ host, or ''
+--       11 guard of the source: '', or "max_files usual_factor max_share" with 0 for none
+--       12 token of the stream   13… file ids, each once
 -- Returns {state after the call, '1' if this call sealed it, number of ids, why it is held for approval or ''}; state is
 --         '' when what a later chunk was to be added to is gone: expired, cancelled, or lost
-local args, FIRST_ID = cjson.decode(ARGV[1]), 2
-local request, source, place, stream = args.request, args.source, args.place, args.stream
+local request, source, hold, last, place = ARGV[1], ARGV[2], tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6]
+local stream, FIRST_ID = ARGV[12], 13
 local key, waiting = request_key(request), request_key(request, 'waiting')
 local incoming = request_key(request, 'incoming') .. ':' .. stream
 local seen = request_key(request, 'seen') .. ':' .. stream
@@ -35,9 +27,9 @@ if #ARGV < FIRST_ID then return {STATE.OPEN, '0', 0, ''} end
 
 local function describe()
   local fields = {'state', STATE.OPEN, 'source', source, 'enqueued_at', now}
-  for _, name in ipairs({'reason', 'canvas', 'origin'}) do
-    if args[name] then fields[#fields + 1], fields[#fields + 2] = name, args[name] end
-  end
+  if ARGV[3] ~= '' then fields[#fields + 1], fields[#fields + 2] = 'reason', ARGV[3] end
+  if ARGV[8] ~= '' then fields[#fields + 1], fields[#fields + 2] = 'canvas', ARGV[8] end
+  if ARGV[10] ~= '' then fields[#fields + 1], fields[#fields + 2] = 'origin', ARGV[10] end
   redis.call('HSET', key, unpack(fields))
 end
 
@@ -62,10 +54,10 @@ if place == 'whole' then
   in_slices('RPUSH', waiting, {unpack(ARGV, FIRST_ID)})
 else
   add_to_stream()
-  if not args.last then
+  if not last then
     if not about[1] then describe() end
     redis.call('HSET', key, 'stream:' .. stream, '1')
-    for _, part in ipairs({key, incoming, seen}) do redis.call('PEXPIRE', part, args.unsealed_ttl_ms) end
+    for _, part in ipairs({key, incoming, seen}) do redis.call('PEXPIRE', part, ARGV[7]) end
     return {STATE.OPEN, '0', redis.call('LLEN', incoming), ''}
   end
   total = redis.call('LLEN', incoming)
@@ -77,16 +69,17 @@ if about[1] then redis.call('DEL', key) end
 describe()
 
 local approval = ''
-local guard = args.guard
-if guard then
-  local reasons = beyond_guard(source, total, guard.max_files, guard.usual_factor)
-  approval = table.concat(beyond_share(reasons, total, guard.max_share), '; ')
+if ARGV[11] ~= '' then
+  local max_files, usual_factor, max_share = string.match(ARGV[11], '^(%S+) (%S+) (%S+)$')
+  local reasons = beyond_guard(source, total, tonumber(max_files), tonumber(usual_factor))
+  approval = table.concat(beyond_share(reasons, total, tonumber(max_share)), '; ')
   if approval == '' then remember_size(source, total) end
 end
-seal(request, args, total, args.hold_ms, approval, now)
+local function given(text) return text ~= '' and text or nil end
+seal(request, {source = source, reason = given(ARGV[3]), origin = given(ARGV[10])}, total, hold, approval, now)
 if KEYS[2] then
-  redis.call('SET', KEYS[2], args.early_result)
-  redis.call('PUBLISH', KEYS[2], args.early_result)
+  redis.call('SET', KEYS[2], ARGV[9])
+  redis.call('PUBLISH', KEYS[2], ARGV[9])
 else
   -- Whoever enqueued may die before it publishes that the request is there.
   redis.call('SADD', KEY.changed, request)

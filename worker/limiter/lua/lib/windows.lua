@@ -11,10 +11,10 @@ local function margin_of(limits, first)
   return tonumber(redis.call('HGET', limits, 'margin') or first)
 end
 
--- Every window that holds: the given ones, and the learned ones. Lists of {limit, interval ms}.
-local function windows_of(endpoint, now, given)
+-- Every window that holds: those in `args` from `first` on, and the learned ones. A list of {limit, interval}.
+local function windows_of(endpoint, now, args, first)
   local windows = {}
-  for i, window in ipairs(given) do windows[i] = window end
+  for i = first, #args, 2 do windows[#windows + 1] = {tonumber(args[i]), tonumber(args[i + 1])} end
   local known = redis.call('HGETALL', KEY['limits:'] .. endpoint)
   for i = 1, #known, 2 do
     if string.sub(known[i], 1, 7) == 'window:' then
@@ -35,10 +35,10 @@ end
 
 -- ms until all windows have room for one more call, and the longest window, ms. A window with a share of n calls has
 -- room once the n-th last call is older than the window and the margin.
-local function wait_for_windows(endpoint, now, share, first_margin, given)
+local function wait_for_windows(endpoint, now, share, first_margin, args, first)
   local log, wait, longest, spacing = KEY['calls:'] .. endpoint, 0, 0, 0
   local margin = margin_of(KEY['limits:'] .. endpoint, first_margin)
-  for _, window in ipairs(windows_of(endpoint, now, given)) do
+  for _, window in ipairs(windows_of(endpoint, now, args, first)) do
     local allowed = math.max(1, math.floor(window[1] * share))
     local before = redis.call('ZREVRANGE', log, allowed - 1, allowed - 1, 'WITHSCORES')[2]
     if before then wait = math.max(wait, math.ceil(tonumber(before) + window[2] + margin - now)) end
