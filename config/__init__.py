@@ -1,1 +1,1 @@
-"""What can be set: the settings of Kitsweep, and Celery's, which follow from them."""
+"""Configuration: the settings of Kitsweep and their validation."""

@@ -1,4 +1,4 @@
-"""What stands in the environment and in ``.env``: names that are not ours, and lines that cannot be read."""
+"""Reads the environment and ``.env``, and reports unknown names and unreadable lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ENV_FILE = ".env"
 
 
 def read_env_file() -> tuple[dict[str, str], list[str]]:
-    """Read ``.env`` in the working folder: its values by name, and one line for each problem with it."""
+    """Read ``.env`` in the working directory. Returns its values by name, and one line per problem."""
     path = Path(ENV_FILE)
     try:
         with path.open(encoding="utf-8") as stream:
@@ -29,9 +29,9 @@ def read_env_file() -> tuple[dict[str, str], list[str]]:
 
 
 def unknown_names(names: Iterable[str], known: Collection[str], prefix: str) -> list[str]:
-    """Write one line for each of ``names`` under ``prefix`` that is not ``known``, and the nearest that is.
+    """Return one line per unknown name under ``prefix``, with the closest known name.
 
-    Values are not shown: one of them may be a secret under a misspelt name.
+    Values are not shown: a misspelt name may hold a secret.
     """
     ours = {name for name in names if name.upper().startswith(prefix)}
     unknown = sorted(name for name in ours if name.upper() not in known)
@@ -39,13 +39,13 @@ def unknown_names(names: Iterable[str], known: Collection[str], prefix: str) -> 
 
 
 def secret_values(name: str, file_values: dict[str, str]) -> set[str]:
-    """Collect what the environment and ``.env`` hold under ``name``, in any case of letters."""
+    """Return the values of ``name`` in the environment and ``.env``, ignoring case."""
     found = [*os.environ.items(), *file_values.items()]
     return {value.strip() for key, value in found if key.upper() == name and value.strip()}
 
 
 def _hint(name: str, known: Collection[str], prefix: str) -> str:
-    # Compared without the prefix: it is the same in all names, and would make everything look alike.
+    # Compared without the shared prefix, which would make all names look similar.
     shorter = {each.removeprefix(prefix): each for each in known}
     near = difflib.get_close_matches(name.removeprefix(prefix), shorter, n=1, cutoff=0.5)
     near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.7)

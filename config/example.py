@@ -1,4 +1,4 @@
-"""Writes ``.env.example``: every setting, its default and its sentence. ``python -m config.example > .env.example``."""
+"""Writes ``.env.example``: all settings with default and description. ``python -m config.example > .env.example``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from config.settings import Settings, environment_name
 
 _HEAD = """\
 # Every setting of Kitsweep, with its default. Copy this file to .env and uncomment what you change.
-# The environment wins over .env; an empty value means the default; an unknown KITSWEEP_ name is an error.
+# The environment takes precedence over .env. An empty value means the default. Unknown KITSWEEP_ names are errors.
 """
 
 

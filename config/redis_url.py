@@ -1,4 +1,4 @@
-"""The address of Redis, taken apart: one URL serves broker, results and queue alike."""
+"""Parses the Redis URL, which serves broker, results and queue."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
-    """A Redis address in its parts. Its repr and ``address`` are fit for logs: no user, no password."""
+    """A parsed Redis URL. Its repr and ``address`` contain no credentials and are safe to log."""
 
     scheme: str
     hosts: tuple[tuple[str, int], ...]
@@ -37,7 +37,7 @@ class RedisUrl:
 
     @classmethod
     def parse(cls, url: str) -> RedisUrl:
-        """Take ``url`` apart. ``ValueError`` names the rule that it breaks, and shows nothing of the URL."""
+        """Parse ``url``. Raises ``ValueError`` with the rule that it breaks, without showing the URL."""
         parts = _split(url)
         scheme = parts.scheme
         username, password, hosts = _authority(parts)
@@ -53,7 +53,7 @@ class RedisUrl:
 
     @property
     def address(self) -> str:
-        """Where Redis is, without user, password and options: ``host:port/db`` or ``/path?db=0``."""
+        """The address without credentials and options: ``host:port/db`` or ``/path?db=0``."""
         if self.scheme == "unix":
             return f"{self.path}?db={self.db}"
         where = ",".join(f"{_bracketed(host)}:{port}" for host, port in self.hosts)

@@ -1,7 +1,7 @@
-"""What can be set: one frozen, validated object, read from the environment and from ``.env``.
+"""Settings: one frozen, validated object, read from the environment and ``.env``.
 
-The environment wins over ``.env``; an empty value means the default. Two names are those that ImageKit's own
-SDKs read; everything else is under ``KITSWEEP_``, where an unknown name is an error.
+The environment takes precedence over ``.env``; an empty value means the default. Two names are shared with
+ImageKit's own SDKs; all others start with ``KITSWEEP_``, and an unknown ``KITSWEEP_`` name is an error.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ __all__ = ["ConfigError", "RedisUrl", "Settings", "Window", "environment_name", 
 
 PREFIX = "KITSWEEP_"
 _HIDDEN = frozenset({"private_key", "redis_url", "base_url"})
-"""Settings whose bad values are not shown: each may hold a password."""
+"""Settings whose invalid values are never shown: each may contain a password."""
 _ACCOUNT = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
 class Settings(BaseSettings):
-    """Every setting, checked. Build it with ``load_settings``, which says what is wrong in plain lines."""
+    """All settings, validated. Use ``load_settings``, which reports each problem on one line."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -46,72 +46,74 @@ class Settings(BaseSettings):
     private_key: SecretStr | None = Field(
         default=None,
         validation_alias="IMAGEKIT_PRIVATE_KEY",
-        description="Private key of the ImageKit account; without one, `kitsweep up` and `make run` use the simulator.",
+        description="ImageKit private key. Without one, `kitsweep up` and `make run` use the simulator.",
     )
     base_url: str = Field(
         default="https://api.imagekit.io",
         validation_alias="IMAGE_KIT_BASE_URL",
-        description="Where the ImageKit API is; the name is the one that the vendor's SDKs read.",
+        description="Base URL of the ImageKit API.",
     )
     redis_url: str = Field(
         default="redis://127.0.0.1:6379/0",
         repr=False,
-        description="Redis or Valkey for broker, results and queue: a redis, rediss, unix or sentinel URL.",
+        description="URL of the Redis or Valkey server for broker, results and queue: redis, rediss, unix or sentinel.",
     )
     account: str = Field(
         default="default",
-        description="Name of the ImageKit account in all keys, so that several accounts can share one Redis.",
+        description="Account name used in all Redis keys, so that several accounts can share one server.",
     )
     rate_limits: Annotated[tuple[Window, ...], NoDecode] = Field(
         default=(Window(5, 1000),),
-        description="Calls allowed in any window of time, a JSON list; [] for only what the API says.",
+        description="Rate limits, a JSON list of calls/window; [] applies only the limits that the API announces.",
     )
     rate_share: float = Field(
         default=1.0,
         gt=0,
         le=1,
         allow_inf_nan=False,
-        description="Share of every limit that Kitsweep may use, to leave room for other users of the key.",
+        description="Fraction of each rate limit that Kitsweep may use; lower it if others use the same key.",
     )
     lease_seconds: float = Field(
         default=15,
         ge=0.1,
         le=3600,
         allow_inf_nan=False,
-        description="Seconds after which the items of a worker that died are claimed by another.",
+        description="How long a claim is valid, in seconds; the items of a dead worker return to the queue after it.",
     )
-    batch_size: int = Field(default=100, ge=1, le=100, description="File ids in one call; the API takes 100 at most.")
+    batch_size: int = Field(
+        default=100, ge=1, le=100, description="Maximum file ids per API call; the API accepts up to 100."
+    )
     batch_window_seconds: float = Field(
         default=0.2,
         ge=0,
         le=60,
         allow_inf_nan=False,
-        description="Seconds for which a batch that is not full waits for company.",
+        description="How long a partial batch waits to fill, in seconds.",
     )
     max_attempts: int = Field(
         default=8,
         ge=1,
         le=1000,
-        description="Attempts on a file id that fails by itself before it is given up.",
+        description="Maximum attempts for a file id that fails on its own; then it ends as failed.",
     )
     max_request_ids: int = Field(
         default=100_000,
         ge=1,
         le=10_000_000,
-        description="File ids in one Celery message; the client streams more.",
+        description="Maximum file ids per Celery message; the client streams longer requests.",
     )
     result_ttl_seconds: int = Field(
         default=604_800,
         ge=1,
         le=315_360_000,
-        description="Seconds for which a finished request can be polled.",
+        description="How long the results of a finished request are kept, in seconds.",
     )
     http_timeout_seconds: float = Field(
         default=30,
         ge=0.05,
         le=300,
         allow_inf_nan=False,
-        description="Seconds to wait for the answer to a call before it counts as lost.",
+        description="Timeout of an API call, in seconds.",
     )
     http_connect_timeout_seconds: float = Field(
         default=5,
@@ -119,56 +121,56 @@ class Settings(BaseSettings):
         le=300,
         allow_inf_nan=False,
         validate_default=True,
-        description="Seconds to wait for a connection to the API; never above the time-out of the call.",
+        description="Timeout for connecting to the API, in seconds; at most the timeout of the call.",
     )
     stop_seconds: float = Field(
         default=10,
         ge=1,
         le=3600,
         allow_inf_nan=False,
-        description="Seconds that a worker has to stop; a call that hangs is given up in time, and is made again.",
+        description="How long a worker may take to stop, in seconds; hanging calls are abandoned and made again.",
     )
     remember_seconds: int = Field(
         default=86_400,
         ge=1,
         le=315_360_000,
-        description="Seconds for which ids that we deleted are remembered, to tell gone from never there.",
+        description="How long deleted ids are remembered, in seconds, to tell deleted files from unknown ids.",
     )
     unsealed_ttl_seconds: int = Field(
         default=3600,
         ge=1,
         le=315_360_000,
-        description="Seconds after which a request that was never sealed expires.",
+        description="How long an incompletely sent request is kept, in seconds.",
     )
     guards: Annotated[Guards, NoDecode] = Field(
         default=Guards({}),
-        description="Most files in one request of a source before somebody must approve it, a JSON object.",
+        description="Maximum files per request by source, a JSON object; larger requests wait for approval.",
     )
     cleanup_file: str = Field(
         default="cleanup.toml",
-        description="File of the cleanup rules, in TOML; without the file there are no rules.",
+        description="Path of the cleanup rules, a TOML file; without the file there are no rules.",
     )
     audit_days: int = Field(
         default=90,
         ge=1,
         le=3650,
-        description="Days for which the audit trail is kept beyond the results of requests.",
+        description="How long audit entries are kept after the results expire, in days.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
-        default="INFO", description="Least severe level that is logged."
+        default="INFO", description="Minimum level to log."
     )
     log_format: Literal["text", "json"] = Field(
-        default="text", description="Form of the log: text for people, json for one object a line."
+        default="text", description="Log format: text, or json with one object per line."
     )
 
     @property
     def redis_parts(self) -> RedisUrl:
-        """The address of Redis in its parts."""
+        """The parsed Redis URL."""
         return RedisUrl.parse(self.redis_url)
 
     @property
     def redis_address(self) -> str:
-        """Where Redis is, as ``host:port/db``, without user and password: fit for logs and messages."""
+        """The Redis address as ``host:port/db``, without credentials: safe to log."""
         return self.redis_parts.address
 
     @field_validator("log_level", "log_format", mode="before")
@@ -188,11 +190,11 @@ class Settings(BaseSettings):
     def _readable_guards(cls, value: object) -> Guards:
         return Guards.read(value)
 
-    # Stands behind the others: of these validators the last is run first.
+    # Defined last: pydantic runs "before" validators in reverse order of definition.
     @field_validator("*", mode="before")
     @classmethod
     def _trimmed(cls, value: object, info: ValidationInfo) -> object:
-        """Take an empty text as the default: compose files hand on unset variables as empty ones."""
+        """Treat an empty value as the default: compose files pass unset variables as empty strings."""
         if isinstance(value, SecretStr):
             value = value.get_secret_value()
         if not isinstance(value, str):
@@ -206,14 +208,14 @@ class Settings(BaseSettings):
         text = value.get_secret_value() if value else "-"
         # The key is the user name of HTTP Basic authentication, which cannot hold a colon.
         if not text.isascii() or not text.isprintable() or " " in text or ":" in text:
-            raise ValueError("must be printable ASCII without spaces and colons, as the dashboard shows it")
+            raise ValueError("must be printable ASCII without spaces or colons; copy it from the ImageKit dashboard")
         return value
 
     @field_validator("base_url")
     @classmethod
     def _plain_base_url(cls, value: str) -> str:
         if not _is_plain_url(value):
-            raise ValueError("must be an http or https URL without user, query and fragment")
+            raise ValueError("must be an http or https URL without credentials, query or fragment")
         return value.rstrip("/")
 
     @field_validator("redis_url")
@@ -233,22 +235,22 @@ class Settings(BaseSettings):
     @classmethod
     def _within_timeout(cls, value: float, info: ValidationInfo) -> float:
         total = info.data.get("http_timeout_seconds", value)
-        # Whoever shortens the call need not know of the connection: only a value of their own is refused.
+        # The default shrinks with a shorter call timeout; only an explicit larger value is an error.
         if value > total and value != cls.model_fields[str(info.field_name)].default:
             raise ValueError(f"must be at most {environment_name('http_timeout_seconds')} ({total:g})")
         return float(min(value, total))
 
 
 def environment_name(field_name: str) -> str:
-    """Name the environment variable of a setting. ``KeyError`` for a name that is no setting."""
+    """Return the environment variable of a setting. Raises ``KeyError`` for an unknown setting."""
     alias = Settings.model_fields[field_name].validation_alias
     return str(alias) if alias else f"{PREFIX}{field_name.upper()}"
 
 
 def load_settings(**overrides: object) -> Settings:
-    """Read the settings; ``overrides`` win over the environment, which wins over ``.env``.
+    """Load the settings. ``overrides`` take precedence over the environment, and that over ``.env``.
 
-    Raises ``ConfigError`` with one line for each unknown name and each bad value.
+    Raises ``ConfigError`` with one line per unknown name and invalid value.
     """
     file_values, problems = read_env_file()
     if problems:
@@ -267,7 +269,7 @@ def _build(overrides: dict[str, Any]) -> tuple[Settings | None, list[str]]:
     try:
         return Settings(**overrides), []
     except ValidationError as error:
-        # Returned, not raised from here: the original holds values in clear, and would stay as the context.
+        # Returned, not raised here: the original error holds secret values and would stay attached as its context.
         return None, [_explained(detail) for detail in error.errors(include_url=False)]
 
 
@@ -279,7 +281,7 @@ def _explained(error: ErrorDetails) -> str:
 
 
 def _without(secrets: set[str], lines: list[str]) -> list[str]:
-    # A key that was pasted under another name would otherwise be shown there as a bad value.
+    # A key pasted into another setting would otherwise be shown as its invalid value.
     for secret in secrets:
         lines = [line.replace(secret, "***") for line in lines]
     return lines

@@ -1,4 +1,4 @@
-"""Windows of a rate limit: how many calls are allowed in any stretch of time of a given length."""
+"""Windows of a rate limit: how many calls are allowed in any interval of a given length."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _UNITS_MS = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 _FORM = re.compile(r"(\d{1,12})\s*/\s*(\d{1,12})\s*(ms|s|m|h)", re.ASCII)
 MAX_LIMIT = 1_000_000
 MAX_INTERVAL_MS = 31 * 24 * _UNITS_MS["h"]
-"""31 days: the longest quota that ImageKit names is counted by the month (cache purges)."""
+"""31 days: ImageKit's longest published quota is monthly (cache purges)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Window:
     interval_ms: int
 
     def __post_init__(self) -> None:
-        """Refuse a window that would let nothing pass, or that has no length."""
+        """Check that the limit and the interval are at least 1."""
         if self.limit < 1:
             raise ValueError(f"a window must allow at least 1 call, not {self.limit}")
         if self.interval_ms < 1:
@@ -29,7 +29,7 @@ class Window:
 
     @classmethod
     def parse(cls, text: str) -> Window:
-        """Read ``"5/1s"``: 5 calls a second; units are ms, s, m and h. ``ValueError`` says what is wrong."""
+        """Read ``"5/1s"``: 5 calls a second; units are ms, s, m and h. Raises ``ValueError``."""
         match = _FORM.fullmatch(text.strip())
         if match is None:
             raise ValueError(f'{text[:40]!r} is not a window; write calls/length such as "5/1s", units ms s m h')
@@ -48,7 +48,7 @@ class Window:
 
 
 def read_windows(value: object) -> tuple[Window, ...]:
-    """Read a JSON list of windows, or what such a list holds. ``ValueError`` says what is wrong."""
+    """Read a JSON list of windows, or what such a list holds. Raises ``ValueError``."""
     try:
         decoded = json.loads(value) if isinstance(value, str) else value
     except ValueError:

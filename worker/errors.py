@@ -1,18 +1,18 @@
-"""Every exception of our own; each carries facts, and its text says what to do.
+"""Kitsweep's exceptions. Each carries facts as attributes; its text says what to do.
 
 ::
 
     KitsweepError
-    ├── InvalidRequest        what was asked breaks a rule; nothing was enqueued
+    ├── InvalidRequest        the request is invalid; nothing was enqueued
     ├── UnknownRequest        no such request id, or its results have expired
-    ├── NotPossible           what an operator asked for cannot be done in the present state
-    ├── RequestVanished       what was sent of a request was gone before all of it was; nothing was enqueued
+    ├── NotPossible           the operation is not possible in the current state
+    ├── RequestVanished       part of a streamed request disappeared; nothing was enqueued
     ├── QueueUnavailable      Redis cannot be used
-    │   ├── RedisUnreachable      no answer from its address
-    │   ├── QueueFull             out of memory: it takes no new ids
-    │   └── NotDurable            what was asked to be on disk is not known to be
-    ├── DeletionIncomplete    how a request ends of which some files could not be deleted (state FAILURE)
-    └── RequestCancelled      how a cancelled request ends (state REVOKED)
+    │   ├── RedisUnreachable      Redis does not answer
+    │   ├── QueueFull             Redis is out of memory
+    │   └── NotDurable            the write to disk could not be confirmed
+    ├── DeletionIncomplete    some files could not be deleted (state FAILURE)
+    └── RequestCancelled      the request was cancelled (state REVOKED)
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from typing import Any
 
 
 class KitsweepError(Exception):
-    """Base of all errors that Kitsweep raises on purpose."""
+    """Base class of Kitsweep's errors."""
 
 
 class InvalidRequest(KitsweepError, ValueError):
-    """What was asked breaks a rule; nothing of it was enqueued.
+    """The request is invalid; nothing was enqueued.
 
-    The arguments are plain values, so that the error survives the way through a result backend as JSON.
+    The arguments are plain values, so that a result backend can store the error as JSON.
     """
 
     def __init__(self, argument: str, position: int | None, rule: str) -> None:
@@ -42,7 +42,7 @@ class InvalidRequest(KitsweepError, ValueError):
 
 
 class UnknownRequest(KitsweepError):
-    """No request has this id: it never had one, or its results have expired."""
+    """No request has this id: it never existed, or its results have expired."""
 
     def __init__(self, request_id: str) -> None:
         super().__init__(request_id)
@@ -53,11 +53,11 @@ class UnknownRequest(KitsweepError):
 
 
 class NotPossible(KitsweepError):
-    """What an operator asked for cannot be done in the present state; nothing was changed."""
+    """The operation is not possible in the current state; nothing was changed."""
 
 
 class RequestVanished(KitsweepError):
-    """What had been sent of a request was gone before all of it was: cancelled, expired, or lost by Redis."""
+    """Part of a streamed request disappeared before its last chunk arrived: cancelled, expired, or lost by Redis."""
 
     def __init__(self, request_id: str) -> None:
         super().__init__(request_id)
@@ -65,17 +65,17 @@ class RequestVanished(KitsweepError):
 
     def __str__(self) -> str:
         return (
-            f"request {self.request_id} vanished before all of it was sent: it was cancelled, or waited longer than "
-            "KITSWEEP_UNSEALED_TTL_SECONDS for its next ids. Nothing was enqueued."
+            f"request {self.request_id}: part of it disappeared before its last chunk arrived. It was cancelled, or no "
+            "chunk arrived within KITSWEEP_UNSEALED_TTL_SECONDS. Nothing was enqueued."
         )
 
 
 class QueueUnavailable(KitsweepError):
-    """Redis cannot take or give what was asked of it."""
+    """Redis cannot serve the operation."""
 
 
 class RedisUnreachable(QueueUnavailable):
-    """Redis does not answer; `address` carries no password."""
+    """Redis does not answer; `address` contains no password."""
 
     def __init__(self, address: str, cause: str = "") -> None:
         super().__init__(address, cause)
@@ -96,13 +96,13 @@ class QueueFull(QueueUnavailable):
 
     def __str__(self) -> str:
         return (
-            f"Redis at {self.address} is out of memory and takes no new ids. Nothing was enqueued: "
+            f"Redis at {self.address} is out of memory. Nothing was enqueued: "
             "raise its maxmemory, or wait until results expire (KITSWEEP_RESULT_TTL_SECONDS)."
         )
 
 
 class NotDurable(QueueUnavailable):
-    """Redis cannot say that a request is on its disk; `accepted` tells whether it was accepted all the same."""
+    """Redis could not confirm that a request is on disk; `accepted` says whether it was accepted anyway."""
 
     def __init__(self, address: str, why: str, *, accepted: bool) -> None:
         super().__init__(address, why, accepted)
@@ -116,7 +116,7 @@ class NotDurable(QueueUnavailable):
 
 
 class _Ended(KitsweepError):
-    """How a request ended, with its report as the only argument."""
+    """A request that did not succeed; the only argument is its report."""
 
     def __init__(self, report: dict[str, Any]) -> None:
         super().__init__(report)
@@ -135,7 +135,7 @@ class DeletionIncomplete(_Ended):
 
 
 class RequestCancelled(_Ended):
-    """A request was cancelled before all of it was done; the argument is the report."""
+    """A request was cancelled before it finished; the argument is the report."""
 
     def __str__(self) -> str:
         return f"request {self.report.get('request_id')} was cancelled: {self._counts()}"

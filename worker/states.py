@@ -1,4 +1,4 @@
-"""The states of a request and the outcomes of its items, written once.
+"""States of requests and outcomes of items: their only definition.
 
 ::
 
@@ -11,7 +11,7 @@
                  └── snooze/retry ───┘     waiting ──cancel──▶ cancelled
 
 ``PROGRESS`` is never stored: it is ``QUEUED`` after the first claim, or with an item ended.
-The Lua operations receive these names from here (see `worker.store.scripts`), so that the two cannot drift apart.
+The Lua scripts receive these names from here (see `worker.store.scripts`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a request stands, as `AsyncResult(request_id).state` shows it."""
+    """State of a request, as returned by `AsyncResult(request_id).state`."""
 
     OPEN = "OPEN"
     QUEUED = "QUEUED"
@@ -31,7 +31,7 @@ class State(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing of the request can change any more."""
+        """Whether the request has finished."""
         return self in FINAL_STATES
 
 
@@ -39,7 +39,7 @@ FINAL_STATES = frozenset({State.SUCCESS, State.FAILURE, State.REVOKED})
 
 
 class Outcome(StrEnum):
-    """How one item ended; exactly one of these for every file id of a request."""
+    """How an item ended. Every file id of a finished request has exactly one."""
 
     DELETED = "deleted"
     NOT_FOUND = "not_found"
@@ -90,10 +90,10 @@ class RunOutcome(StrEnum):
 
 
 class Doubt(StrEnum):
-    """What is known, at the time of a claim, of earlier calls with the same file id."""
+    """What earlier calls with the same file id revealed, at the time of a claim."""
 
     NONE = "0"
     UNANSWERED = "1"
-    """A call of ours had it, and its answer was lost: the file may be gone."""
+    """The answer to an earlier call was lost: the file may be gone."""
     GONE = "2"
-    """The API said that an earlier call of ours deleted it."""
+    """The API confirmed that an earlier call deleted it."""

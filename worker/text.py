@@ -1,23 +1,22 @@
-"""Text from outside, made fit to be shown: what it may not hold, how it is escaped, and how a bad value is quoted."""
+"""Untrusted text: forbidden characters, escaping, and quoting of invalid values."""
 
 from __future__ import annotations
 
 MAX_QUOTED = 60
-"""Characters that are shown of a value which breaks a rule."""
+"""Maximum characters shown of an invalid value."""
 
-# What no text from outside may hold: controls, line ends, lone surrogates (which no UTF-8 can hold), and
-# characters that a terminal does not show or that reorder what it shows. In ids blanks of any kind come on
-# top.
+# Forbidden in untrusted text: control characters, line ends, lone surrogates (not valid in UTF-8), and invisible
+# or reordering characters. Ids must not contain whitespace either.
 HIDDEN = "\x00-\x1f\x7f-\x9f\xad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff"
 
 
 def escape(text: object) -> str:
-    """Return a text with every character that is not printable written as an escape, line ends included."""
+    """Escape every non-printable character, including line ends."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(text))
 
 
 def quote(value: object) -> str:
-    """Show a value of unknown kind and size: escaped and cut short, with its length when it was cut."""
+    """Quote any value for a message: escaped and truncated, with its length if truncated."""
     if isinstance(value, str):
         shown = ascii(value[:MAX_QUOTED])
         if len(value) > MAX_QUOTED or len(shown) > MAX_QUOTED + 2:

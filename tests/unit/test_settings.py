@@ -158,7 +158,7 @@ def test_a_base_url_is_plain_http(env: pytest.MonkeyPatch, value: str) -> None:
     """It may hold a password by mistake, so it is not shown."""
     env.setenv("IMAGE_KIT_BASE_URL", value)
     (line,) = problems()
-    assert line.startswith("IMAGE_KIT_BASE_URL: must be an http or https URL without user, query and fragment")
+    assert line.startswith("IMAGE_KIT_BASE_URL: must be an http or https URL without credentials, query or fragment")
 
 
 def test_all_problems_are_told_at_once(env: pytest.MonkeyPatch) -> None:
@@ -230,7 +230,7 @@ def test_an_override_of_no_setting_is_told() -> None:
 def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(env: pytest.MonkeyPatch, key: str) -> None:
     """It is the user name of HTTP Basic authentication."""
     env.setenv("IMAGEKIT_PRIVATE_KEY", key)
-    rule = "must be printable ASCII without spaces and colons, as the dashboard shows it"
+    rule = "must be printable ASCII without spaces or colons; copy it from the ImageKit dashboard"
     assert problems() == (f"IMAGEKIT_PRIVATE_KEY: {rule} (default: unset)",)
 
 

@@ -1,4 +1,4 @@
-"""Requests that a guard holds for somebody's approval: which there are, and what was decided."""
+"""Requests that wait for approval because a guard stopped them."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Held(NamedTuple):
 
 
 class Approvals:
-    """The held requests of one account."""
+    """The requests of one account that wait for approval."""
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
 
     def waiting(self) -> list[Held]:
-        """Return the requests that wait for approval, the oldest first."""
+        """Return the requests that wait for approval, oldest first."""
         redis, keys = self._queue.redis, self._queue.keys
         found = redis.zrange(keys("approvals"), 0, _MOST - 1, withscores=True)
         members = cast("list[tuple[str, float]]", found)
@@ -44,18 +44,18 @@ class Approvals:
         ]
 
     def approve(self, request_id: str, by: str | None = None) -> str:
-        """Let a request go; returns approved, rejected (it was before), not_held or unknown."""
+        """Approve a request. Returns approved, rejected (already rejected), not_held or unknown."""
         return str(self._queue.scripts.run("queue/approve", request_id, by or whoami()))
 
     def reject(self, request_id: str, by: str | None = None) -> str:
-        """Cancel a request; returns rejected, not_held or unknown. Safe to repeat after a crash."""
-        verdict = str(self._queue.scripts.run("queue/reject", request_id, by or whoami()))
-        if verdict == "rejected":
+        """Reject and cancel a request. Returns rejected, not_held or unknown. Safe to repeat."""
+        answer = str(self._queue.scripts.run("queue/reject", request_id, by or whoami()))
+        if answer == "rejected":
             self._queue.cancel(request_id, by="")
-        return verdict
+        return answer
 
     def file_ids(self, request_id: str, page: int = 5000) -> list[str]:
-        """Return the full list of a waiting request."""
+        """Return all file ids of a waiting request."""
         key, found, start = self._queue.keys.request(request_id, "waiting"), [], 0
         while ids := self._queue.redis.lrange(key, start, start + page - 1):
             found += [str(file_id) for file_id in ids]

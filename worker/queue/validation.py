@@ -1,4 +1,4 @@
-"""Checks what producers ask for, before anything is sent: one place for all doors."""
+"""Validates requests before they are enqueued, for every caller."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 MAX_FILE_ID = 256
 MAX_REASON = 500
 MAX_HOLD_SECONDS = 10 * 366 * 86_400
-"""Ten years: far beyond any undo window, and far within what dates and counters can hold."""
+"""Ten years: longer than any sensible hold, and well within the range of dates and counters."""
 
 _FILE_ID = re.compile(rf"[^\s{HIDDEN}]{{1,{MAX_FILE_ID}}}")
 _REASON = re.compile(rf"[^{HIDDEN}]{{0,{MAX_REASON}}}")
@@ -28,11 +28,11 @@ _REASON_RULE = f"a reason is nothing or a text of at most {MAX_REASON} character
 _HOLD_RULE = f"a hold is a number of seconds from 0 to {MAX_HOLD_SECONDS} (ten years)"
 
 CLEANUP = "cleanup:"
-"""Start of the sources and request ids of cleanup rules; nobody else may use it."""
+"""Prefix of the sources and request ids of cleanup rules, reserved for them."""
 
 
 class Asked(TypedDict):
-    """The checked parts of a request, apart from its file ids."""
+    """A validated request, without its file ids."""
 
     request_id: str
     source: str
@@ -41,9 +41,9 @@ class Asked(TypedDict):
 
 
 def checked_request(request_id: object, source: object, reason: object, hold_seconds: object) -> Asked:
-    """Return the parts, or raise `InvalidRequest` that names the one that breaks its rule."""
+    """Validate the parts of a request. Raises `InvalidRequest`, which names the invalid argument."""
     if isinstance(request_id, str) and request_id.startswith(CLEANUP):
-        raise InvalidRequest("task id", None, f"ids that begin with {CLEANUP} are those of cleanup rules")
+        raise InvalidRequest("task id", None, f"ids that start with {CLEANUP} are reserved for cleanup rules")
     return Asked(
         request_id=_checked("task id", check_request_id, request_id),
         source=_checked("source", check_source, source),
@@ -53,11 +53,11 @@ def checked_request(request_id: object, source: object, reason: object, hold_sec
 
 
 def checked_file_ids(file_ids: object, most: int) -> list[str]:
-    """Return a message's file ids; they are 1 to `most`. Raises `InvalidRequest`."""
+    """Validate the 1 to `most` file ids of a message. Raises `InvalidRequest`."""
     if not isinstance(file_ids, list | tuple):
         raise InvalidRequest("file_ids", None, f"must be a list of file ids, not {type(file_ids).__name__}")
     if not file_ids:
-        raise InvalidRequest("file_ids", None, "must name at least one file")
+        raise InvalidRequest("file_ids", None, "must contain at least one file id")
     if len(file_ids) > most:
         rule = (
             f"must be at most {most} ids in one message (KITSWEEP_MAX_REQUEST_IDS), not {len(file_ids)}; send several"
@@ -67,7 +67,7 @@ def checked_file_ids(file_ids: object, most: int) -> list[str]:
 
 
 def checked_stream(file_ids: Iterable[object]) -> Iterator[str]:
-    """Yield the file ids, and raise `InvalidRequest` with the position of the first that breaks the rule."""
+    """Yield valid file ids. Raises `InvalidRequest` with the position of the first invalid one."""
     for position, value in enumerate(file_ids):
         if is_file_id(value):
             yield value
@@ -86,40 +86,40 @@ def _checked(argument: str, check: Callable[[object], T], value: object) -> T:
 
 
 def is_file_id(value: object) -> TypeGuard[str]:
-    """Tell whether a value keeps the rule for file ids."""
+    """Return whether a value is a valid file id."""
     return isinstance(value, str) and _FILE_ID.fullmatch(value) is not None
 
 
 def check_file_id(value: object) -> str:
-    """Return a file id. The vendor takes any string; ours must also be fit for lines, logs and terminals."""
+    """Validate a file id. ImageKit takes any string; these must also be safe in input lines, logs and terminals."""
     if is_file_id(value):
         return value
     raise ValueError(f"{_FILE_ID_RULE}, not {quote(value)}")
 
 
 def check_source(value: object) -> str:
-    """Return the name of the service or cleanup rule that a request comes from."""
+    """Validate a source: the service or cleanup rule that a request comes from."""
     if isinstance(value, str) and _SOURCE.fullmatch(value):
         return value
     raise ValueError(f"{_SOURCE_RULE}, not {quote(value)}")
 
 
 def check_request_id(value: object) -> str:
-    """Return the id of a request, which is a Celery task id and so may be chosen by the caller."""
+    """Validate a request id. It is the Celery task id, so the caller may choose it."""
     if isinstance(value, str) and _REQUEST_ID.fullmatch(value):
         return value
     raise ValueError(f"{_REQUEST_ID_RULE}, not {quote(value)}")
 
 
 def check_reason(value: object) -> str | None:
-    """Return why files are to be deleted, in the caller's words; None for no reason given."""
+    """Validate the caller's reason for a deletion; None if there is none."""
     if value is None or (isinstance(value, str) and _REASON.fullmatch(value)):
         return value
     raise ValueError(f"{_REASON_RULE}, not {quote(value)}")
 
 
 def check_hold_seconds(value: object) -> float:
-    """Return for how many seconds a request waits before anything of it is deleted."""
+    """Validate a hold, in seconds: how long a request waits before its first call."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_HOLD_SECONDS:
         return float(value)
     raise ValueError(f"{_HOLD_RULE}, not {quote(value)}")

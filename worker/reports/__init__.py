@@ -1,1 +1,1 @@
-"""What became of requests: reports, figures, and the audit trail. Reads only."""
+"""Reports on requests, statistics, and the audit trail."""

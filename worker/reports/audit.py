@@ -1,7 +1,7 @@
-"""The audit trail: who asked for which deletion, what was decided, and what came of it.
+"""The audit trail: who requested each deletion, what was decided, and how it ended.
 
-A Redis stream to which our operations add, in the same step as what they record; no command of ours changes or
-removes an entry. Entries go when they are older than the results of requests and `KITSWEEP_AUDIT_DAYS` together.
+A Redis stream. Scripts append to it in the same atomic step as the change they record. No command changes or
+removes an entry; entries expire after the result TTL plus `KITSWEEP_AUDIT_DAYS`.
 
 =========  ==========================================================================================================
 event      accepted (in line, or in its undo window), held (for approval), approved, rejected, cancelled, ended;
@@ -34,7 +34,7 @@ _PAGE = 500
 
 
 class Entry(TypedDict):
-    """One line of the trail."""
+    """One audit entry."""
 
     id: str
     at: str
@@ -58,7 +58,7 @@ class Audit:
         self._trimmed_at = float("-inf")
 
     def entries(self, since_ms: int = 0, until_ms: int | None = None) -> Iterator[Entry]:
-        """Yield the entries of a stretch of time, oldest first; constant memory."""
+        """Yield the entries between two times, oldest first, in constant memory."""
         start, end = f"{max(0, since_ms)}-0", "+" if until_ms is None else str(until_ms)
         while page := cast("list[tuple[str, dict[str, str]]]", self._redis.xrange(self._key, start, end, count=_PAGE)):
             for entry_id, fields in page:
@@ -66,13 +66,13 @@ class Audit:
             start = f"({page[-1][0]}"
 
     def trim_now_and_then(self) -> None:
-        """Let go what is too old, at most once in ten minutes."""
+        """Trim expired entries, at most once every ten minutes."""
         if time.monotonic() - self._trimmed_at >= TRIM_EVERY_SECONDS:
             self._trimmed_at = time.monotonic()
             self.trim()
 
     def trim(self) -> None:
-        """Let go what is older than results and audit days together, on the clock of Redis."""
+        """Trim expired entries, by the clock of Redis."""
         seconds, _ = self._redis.time()
         self._redis.xtrim(self._key, minid=str(max(0, int(seconds) * 1000 - self._kept_ms)), approximate=True)
 

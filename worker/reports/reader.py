@@ -1,4 +1,4 @@
-"""Reads what became of a request: its report, and all of its outcomes as a stream."""
+"""Reads the report of a request, and streams its outcomes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker.store.keys import Keys
 from worker.times import iso
 
 REPORT_IDS = 1000
-"""File ids that each list of a report carries at most."""
+"""Maximum file ids in each list of a report."""
 _GROUPS_AT_ONCE = 10
 _PAGE = 50
 _LISTED = (Outcome.DELETED, Outcome.NOT_FOUND, Outcome.PRESUMED_DELETED, Outcome.FAILED)
@@ -31,7 +31,7 @@ class Group(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What is stored of a request."""
+    """A stored request."""
 
     report: Report
     canvas: dict[str, Any] | None
@@ -44,7 +44,7 @@ def read_group(text: str) -> Group:
 
 
 def queued_report(asked: Asked, total: int, now_ms: int) -> Report:
-    """Return the report of a request that was accepted just now."""
+    """Return the report of a request that was just accepted."""
     return Report(
         request_id=asked["request_id"],
         source=asked["source"],
@@ -69,18 +69,18 @@ def queued_report(asked: Asked, total: int, now_ms: int) -> Report:
 
 
 class Reports:
-    """Reads requests of one account; changes nothing."""
+    """Reads the requests of one account."""
 
     def __init__(self, redis: Redis, keys: Keys) -> None:
         self._redis = redis
         self._keys = keys
 
     def read(self, request_ids: Sequence[str], *, with_ids: bool = True) -> list[Report | None]:
-        """Return the reports of several requests in two round trips or few more; None for one that is unknown."""
+        """Return the reports of several requests, in a few round trips; None for an unknown one."""
         return [known and known.report for known in self.read_all(request_ids, with_ids=with_ids)]
 
     def read_all(self, request_ids: Sequence[str], *, with_ids: bool = True) -> list[Known | None]:
-        """Return the reports, and what Celery is to run after each request."""
+        """Return the reports, with the Celery canvas that follows each request."""
         with self._redis.pipeline(transaction=False) as pipe:
             for request_id in request_ids:
                 pipe.hgetall(self._keys.request(request_id))
@@ -92,7 +92,7 @@ class Reports:
         ]
 
     def outcomes(self, request_id: str) -> Iterator[FileOutcome]:
-        """Yield how each file id ended, of those that have; constant memory."""
+        """Yield the outcome of each file id that has one, in constant memory."""
         for outcome in Outcome:
             for group in self._groups(request_id, outcome):
                 at = iso(group.at_ms) or ""

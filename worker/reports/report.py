@@ -1,4 +1,4 @@
-"""The report of a request, and the outcome of each of its files: what callers see."""
+"""The report of a request and the outcome of each file, as callers see them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class FileError(TypedDict):
 
 
 class Report(TypedDict):
-    """What became of a request; the counts always add up to `total`. Times are ISO 8601 in UTC."""
+    """The report of a request. The counts always add up to `total`. Times are ISO 8601 in UTC."""
 
     request_id: str
     source: str
@@ -44,8 +44,8 @@ class FileOutcome(NamedTuple):
     file_id: str
     outcome: Outcome
     error: str
-    """The reason of a failure, or a remark; empty where there is nothing to say."""
+    """The reason of a failure, or a remark; may be empty."""
     attempts: int
-    """API calls with this id that count against its attempts, the last one included."""
+    """API calls that counted as attempts, including the last."""
     at: str
     """When it was recorded, ISO 8601 in UTC."""
