@@ -6,11 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kombu import Connection
+from kombu import Connection, transport
 from kombu.transport import redis as kombu_redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from worker.runtime.kombu_redis import Channel, SentinelChannel, SentinelTransport, Transport
+from worker.runtime.kombu_redis import Channel, SentinelChannel, SentinelTransport, Transport, patch_transports
 
 
 def channel_on(connection: Any, kind: type[Any] = Channel) -> Any:
@@ -61,6 +61,14 @@ def test_the_app_uses_it() -> None:
         "redis+socket:///tmp/redis.sock": Transport,
         "sentinel://h:26379/0": SentinelTransport,
     }
-    for address, transport in addresses.items():
+    for address, expected in addresses.items():
         with Connection(address) as connection:
-            assert connection.get_transport_cls() is transport, address
+            assert connection.get_transport_cls() is expected, address
+
+
+def test_a_scheme_that_kombu_resolved_before_leads_to_it_all_the_same() -> None:
+    """kombu caches the transport of a scheme with the first connection of a process."""
+    transport._transport_cache["redis"] = kombu_redis.Transport
+    patch_transports()
+    with Connection("redis://h/0") as connection:
+        assert connection.get_transport_cls() is Transport

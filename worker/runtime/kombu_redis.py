@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kombu.transport import TRANSPORT_ALIASES
+from kombu import transport
 from kombu.transport import redis as kombu_redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError
@@ -57,4 +57,7 @@ def patch_transports() -> None:
     Under the usual schemes, since tools such as Flower recognise a broker by the scheme of its URL.
     """
     names = dict.fromkeys(("redis", "rediss"), "Transport") | {"sentinel": "SentinelTransport"}
-    TRANSPORT_ALIASES.update({scheme: f"{__name__}:{name}" for scheme, name in names.items()})
+    for scheme, name in names.items():
+        transport.TRANSPORT_ALIASES[scheme] = f"{__name__}:{name}"
+        # kombu remembers what a scheme led to, should a connection have been made before.
+        transport._transport_cache.pop(scheme, None)  # noqa: SLF001 - there is no public way
