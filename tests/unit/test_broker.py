@@ -68,7 +68,7 @@ def test_the_app_uses_it() -> None:
 
 def test_a_scheme_that_kombu_resolved_before_leads_to_it_all_the_same() -> None:
     """kombu caches the transport of a scheme with the first connection of a process."""
-    transport._transport_cache["redis"] = kombu_redis.Transport
+    transport._transport_cache["redis"] = kombu_redis.Transport  # type: ignore[attr-defined]
     patch_transports()
     with Connection("redis://h/0") as connection:
         assert connection.get_transport_cls() is Transport

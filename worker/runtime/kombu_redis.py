@@ -60,4 +60,4 @@ def patch_transports() -> None:
     for scheme, name in names.items():
         transport.TRANSPORT_ALIASES[scheme] = f"{__name__}:{name}"
         # kombu remembers what a scheme led to, should a connection have been made before.
-        transport._transport_cache.pop(scheme, None)  # noqa: SLF001 - there is no public way
+        transport._transport_cache.pop(scheme, None)  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
