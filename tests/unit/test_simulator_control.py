@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from simulator import Call, Control, ControlError, Simulator
-from simulator.control.steering import Steering
+from simulator.control.interface import ControlInterface
 
 ROOT = Path(__file__).parents[2]
 UNKNOWN = "0123456789abcdef01234567"
@@ -35,7 +35,7 @@ def program(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 @pytest.fixture(params=["embedded", "remote"])
-def steered(request: pytest.FixtureRequest) -> Iterator[tuple[str, Steering]]:
+def steered(request: pytest.FixtureRequest) -> Iterator[tuple[str, ControlInterface]]:
     """Give a simulator's URL, and the two ways to steer it."""
     with Simulator(files=10) as simulator:
         if request.param == "embedded":
@@ -46,7 +46,7 @@ def steered(request: pytest.FixtureRequest) -> Iterator[tuple[str, Steering]]:
         control.close()
 
 
-def test_the_ledger_has_every_call(steered: tuple[str, Steering]) -> None:
+def test_the_ledger_has_every_call(steered: tuple[str, ControlInterface]) -> None:
     """Each call is there with its ids, status and what it deleted, in order."""
     url, steering = steered
     ids = steering.remaining()[:2]
@@ -66,7 +66,7 @@ def test_the_ledger_has_every_call(steered: tuple[str, Steering]) -> None:
     assert [call.detail for call in steering.calls("list")] == ["limit=5"]
 
 
-def test_the_counters_add_up(steered: tuple[str, Steering]) -> None:
+def test_the_counters_add_up(steered: tuple[str, ControlInterface]) -> None:
     """Files, deletions, ids and statuses are counted; repeated and unknown ids are told apart."""
     url, steering = steered
     ids = steering.remaining()
@@ -81,7 +81,7 @@ def test_the_counters_add_up(steered: tuple[str, Steering]) -> None:
     assert steering.violations() == []
 
 
-def test_violations_are_named(steered: tuple[str, Steering]) -> None:
+def test_violations_are_named(steered: tuple[str, ControlInterface]) -> None:
     """More than 100 ids in a call, or one id twice, is held against the caller."""
     url, steering = steered
     delete(url, [f"{number:024x}" for number in range(101)])
@@ -89,7 +89,7 @@ def test_violations_are_named(steered: tuple[str, Steering]) -> None:
     assert steering.violations() == ["a call with 101 ids", "1 calls with an id twice"]
 
 
-def test_a_file_that_is_added_again_may_be_deleted_again(steered: tuple[str, Steering]) -> None:
+def test_a_file_that_is_added_again_may_be_deleted_again(steered: tuple[str, ControlInterface]) -> None:
     """Only a second deletion of the same file is a violation."""
     url, steering = steered
     ids = steering.remaining()[:1]
@@ -99,7 +99,7 @@ def test_a_file_that_is_added_again_may_be_deleted_again(steered: tuple[str, Ste
     assert (steering.stats()["deleted"], steering.violations()) == (2, [])
 
 
-def test_everything_can_be_steered_both_ways(steered: tuple[str, Steering]) -> None:
+def test_everything_can_be_steered_both_ways(steered: tuple[str, ControlInterface]) -> None:
     """Files, limits, latency, headers, keys, faults and outages change at once."""
     url, steering = steered
     assert len(steering.add_files(5)) == 5
@@ -133,7 +133,7 @@ def test_everything_can_be_steered_both_ways(steered: tuple[str, Steering]) -> N
         lambda steering: steering.add_file(created_at="soon"),
     ],
 )
-def test_steering_without_sense_is_refused_both_ways(steered: tuple[str, Steering], wrong: object) -> None:
+def test_steering_without_sense_is_refused_both_ways(steered: tuple[str, ControlInterface], wrong: object) -> None:
     """The same ValueError comes in this process and from another."""
     assert callable(wrong)
     with pytest.raises(ValueError, match=r"is none of|unknown fault|no file|isoformat"):
@@ -184,7 +184,7 @@ def test_an_observer_may_steer_between_calls() -> None:
 
 
 def test_a_library_can_be_prepared_before_the_start() -> None:
-    """Steering works while nothing runs."""
+    """ControlInterface works while nothing runs."""
     simulator = Simulator()
     simulator.add_file("f" * 24)
     with simulator:

@@ -6,8 +6,9 @@ import pytest
 import requests
 from hypothesis import given
 from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
 
-from simulator import Simulator, Window
+from simulator import RateWindow, Simulator
 from simulator.limits import SlidingLimit
 
 UNKNOWN = "0123456789abcdef01234567"
@@ -25,8 +26,9 @@ def delete(simulator: Simulator) -> requests.Response:
     return requests.post(url, json={"fileIds": [UNKNOWN]}, auth=("k", ""), timeout=5)
 
 
-def rate_headers(answer: requests.Response) -> dict[str, str]:
-    return {name: text for name, text in answer.headers.items() if name.lower().startswith("x-ratelimit")}
+def rate_headers(answer: requests.Response) -> CaseInsensitiveDict[str]:
+    found = {name: text for name, text in answer.headers.items() if name.lower().startswith("x-ratelimit")}
+    return CaseInsensitiveDict(found)
 
 
 @given(
@@ -35,7 +37,7 @@ def rate_headers(answer: requests.Response) -> dict[str, str]:
 )
 def test_no_window_ever_holds_more_than_its_limit(pairs: list[tuple[int, int]], gaps: list[int]) -> None:
     """In any stretch of a window's length there are at most its limit of admitted calls, for all windows."""
-    windows = [Window(*pair) for pair in pairs]
+    windows = [RateWindow(*pair) for pair in pairs]
     limit, now, admitted = SlidingLimit(windows), 0, []
     for gap in gaps:
         now += gap
@@ -52,7 +54,7 @@ def test_no_window_ever_holds_more_than_its_limit(pairs: list[tuple[int, int]], 
 )
 def test_waiting_out_the_reset_is_enough(pairs: list[tuple[int, int]], gaps: list[int]) -> None:
     """A refused call that comes again after `reset_ms` is admitted, and not a ms earlier."""
-    limit, now = SlidingLimit([Window(*pair) for pair in pairs]), 0
+    limit, now = SlidingLimit([RateWindow(*pair) for pair in pairs]), 0
     for gap in gaps:
         now += gap
         verdict = limit.admit(now)
@@ -65,15 +67,15 @@ def test_waiting_out_the_reset_is_enough(pairs: list[tuple[int, int]], gaps: lis
 
 def test_the_longest_wait_is_announced() -> None:
     """Of several full windows, the one that lasts longest tells its numbers."""
-    limit = SlidingLimit([Window(1, 100), Window(1, 5000)])
+    limit = SlidingLimit([RateWindow(1, 100), RateWindow(1, 5000)])
     limit.admit(0)
     verdict = limit.admit(10)
-    assert (verdict.allowed, verdict.window, verdict.reset_ms) == (False, Window(1, 5000), 4990)
+    assert (verdict.allowed, verdict.window, verdict.reset_ms) == (False, RateWindow(1, 5000), 4990)
 
 
 def test_rejected_calls_count_only_where_that_is_set() -> None:
     """By default a 429 takes no room; with `count_rejected` it does."""
-    lenient, harsh = SlidingLimit([Window(1, 100)]), SlidingLimit([Window(1, 100)], count_rejected=True)
+    lenient, harsh = SlidingLimit([RateWindow(1, 100)]), SlidingLimit([RateWindow(1, 100)], count_rejected=True)
     for now in (0, 60):
         lenient.admit(now)
         harsh.admit(now)
@@ -83,36 +85,36 @@ def test_rejected_calls_count_only_where_that_is_set() -> None:
 
 def test_calls_already_made_count_against_new_windows() -> None:
     """A limit that shrinks while working is strict at once."""
-    limit = SlidingLimit([Window(10, 1000)])
+    limit = SlidingLimit([RateWindow(10, 1000)])
     for now in range(5):
         assert limit.admit(now).allowed
-    limit.windows = (Window(3, 1000),)
+    limit.windows = (RateWindow(3, 1000),)
     assert not limit.admit(10).allowed
-    limit.windows = (Window(20_000, 1000),)
+    limit.windows = (RateWindow(20_000, 1000),)
     assert limit.admit(11).allowed
 
 
 @pytest.mark.parametrize(
     ("form", "window"),
     [
-        ("5/1s", Window(5, 1000)),
-        ("5/s", Window(5, 1000)),
-        ("20/250ms", Window(20, 250)),
-        ("1000/15m", Window(1000, 900_000)),
-        ("1000/30d", Window(1000, 2_592_000_000)),
-        ((7, 70), Window(7, 70)),
+        ("5/1s", RateWindow(5, 1000)),
+        ("5/s", RateWindow(5, 1000)),
+        ("20/250ms", RateWindow(20, 250)),
+        ("1000/15m", RateWindow(1000, 900_000)),
+        ("1000/30d", RateWindow(1000, 2_592_000_000)),
+        ((7, 70), RateWindow(7, 70)),
     ],
 )
-def test_windows_have_a_short_form(form: str | tuple[int, int], window: Window) -> None:
+def test_windows_have_a_short_form(form: str | tuple[int, int], window: RateWindow) -> None:
     """Calls, a slash, a time."""
-    assert Window.read(form) == window
+    assert RateWindow.read(form) == window
 
 
 @pytest.mark.parametrize("form", ["5", "5/", "x/1s", "0/1s", "5/0s", "5/1x", "-1/1s", (0, 1)])
 def test_a_window_without_sense_is_refused(form: str | tuple[int, int]) -> None:
     """Neither part may be missing, zero or negative."""
     with pytest.raises(ValueError, match="window"):
-        Window.read(form)
+        RateWindow.read(form)
 
 
 def test_excess_is_a_429_with_three_headers(simulator: Simulator) -> None:
@@ -135,7 +137,7 @@ def test_headers_come_when_the_policy_says(simulator: Simulator) -> None:
     assert len(rate_headers(delete(simulator))) == 3
     simulator.set_headers("never")
     refused = delete(simulator)
-    assert (refused.status_code, rate_headers(refused)) == (429, {})
+    assert (refused.status_code, dict(rate_headers(refused))) == (429, {})
 
 
 def test_headers_can_be_absurd(simulator: Simulator) -> None:

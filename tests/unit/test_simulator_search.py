@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.library.moments import iso, parse_moment
 from simulator.library.records import Record
 from simulator.library.search import SearchSyntaxError, parse_search
+from simulator.library.units import iso, parse_time
 
-NOW = parse_moment("2026-11-23T12:00:00", 0)
+NOW = parse_time("2026-11-23T12:00:00", 0)
 DAY = 86_400_000
 
 
@@ -200,4 +200,4 @@ def test_any_text_is_read_or_refused(query: str) -> None:
 @given(st.integers(0, 4_102_444_800_000))
 def test_moments_survive_writing_and_reading(moment: int) -> None:
     """What the API writes as a date can be used in a query."""
-    assert parse_moment(iso(moment), 0) == moment
+    assert parse_time(iso(moment), 0) == moment
