@@ -189,7 +189,7 @@ def test_a_byte_order_mark_is_no_obstacle() -> None:
 
 def test_a_failure_before_the_body_ended() -> None:
     """A cut body leaves a 200 unanswered; a status that says enough by itself still counts."""
-    cut = "no whole answer (IncompleteRead)"
+    cut = "no complete response (IncompleteRead)"
 
     def read_cut(status: int) -> Answer:
         return READER.read_delete(RawAnswer(status, {}, b"", cut), SENT)
