@@ -98,7 +98,7 @@ def test_nobody_can_pose_as_a_rule() -> None:
     """A producer cannot use the source or the request ids of cleanup rules."""
     with pytest.raises(InvalidRequest, match="source"):
         checked_request("r1", "cleanup:drafts", None, 0)
-    with pytest.raises(InvalidRequest, match="those of cleanup rules"):
+    with pytest.raises(InvalidRequest, match="reserved for cleanup rules"):
         checked_request("cleanup:drafts:20260101T000000Z", "catalog", None, 0)
 
 
