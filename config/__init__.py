@@ -1,1 +1,1 @@
-"""Configuration: the settings of Kitsweep and their validation."""
+"""The settings of Kitsweep."""

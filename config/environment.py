@@ -1,4 +1,4 @@
-"""Reads the environment and ``.env``, and reports unknown names and unreadable lines."""
+"""Reads `.env` and finds invalid lines and unknown names, which pydantic ignores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ENV_FILE = ".env"
 
 
 def read_env_file() -> tuple[dict[str, str], list[str]]:
-    """Read ``.env`` in the working directory. Returns its values by name, and one line per problem."""
+    """Read `.env` in the working directory. Return its values by name, and a message for each problem."""
     path = Path(ENV_FILE)
     try:
         with path.open(encoding="utf-8") as stream:
@@ -29,9 +29,9 @@ def read_env_file() -> tuple[dict[str, str], list[str]]:
 
 
 def unknown_names(names: Iterable[str], known: Collection[str], prefix: str) -> list[str]:
-    """Return one line per unknown name under ``prefix``, with the closest known name.
+    """Return a message for each name under `prefix` that is not known, with the most similar known name.
 
-    Values are not shown: a misspelt name may hold a secret.
+    Values are not shown: one may be a secret under a misspelt name.
     """
     ours = {name for name in names if name.upper().startswith(prefix)}
     unknown = sorted(name for name in ours if name.upper() not in known)
@@ -39,17 +39,17 @@ def unknown_names(names: Iterable[str], known: Collection[str], prefix: str) -> 
 
 
 def secret_values(name: str, file_values: dict[str, str]) -> set[str]:
-    """Return the values of ``name`` in the environment and ``.env``, ignoring case."""
+    """Return the values of `name`, in any case, in the environment and in `.env`."""
     found = [*os.environ.items(), *file_values.items()]
     return {value.strip() for key, value in found if key.upper() == name and value.strip()}
 
 
 def _hint(name: str, known: Collection[str], prefix: str) -> str:
-    # Compared without the shared prefix, which would make all names look similar.
+    # Without the prefix, which would make all names similar.
     shorter = {each.removeprefix(prefix): each for each in known}
     near = difflib.get_close_matches(name.removeprefix(prefix), shorter, n=1, cutoff=0.5)
     near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.7)
-    return f"; did you mean {shorter.get(near[0], near[0])}?" if near else "; .env.example lists all"
+    return f"; did you mean {shorter.get(near[0], near[0])}?" if near else "; see .env.example for all settings"
 
 
 def _line(binding: Binding) -> int:

@@ -1,4 +1,4 @@
-"""Writes ``.env.example``: all settings with default and description. ``python -m config.example > .env.example``."""
+"""Prints `.env.example`: every setting with its description and default. `python -m config.example > .env.example`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from config.problems import written
 from config.settings import Settings, environment_name
 
 _HEAD = """\
-# Every setting of Kitsweep, with its default. Copy this file to .env and uncomment what you change.
-# The environment takes precedence over .env. An empty value means the default. Unknown KITSWEEP_ names are errors.
+# All settings of Kitsweep with their defaults. Copy this file to .env and uncomment the lines you change.
+# The environment overrides .env. An empty value means the default. An unknown KITSWEEP_ name is an error.
 """
 
 
 def example() -> str:
-    """Return the text of ``.env.example``."""
+    """Return the text of `.env.example`."""
     entries = (
         f"# {field.description}\n# {environment_name(name)}={written(field.default)}\n"
         for name, field in Settings.model_fields.items()

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
 
+from config.names import is_name
 from config.problems import explain
 
 ALL = "*"
 """Names the guard of every source that has none of its own."""
 FORM = '{"catalog": {"max_files": 5000, "usual_factor": 10}, "*": {"max_files": 100000}}'
-_SOURCE = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
 def _at_least_one(factor: float) -> float:
@@ -22,7 +21,7 @@ def _at_least_one(factor: float) -> float:
 
 
 def _source_name(name: str) -> str:
-    if name != ALL and not _SOURCE.fullmatch(name):
+    if name != ALL and not is_name(name):
         raise ValueError("is no source name: use 1 to 64 of A-Z a-z 0-9 . _ -, or * for all other sources")
     return name
 

@@ -1,4 +1,4 @@
-"""Error messages for invalid settings: one line per problem, without secrets."""
+"""Turns validation errors of settings and rules into messages: one line each, without secrets."""
 
 from __future__ import annotations
 
@@ -28,23 +28,22 @@ _MEANINGS = {
 
 
 class ConfigError(ValueError):
-    """Invalid settings. ``problems`` has one line per problem; ``str`` joins them with newlines."""
+    """The settings are invalid. `problems` has one line for each problem; `str` joins the lines."""
 
     def __init__(self, problems: Iterable[str]) -> None:
-        """Store ``problems``: one line each, without secrets."""
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
 
 
 def describe(error: ErrorDetails, env_name: str, field: FieldInfo, shown: str | None) -> str:
-    """Describe an invalid value in one line: name, value as ``shown`` (None hides it), rule and default."""
+    """Describe an invalid value in one line: name, value (as `shown`; None hides it), rule and default."""
     named = env_name if shown is None else f"{env_name}={shown}"
     default = "unset" if field.default is None else written(field.default)
     return f"{named}: {_rule(error, field)} (default: {default})"
 
 
 def explain(error: ErrorDetails, names: Collection[str]) -> str:
-    """Describe a problem with a key of a nested value; ``names`` are the valid keys."""
+    """Describe an invalid key of a nested value. `names` are the valid keys, to suggest one for a misspelt key."""
     *table, key = [shorten(part)[1:-1] for part in error["loc"] if isinstance(part, str) and part != "[key]"]
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
@@ -57,13 +56,13 @@ def explain(error: ErrorDetails, names: Collection[str]) -> str:
 
 
 def shorten(value: object) -> str:
-    """Return a value as one short line, with control characters escaped."""
+    """Return a value as one short line with control characters escaped."""
     text = value if isinstance(value, str) else str(value)
     return ascii(text if len(text) <= _SHOWN_LENGTH else text[: _SHOWN_LENGTH - 3] + "...")
 
 
 def written(value: object) -> str:
-    """Return a setting's value as written in the environment or ``.env``."""
+    """Return the value of a setting as written in the environment or in `.env`."""
     if isinstance(value, tuple):
         return "[" + ", ".join(f'"{item}"' for item in value) + "]"
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

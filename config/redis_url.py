@@ -1,4 +1,4 @@
-"""Parses the Redis URL, which serves broker, results and queue."""
+"""Parses the Redis URL that serves broker, results and queue."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ _OPTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
-    """A parsed Redis URL. Its repr and ``address`` contain no credentials and are safe to log."""
+    """A parsed Redis URL. Its repr and `address` contain no user and no password."""
 
     scheme: str
     hosts: tuple[tuple[str, int], ...]
-    """Host and port of the server, or of each sentinel; empty for a Unix socket."""
+    """Host and port of the server or of each sentinel; empty for a Unix socket."""
     db: int
     path: str = ""
-    """The path of a Unix socket; empty otherwise."""
+    """Path of a Unix socket; empty otherwise."""
     username: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
     options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    """The query of the URL, decoded: TLS files for ``rediss``, the master's name for ``sentinel``."""
+    """The decoded query of the URL: TLS files for `rediss`, the name of the master for `sentinel`."""
 
     @classmethod
     def parse(cls, url: str) -> RedisUrl:
-        """Parse ``url``. Raises ``ValueError`` with the rule that it breaks, without showing the URL."""
+        """Parse a URL. Raises `ValueError` with the rule that it breaks, without showing the URL."""
         parts = _split(url)
         scheme = parts.scheme
         username, password, hosts = _authority(parts)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         if unknown := sorted(set(options) - _OPTIONS[scheme]):
-            raise ValueError(f"{scheme}:// takes no option of the name {unknown[0][:40]!r}")
+            raise ValueError(f"{scheme}:// has no option {unknown[0][:40]!r}")
         if options.get("ssl_cert_reqs", "required") not in CERTIFICATE_CHECKS:
-            raise ValueError(f"must have an ssl_cert_reqs of {', '.join(CERTIFICATE_CHECKS)}")
+            raise ValueError(f"must have ssl_cert_reqs set to one of {', '.join(CERTIFICATE_CHECKS)}")
         is_socket = scheme == "unix"
         database = _database(options.get("db", "") if is_socket else unquote(parts.path).strip("/"))
         path = _socket_path(parts) if is_socket else ""
@@ -53,7 +53,7 @@ class RedisUrl:
 
     @property
     def address(self) -> str:
-        """The address without credentials and options: ``host:port/db`` or ``/path?db=0``."""
+        """Address without user, password and options: `host:port/db` or `/path?db=0`."""
         if self.scheme == "unix":
             return f"{self.path}?db={self.db}"
         where = ",".join(f"{_bracketed(host)}:{port}" for host, port in self.hosts)
@@ -62,26 +62,26 @@ class RedisUrl:
 
     @property
     def master(self) -> str:
-        """The name under which the sentinels know the master."""
+        """Name of the master in Sentinel."""
         return dict(self.options).get("master") or "mymaster"
 
     @property
     def sentinel_options(self) -> dict[str, str]:
-        """User and password of the sentinels themselves, as redis-py's ``sentinel_kwargs`` wants them."""
+        """User and password of the sentinels, for redis-py's `sentinel_kwargs`."""
         options = dict(self.options)
         names = {"sentinel_username": "username", "sentinel_password": "password"}
         return {theirs: options[ours] for ours, theirs in names.items() if options.get(ours)}
 
     @property
     def tls_options(self) -> dict[str, str]:
-        """How the server's certificate is checked, for redis-py and Celery; empty without TLS."""
+        """How to check the server's certificate, for redis-py and Celery; empty without TLS."""
         if self.scheme != "rediss":
             return {}
         return {"ssl_cert_reqs": "required", **{name: text for name, text in self.options if text}}
 
     @property
     def celery_url(self) -> str:
-        """The same address as Celery and kombu write it, the password included: never log it."""
+        """The URL in the form of Celery and kombu. Contains the password: never log it."""
         if self.scheme == "unix":
             return f"redis+socket://{self._credentials}{quote(self.path)}?virtual_host={self.db}"
         urls = (f"{self.scheme}://{self._credentials}{_bracketed(host)}:{port}/{self.db}" for host, port in self.hosts)
@@ -96,15 +96,15 @@ class RedisUrl:
 
 def _split(url: str) -> SplitResult:
     if any(character.isspace() or not character.isprintable() for character in url):
-        raise ValueError(f"must hold no spaces and no control characters; write {FORMS}")
+        raise ValueError(f"must not contain spaces or control characters; write {FORMS}")
     try:
         parts = urlsplit(url)
     except ValueError:
         parts = None
     if parts is None or parts.scheme not in SCHEMES or not url.lower().startswith(f"{parts.scheme}://"):
-        raise ValueError(f"must be the address of a Redis: {FORMS}")
+        raise ValueError(f"must be the URL of a Redis server: {FORMS}")
     if parts.fragment:
-        raise ValueError("must hold no '#': in a password, write it as %23")
+        raise ValueError("must not contain '#'; in a password, write it as %23")
     return parts
 
 
@@ -112,15 +112,13 @@ def _authority(parts: SplitResult) -> tuple[str | None, str | None, tuple[tuple[
     credentials, _, where = parts.netloc.rpartition("@")
     username, colon, password = credentials.partition(":")
     hosts = () if parts.scheme == "unix" else _hosts(where, parts.scheme)
-    if parts.scheme == "unix" and where:
-        raise ValueError("must name a socket by its whole path, as in unix:///run/redis.sock")
     return unquote(username) or None, (unquote(password) or None) if colon else None, hosts
 
 
 def _hosts(where: str, scheme: str) -> tuple[tuple[str, int], ...]:
     names = where.split(",")
     if len(names) > 1 and scheme != "sentinel":
-        raise ValueError("must name one host; several are for sentinel://")
+        raise ValueError("must name one host; only sentinel:// takes several")
     return tuple(_host(name, scheme) for name in names)
 
 
@@ -131,7 +129,7 @@ def _host(name: str, scheme: str) -> tuple[str, int]:
     except ValueError:
         raise ValueError("must have ports from 1 to 65535, and IPv6 addresses in brackets") from None
     if not host or port == 0:
-        raise ValueError(f"must name a host, and a port from 1 to 65535 or none: {FORMS}")
+        raise ValueError(f"must name a host and optionally a port from 1 to 65535: {FORMS}")
     return host, port or _DEFAULT_PORTS[scheme]
 
 
@@ -139,14 +137,14 @@ def _database(text: str) -> int:
     if not text:
         return 0
     if not (text.isascii() and text.isdigit() and len(text) <= 6):
-        raise ValueError("must end in a database number such as /0")
+        raise ValueError("must end with a database number such as /0")
     return int(text)
 
 
 def _socket_path(parts: SplitResult) -> str:
     path = unquote(parts.path)
-    if path in {"", "/"}:
-        raise ValueError("must name a socket by its whole path, as in unix:///run/redis.sock")
+    if parts.netloc.rpartition("@")[2] or path in {"", "/"}:
+        raise ValueError("must name a socket by its absolute path, such as unix:///run/redis.sock")
     return path
 
 

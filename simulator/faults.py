@@ -1,31 +1,31 @@
-"""What can go wrong with a call, and which call it hits."""
+"""Faults: what can go wrong with a call, and which calls it hits."""
 
 import random
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from simulator.plain import Json
+from simulator.json_value import Json
 
-# Whether the call's effect takes place, unless the fault says otherwise.
+# Each kind of fault, and whether the call is carried out all the same (unless the fault says otherwise).
 KINDS: dict[str, bool] = {
     "error_before": False,  # `status` (500), before the effect
     "error_after": True,  # `status` (500), after the effect
-    "cut_before": False,  # the connection is reset, nothing was done
-    "cut_after": True,  # the connection is reset, the answer to a done call is lost
-    "cut_middle": True,  # the connection ends in the middle of the answer's body
-    "slow": True,  # the effect, then `delay_ms`, then the answer
-    "slow_before": True,  # `delay_ms`, then the effect and the answer
-    "hang": True,  # no answer, and the connection stays open
-    "endless": True,  # an answer that begins and goes on for ever, a byte every `delay_ms`
-    "garbage": True,  # an answer with status `status` (200) of the wrong form; `shape` picks which
+    "cut_before": False,  # connection reset; the call is not carried out
+    "cut_after": True,  # connection reset after the call is carried out
+    "cut_middle": True,  # connection closed in the middle of the response body
+    "slow": True,  # effect, then `delay_ms`, then the response
+    "slow_before": True,  # `delay_ms`, then effect and response
+    "hang": True,  # no response; the connection stays open
+    "endless": True,  # a response that never ends, one byte every `delay_ms`
+    "garbage": True,  # a body of the wrong form with `status` (200); `shape` picks the form
     "empty": True,  # 200 without a body
-    "redirect": False,  # 302 to another path of this server
-    "throttled": False,  # 429 with `reset_ms`, whatever the limit says
-    "partial": True,  # 207: `share` of the ids, or `ids`, are not deleted and listed under errors
-    "omit": True,  # 200: `share` of the ids, or `ids`, are neither deleted nor listed
-    "foreign": True,  # the true answer, and an id in it that was never sent
-    "answer": False,  # `status`, `body` and `headers` as they are given
+    "redirect": False,  # `status` (302) to another path of this server
+    "throttled": False,  # 429 with `reset_ms`, whatever the limit
+    "partial": True,  # 207: `ids`, or a `share` of all, are not deleted and are listed under `errors`
+    "omit": True,  # 200: `ids`, or a `share` of all, are neither deleted nor listed
+    "foreign": True,  # the real response, plus an id that was never sent
+    "answer": False,  # `status`, `body` and `headers` as given
 }
 
 SHAPES: dict[str, bytes] = {
@@ -49,12 +49,12 @@ ENDPOINT_CLASSES = ("delete", "list", "purge")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One way to fail, and when.
+    """A kind of fault, and the calls that it hits.
 
-    It hits the next `times` calls of its `endpoint` class (delete, list, purge; None is any), or, without
-    `times`, each call with `probability`. Faults with `times` come first, in the order in which they were
-    set. `effect` overrides whether the call is carried out; the other fields are the details that KINDS
-    names. Raises ValueError for what makes no sense.
+    It hits the next `times` calls of its `endpoint` class (delete, list or purge; None: any) or, without `times`, each
+    call with `probability`. Faults with `times` are used first, in the order in which they were added. `effect`
+    overrides whether the call is carried out. KINDS says which of the other fields a kind reads. Raises ValueError for
+    values out of range.
     """
 
     kind: str
@@ -73,74 +73,74 @@ class Fault:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"unknown fault {self.kind!r}; there are {', '.join(KINDS)}")
+            raise ValueError(f"unknown fault {self.kind!r}; known are {', '.join(KINDS)}")
         if self.endpoint not in {None, *ENDPOINT_CLASSES}:
-            raise ValueError(f"unknown endpoint class {self.endpoint!r}; there are {', '.join(ENDPOINT_CLASSES)}")
+            raise ValueError(f"unknown endpoint class {self.endpoint!r}; known are {', '.join(ENDPOINT_CLASSES)}")
         if self.shape is not None and self.shape not in SHAPES:
-            raise ValueError(f"unknown shape {self.shape!r}; there are {', '.join(SHAPES)}")
+            raise ValueError(f"unknown shape {self.shape!r}; known are {', '.join(SHAPES)}")
         if not (0 <= self.probability <= 1 and 0 <= self.share <= 1):
-            raise ValueError("a probability or share lies between 0 and 1")
+            raise ValueError(f"probability ({self.probability}) and share ({self.share}) must be from 0 to 1")
         if self.times is not None and self.times < 1:
-            raise ValueError("a fault strikes at least once")
+            raise ValueError(f"times must be at least 1, not {self.times}")
         if self.status is not None and not 200 <= self.status <= 599:
-            raise ValueError(f"no final HTTP status: {self.status}")
+            raise ValueError(f"status must be from 200 to 599, not {self.status}")
 
     @property
     def takes_effect(self) -> bool:
-        """Whether the call is carried out all the same."""
+        """Whether the call is carried out."""
         return KINDS[self.kind] if self.effect is None else self.effect
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Json]) -> "Fault":
-        """From the fields as JSON has them. Raises ValueError or TypeError."""
+        """Build a fault from JSON. Raises ValueError or TypeError."""
         return cls(**{**fields, "ids": frozenset(fields.get("ids") or ())})
 
     @classmethod
     def read(cls, form: str) -> "Fault":
-        """Read the command line's form: `cut_after=0.02`, `error_before*3`, `slow=1@list` for a class."""
+        """Parse `cut_after=0.02` (probability), `error_before*3` (times), `slow=1@list` (endpoint class)."""
         rule, _, endpoint = form.partition("@")
         kind, sign, value = rule.partition("*") if "*" in rule else rule.partition("=")
         if not sign:
-            raise ValueError(f"a fault is written KIND=PROBABILITY or KIND*TIMES, not {form!r}")
+            raise ValueError(f"{form!r} is not a fault; write KIND=PROBABILITY or KIND*TIMES")
         if sign == "*":
             return cls(kind, times=int(value), endpoint=endpoint or None)
         return cls(kind, probability=float(value), endpoint=endpoint or None)
 
 
 class FaultPlan:
-    """The faults that are set, and the count of those that struck."""
+    """The faults that are set, and how many calls each kind has hit."""
 
-    def __init__(self, dice: random.Random) -> None:
-        self.dice = dice
-        self.struck: Counter[str] = Counter()
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.counts: Counter[str] = Counter()
         self._faults: list[Fault] = []
 
     def add(self, fault: Fault) -> None:
-        """Set one more fault."""
+        """Add a fault."""
         if fault.times is None:
             self._faults.append(fault)
             return
-        place = sum(queued.times is not None for queued in self._faults)
-        self._faults.insert(place, fault)
+        after = sum(queued.times is not None for queued in self._faults)
+        self._faults.insert(after, fault)
 
     def clear(self) -> None:
-        """Nothing fails any more."""
+        """Remove all faults."""
         self._faults.clear()
 
     def pick(self, endpoint: str) -> Fault | None:
-        """Take the fault that hits this call, if any."""
-        for place, fault in enumerate(self._faults):
-            if fault.endpoint not in {None, endpoint} or not self._strikes(fault, place):
+        """Return the fault that hits this call, if any."""
+        for index, fault in enumerate(self._faults):
+            if fault.endpoint not in {None, endpoint} or not self._hits(fault, index):
                 continue
-            self.struck[fault.kind] += 1
+            self.counts[fault.kind] += 1
             return fault
         return None
 
-    def _strikes(self, fault: Fault, place: int) -> bool:
+    def _hits(self, fault: Fault, index: int) -> bool:
         if fault.times is None:
-            return self.dice.random() < fault.probability
+            return self.rng.random() < fault.probability
         if fault.times > 1:
-            self._faults[place] = replace(fault, times=fault.times - 1)
+            self._faults[index] = replace(fault, times=fault.times - 1)
         else:
-            del self._faults[place]
+            del self._faults[index]
         return fault.times > 0

@@ -1,10 +1,10 @@
-"""The ledger: what was called and what came of it, for tests to check."""
+"""The ledger: which calls were made and what they did, for tests to check."""
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from simulator.plain import Json
+from simulator.json_value import Json
 
 MAX_IDS_PER_CALL = 100
 
@@ -13,10 +13,10 @@ MAX_IDS_PER_CALL = 100
 class Call:
     """One call of the API.
 
-    `at` seconds since 1970 of its arrival; `endpoint` which operation; `status` of the answer, or None when
-    none was meant to arrive; `ids` that were sent and `deleted` by this call (both empty when the ledger
-    keeps no ids), `id_count` and `deleted_count` how many; `fault` the kind that struck; `detail` is the
-    query string of a list call or the URL of a purge.
+    `at`: when it arrived, seconds since 1970. `endpoint`: the operation. `status`: of the response, None if a fault
+    sent no complete one. `ids`, `deleted`: the ids that it sent and that it deleted, empty unless the ledger keeps ids;
+    `id_count`, `deleted_count`: how many. `fault`: the kind that hit it. `detail`: the query of a list call, or the URL
+    of a purge.
     """
 
     at: float
@@ -31,17 +31,17 @@ class Call:
     detail: str = ""
 
     def as_json(self) -> dict[str, Json]:
-        """Show the call as the control endpoint shows it."""
+        """Return the call as the control endpoint shows it."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def from_json(cls, fields: dict[str, Json]) -> "Call":
-        """Read the call that `as_json` showed."""
+        """Build a call from the result of `as_json`."""
         return cls(**{**fields, "ids": tuple(fields["ids"]), "deleted": tuple(fields["deleted"])})
 
 
 class Ledger:
-    """Counters over all calls, and the last `keep_calls` calls themselves (with their ids if `keep_ids`)."""
+    """Counters of all calls, and the last `keep_calls` calls, with their ids if `keep_ids`."""
 
     def __init__(self, keep_calls: int, *, keep_ids: bool) -> None:
         self.calls: deque[Call] = deque(maxlen=keep_calls)
@@ -58,8 +58,8 @@ class Ledger:
         self.first_call_at: float | None = None
         self.last_call_at: float | None = None
 
-    def write(self, call: Call) -> None:
-        """Enter a call. Its ids are dropped here unless the ledger keeps them."""
+    def add(self, call: Call) -> None:
+        """Add a call."""
         self.statuses[call.endpoint, call.status] += 1
         if self.first_call_at is None:
             self.first_call_at = call.at
@@ -67,7 +67,7 @@ class Ledger:
         self.calls.append(call)
 
     def count_ids(self, ids: Sequence[str]) -> None:
-        """Count the ids of one bulk call that was read, whatever becomes of it."""
+        """Count the ids of a bulk call with a valid body, whatever its result."""
         size = len(ids)
         self.ids_sent += size
         self.largest_call = max(size, self.largest_call)
@@ -75,27 +75,27 @@ class Ledger:
         self.calls_with_duplicates += len(set(ids)) != size
 
     def count_deleted(self, ids: Sequence[str], at: float) -> None:
-        """Count files that went."""
+        """Count deleted files."""
         before = len(self.deleted)
         self.deleted.update(dict.fromkeys(ids, at))
         self.deletions += len(ids)
         self.ids_deleted_twice += len(ids) - (len(self.deleted) - before)
 
     def count_missing(self, ids: Iterable[str]) -> None:
-        """Count ids of no file; those that an earlier call deleted were sent in vain."""
+        """Count the ids that do not exist and that an earlier call has deleted."""
         self.ids_sent_again += sum(file_id in self.deleted for file_id in ids)
 
     def forget_deleted(self, ids: Iterable[str]) -> None:
-        """Files with these ids were added anew: they may be deleted once more."""
+        """Allow ids to be deleted again: files with these ids were added again."""
         for file_id in ids if self.deleted else ():
             self.deleted.pop(file_id, None)
 
     def of_endpoint(self, endpoint: str | None) -> Iterator[Call]:
-        """Give the calls that are kept, all or of one endpoint, oldest first."""
+        """Return the calls that are kept, oldest first, all or those of one endpoint."""
         return (call for call in self.calls if endpoint in {None, call.endpoint})
 
     def busiest(self, endpoint: str, interval_ms: float) -> int:
-        """Find the most calls, 429 answers left out, in any stretch of that length, among the calls kept."""
+        """Return the most calls in any interval of this length, without those answered 429."""
         recent: deque[float] = deque()
         most = 0
         for at in sorted(call.at for call in self.of_endpoint(endpoint) if call.status != 429):
@@ -106,7 +106,7 @@ class Ledger:
         return most
 
     def violations(self) -> list[str]:
-        """Tell what was done that a well-behaved caller never does, in words; empty when all is well."""
+        """Describe calls that a correct client never makes; empty if there were none."""
         found = {
             f"a call with {self.largest_call} ids": self.largest_call > MAX_IDS_PER_CALL,
             f"{self.calls_with_duplicates} calls with an id twice": self.calls_with_duplicates,

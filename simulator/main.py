@@ -1,4 +1,4 @@
-"""The simulator as a program: `python -m simulator`."""
+"""The command line: `python -m simulator`."""
 
 import argparse
 import asyncio
@@ -6,11 +6,11 @@ import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from simulator.control.steering import WindowForm
+from simulator.control.interface import RateWindowForm
 from simulator.faults import KINDS, Fault
-from simulator.limits import Window
-from simulator.plain import Json
-from simulator.serving.embedded import Simulator
+from simulator.json_value import Json
+from simulator.limits import RateWindow
+from simulator.serving.in_process import Simulator
 
 DEFAULT_PORT = 8090
 
@@ -21,7 +21,7 @@ def run(  # noqa: PLR0913 (each is a setting of its own)
     port: int = DEFAULT_PORT,
     host: str = "127.0.0.1",
     seed: int = 0,
-    limits: Sequence[WindowForm] | Mapping[str, Sequence[WindowForm]] = (),
+    limits: Sequence[RateWindowForm] | Mapping[str, Sequence[RateWindowForm]] = (),
     latency_ms: float = 0.0,
     jitter_ms: float = 0.0,
     private_key: str | None = None,
@@ -30,10 +30,7 @@ def run(  # noqa: PLR0913 (each is a setting of its own)
     keep_calls: int = 10_000,
     keep_ids: bool = False,
 ) -> None:
-    """Serve until SIGINT or SIGTERM, after printing one line that ends in the URL.
-
-    Raises OSError where the port is taken.
-    """
+    """Serve until SIGINT or SIGTERM. Prints one line that ends with the URL when ready. Raises OSError."""
     simulator = Simulator(
         files,
         port=port,
@@ -62,21 +59,18 @@ async def _serve(simulator: Simulator) -> None:
 
 
 def _announce(url: str) -> None:
-    """Tell whoever started this program that it can be called now."""
+    """Print that the simulator is ready."""
     print(f"simulator ready at {url}", flush=True)  # noqa: T201 (its only output)
 
 
 def read_ids_file(path: Path) -> list[str]:
-    """File ids from a text file, one a line; blank lines and lines that start with # are skipped."""
+    """Return the file ids in a text file, one a line. Blank lines and lines that start with # are skipped."""
     lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status.
-
-    It is 0, or 1 where the port is taken or the file of ids cannot be read.
-    """
+    """Run the command line. The exit status is 1 if the port is taken or the file of ids cannot be read."""
     parser = _parser()
     given = parser.parse_args(arguments)
     try:
@@ -102,8 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="simulator",
-        description="A local ImageKit: files to list, delete and purge, with limits, latency and faults.",
-        epilog=f"Kinds of faults: {', '.join(KINDS)}. All can be changed later: POST /_simulator/OPERATION.",
+        description="A local ImageKit API: list, delete and purge files, with rate limits, latency and faults.",
+        epilog=f"Kinds of faults: {', '.join(KINDS)}. Change anything while it runs: POST /_simulator/OPERATION.",
     )
     _add_server_options(parser)
     _add_library_options(parser)
@@ -112,48 +106,64 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_server_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="port to listen on, 0 for any (%(default)s)")
-    parser.add_argument("--private-key", metavar="KEY", help="the only key to accept (any)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
-        "--keep-calls", type=int, default=10_000, metavar="N", help="calls kept in the ledger (%(default)s)"
+        "--port", type=int, default=DEFAULT_PORT, help="port to listen on; 0 takes a free one (default: %(default)s)"
     )
-    parser.add_argument("--keep-ids", action="store_true", help="keep the file ids of those calls too")
+    parser.add_argument("--private-key", metavar="KEY", help="private key to accept (default: any)")
+    parser.add_argument(
+        "--keep-calls",
+        type=int,
+        default=10_000,
+        metavar="N",
+        help="number of calls to keep in the ledger (default: %(default)s)",
+    )
+    parser.add_argument("--keep-ids", action="store_true", help="keep the file ids of these calls as well")
 
 
 def _add_library_options(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--files", type=int, default=1000, metavar="N", help="files to begin with (%(default)s)")
-    source.add_argument("--ids-file", type=Path, metavar="PATH", help="begin with files of these ids, one a line")
-    parser.add_argument("--seed", type=int, default=0, help="makes file ids and faults reproducible (%(default)s)")
+    source.add_argument(
+        "--files", type=int, default=1000, metavar="N", help="number of files to generate (default: %(default)s)"
+    )
+    source.add_argument(
+        "--ids-file", type=Path, metavar="PATH", help="create files with the ids in this file, one a line"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of file ids and random faults (default: %(default)s)")
 
 
 def _add_behaviour_options(parser: argparse.ArgumentParser) -> None:
     for name, meaning in (("limit", "delete"), ("list-limit", "list and details"), ("purge-limit", "purge")):
         parser.add_argument(
             f"--{name}",
-            type=_argument(Window.read),
+            type=_argument(RateWindow.read),
             action="append",
             default=[],
-            metavar="N/TIME",
-            help=f"most {meaning} calls in any such time, as 5/1s or 1000/15m; repeatable (none)",
+            metavar="CALLS/TIME",
+            help=f"rate limit of {meaning} calls, such as 5/1s or 1000/15m; can be repeated (default: none)",
         )
     parser.add_argument(
         "--headers",
         choices=("always", "429", "never"),
         default="429",
-        help="when rate headers come (%(default)s)",
+        help="when to send rate headers (default: %(default)s)",
     )
     parser.add_argument(
-        "--latency-ms", type=float, default=0.0, metavar="MS", help="time that every call takes (%(default)s)"
+        "--latency-ms", type=float, default=0.0, metavar="MS", help="latency of every call (default: %(default)s)"
     )
-    parser.add_argument("--jitter-ms", type=float, default=0.0, metavar="MS", help="give or take so much (%(default)s)")
+    parser.add_argument(
+        "--jitter-ms",
+        type=float,
+        default=0.0,
+        metavar="MS",
+        help="random variation of the latency (default: %(default)s)",
+    )
     parser.add_argument(
         "--faults",
         type=_argument(_read_faults),
         default=[],
         metavar="LIST",
-        help="KIND=PROBABILITY or KIND*TIMES, with @delete, @list or @purge for those calls only; by commas",
+        help="comma-separated KIND=PROBABILITY or KIND*TIMES; @delete, @list or @purge limits a fault to these calls",
     )
 
 
@@ -162,7 +172,7 @@ def _read_faults(text: str) -> list[Fault]:
 
 
 def _argument(read: Callable[[str], Json]) -> Callable[[str], Json]:
-    """Let argparse show the words of a ValueError."""
+    """Let argparse show the message of a ValueError."""
 
     def reader(text: str) -> Json:
         try:

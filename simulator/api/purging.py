@@ -4,8 +4,8 @@ import json
 import uuid
 from urllib.parse import urlsplit
 
-from simulator.api.answers import INVALID_PURGE_URL, UNKNOWN_PURGE, Answer, json_answer
-from simulator.api.state import State, Visit, now_ms
+from simulator.api.account import PendingCall, SimulatedAccount, now_ms
+from simulator.api.responses import INVALID_PURGE_URL, UNKNOWN_PURGE, Response, json_response
 from simulator.library.records import URL_ENDPOINT
 
 _ACCOUNT_PATH = urlsplit(URL_ENDPOINT).path
@@ -13,30 +13,30 @@ _LEAST_WILDCARD_FOLDERS = 2
 _LEAST_WILDCARD_LENGTH = 15
 
 
-def purge(state: State, visit: Visit) -> Answer:
-    """Accept one URL for purging; it stays pending for a while."""
-    url = _read_url(visit.body)
+def purge(account: SimulatedAccount, call: PendingCall) -> Response:
+    """POST /v1/files/purge: accept one URL; the purge is pending for `purge_ms`."""
+    url = _read_url(call.body)
     if url is None or not may_purge(url):
         return INVALID_PURGE_URL
-    visit.detail = url
-    request_id = uuid.UUID(int=state.dice.getrandbits(128)).hex[:24]
-    state.purges[request_id] = (url, now_ms())
-    return json_answer(201, {"requestId": request_id})
+    call.detail = url
+    request_id = uuid.UUID(int=account.rng.getrandbits(128)).hex[:24]
+    account.purges[request_id] = (url, now_ms())
+    return json_response(201, {"requestId": request_id})
 
 
-def purge_status(state: State, visit: Visit) -> Answer:
-    """How far a purge is."""
-    if visit.argument not in state.purges:
+def purge_status(account: SimulatedAccount, call: PendingCall) -> Response:
+    """GET /v1/files/purge/{requestId}: the status of a purge."""
+    if call.argument not in account.purges:
         return UNKNOWN_PURGE
-    age_ms = now_ms() - state.purges[visit.argument][1]
-    return json_answer(200, {"status": "Pending" if age_ms < state.behaviour.purge_ms else "Completed"})
+    age_ms = now_ms() - account.purges[call.argument][1]
+    return json_response(200, {"status": "Pending" if age_ms < account.behaviour.purge_ms else "Completed"})
 
 
 def may_purge(url: str) -> bool:
-    """Tell whether the URL can be purged: http(s), with at most one `*`, at its end, on a path long enough.
+    """Return whether the URL can be purged: http or https, with at most one `*`, at its end.
 
-    A wildcard's path must be two folders deep, or 15 characters long, or a whole file's path. The path is
-    counted from below the account's URL endpoint.
+    A path with a wildcard must be two folders deep, longer than 15 characters, or the whole path of a file. It starts
+    below the account's URL endpoint.
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.netloc or not parts.path.strip("/"):

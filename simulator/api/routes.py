@@ -1,45 +1,44 @@
-"""The API without the network: which operation a call means, whether it may pass, and what it is answered."""
+"""The API without the network: find a call's operation, admit or refuse it, carry it out, record it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from simulator.api.answers import (
+from simulator.api.account import REAL_ID, PendingCall, SimulatedAccount, now_ms
+from simulator.api.deleting import bulk_delete, delete_one, read_ids
+from simulator.api.fault_responses import apply_fault
+from simulator.api.purging import purge, purge_status
+from simulator.api.responses import (
     INVALID_FILE_ID,
     NO_SUCH_FILE,
     NO_SUCH_PATH,
     TOO_MANY_CALLS,
-    Answer,
-    json_answer,
+    Response,
+    json_response,
     refusal,
 )
-from simulator.api.deleting import bulk_delete, delete_one, read_ids
-from simulator.api.purging import purge, purge_status
-from simulator.api.spoiling import spoil
-from simulator.api.state import REAL_ID, State, Visit, now_ms
 from simulator.faults import Fault
 from simulator.ledger import Call
 from simulator.library.listing import BadParameterError, read_listing
 from simulator.limits import limit_headers
 
 BULK_DELETE_PATH = "/v1/files/batch/deleteByFileIds"
-FOREIGN_ID = "f0" * 12
-UNREAD = Answer(200)
+_NOT_CARRIED_OUT = Response(200)
 
-# Endings in which no whole answer reaches the caller.
-UNANSWERED = frozenset({"cut_before", "cut_after", "cut_middle", "hang", "endless"})
+# Faults with which no complete response reaches the caller.
+WITHOUT_RESPONSE = frozenset({"cut_before", "cut_after", "cut_middle", "hang", "endless"})
 
 OUTAGES: dict[str, Fault] = {
     "unavailable": Fault("error_before", status=503),
     "cut": Fault("cut_before"),
     "hang": Fault("hang", effect=False),
-    "refuse": Fault("cut_before"),  # for connections that were open before the port was closed
+    "refuse": Fault("cut_before"),  # for connections that are still open
 }
 
 
 def route(method: str, path: str) -> tuple[str, str, str]:
-    """(operation, limit class, argument in the path); the operation is "" where there is none.
+    """Return operation, endpoint class and the argument in the path; all are "" for an unknown path.
 
-    Case and a last slash do not count.
+    Case and a trailing slash are ignored.
     """
     if path == BULK_DELETE_PATH and method == "POST":
         return "bulk_delete", "delete", ""
@@ -61,87 +60,87 @@ def route(method: str, path: str) -> tuple[str, str, str]:
     return found
 
 
-def gate(state: State, visit: Visit, authorization: str | None) -> Answer | None:
-    """Refuse the call by key or by limit, or let it pass and settle which fault hits it.
+def admit(account: SimulatedAccount, call: PendingCall, authorization: str) -> Response | None:
+    """Return the refusal of a call, by key, path or limit; None admits it, with the fault that hits it if any.
 
-    An outage lets nothing through.
+    An outage hits every call.
     """
-    if state.outage:
-        visit.fault = OUTAGES[state.outage]
+    if account.outage:
+        call.fault = OUTAGES[account.outage]
         return None
-    refused = state.key.refuse(authorization)
-    if refused is not None or not visit.endpoint:
+    refused = account.key.refuse(authorization)
+    if refused is not None or not call.endpoint:
         return refused or NO_SUCH_PATH
-    visit.verdict = state.limits[visit.limit].admit(visit.arrived * 1000)
-    if not visit.verdict.allowed:
+    call.admission = account.limits[call.limit].admit(call.arrived * 1000)
+    if not call.admission.allowed:
         return TOO_MANY_CALLS
-    visit.fault = state.faults.pick(visit.limit)
+    call.fault = account.faults.pick(call.limit)
     return None
 
 
-def perform(state: State, visit: Visit) -> Answer:
-    """Carry the call out, unless its fault prevents that, and give the answer that the fault leaves of it."""
-    fault = visit.fault
-    if visit.endpoint == "bulk_delete":
-        ids = read_ids(visit.body)
-        if isinstance(ids, Answer):
-            return ids if fault is None else spoil(state, visit, fault, ids)
-        visit.ids = ids
-        state.ledger.count_ids(ids)
-    done = _OPERATIONS[visit.endpoint](state, visit) if fault is None or fault.takes_effect else UNREAD
-    return done if fault is None else spoil(state, visit, fault, done)
+def perform(account: SimulatedAccount, call: PendingCall) -> Response:
+    """Carry the call out, unless its fault prevents that, and return the response after its fault."""
+    fault = call.fault
+    if call.endpoint == "bulk_delete":
+        ids = read_ids(call.body)
+        if isinstance(ids, Response):
+            return ids if fault is None else apply_fault(account, call, fault, ids)
+        call.ids = ids
+        account.ledger.count_ids(ids)
+    done = _OPERATIONS[call.endpoint](account, call) if fault is None or fault.takes_effect else _NOT_CARRIED_OUT
+    return done if fault is None else apply_fault(account, call, fault, done)
 
 
-def announce(state: State, visit: Visit, answer: Answer) -> Answer:
-    """Add the rate headers to an answer headers, where they are wanted."""
-    policy = state.behaviour.headers
-    if policy == "always" or (policy == "429" and answer.status == 429):
-        headers = limit_headers(visit.verdict, state.behaviour.header_overrides)
-        return replace(answer, headers={**headers, **answer.headers}) if headers else answer
-    return answer
+def add_rate_headers(account: SimulatedAccount, call: PendingCall, response: Response) -> Response:
+    """Return the response with rate headers, if the policy says so."""
+    policy = account.behaviour.headers
+    if policy == "always" or (policy == "429" and response.status == 429):
+        headers = limit_headers(call.admission, account.behaviour.header_overrides)
+        return replace(response, headers={**headers, **response.headers}) if headers else response
+    return response
 
 
-def record(state: State, visit: Visit, answer: Answer) -> None:
-    """Enter the call into the ledger and tell the observer, if there is one."""
-    fault = visit.fault.kind if visit.fault else None
-    keep = state.ledger.keep_ids
-    call = Call(
-        at=visit.arrived,
-        endpoint=visit.endpoint or "unknown",
-        status=None if fault in UNANSWERED else answer.status,
-        ids=tuple(visit.ids) if keep else (),
-        deleted=tuple(visit.deleted) if keep else (),
-        id_count=len(visit.ids),
-        deleted_count=len(visit.deleted),
+def record(account: SimulatedAccount, call: PendingCall, response: Response) -> None:
+    """Add the call to the ledger and tell the observer, if there is one."""
+    fault = call.fault.kind if call.fault else None
+    keep = account.ledger.keep_ids
+    entry = Call(
+        at=call.arrived,
+        endpoint=call.endpoint or "unknown",
+        status=None if fault in WITHOUT_RESPONSE else response.status,
+        ids=tuple(call.ids) if keep else (),
+        deleted=tuple(call.deleted) if keep else (),
+        id_count=len(call.ids),
+        deleted_count=len(call.deleted),
         fault=fault,
-        request_id=visit.request_id,
-        detail=visit.detail,
+        request_id=call.request_id,
+        detail=call.detail,
     )
-    state.ledger.write(call)
-    if state.on_call is not None:
-        state.on_call(call)
+    account.ledger.add(entry)
+    if account.on_call is not None:
+        account.on_call(entry)
 
 
-def list_files(state: State, visit: Visit) -> Answer:
+def list_files(account: SimulatedAccount, call: PendingCall) -> Response:
     """GET /v1/files."""
-    visit.detail = "&".join(f"{name}={value}" for name, value in visit.parameters.items())
+    call.detail = "&".join(f"{name}={value}" for name, value in call.parameters.items())
     try:
-        listing = read_listing(visit.parameters, now_ms())
+        listing = read_listing(call.parameters, now_ms())
     except BadParameterError as error:
         return refusal(400, f"Your request contains invalid {error} parameter.")
-    dice = state.dice if state.behaviour.shuffle_ties else None
-    return json_answer(200, state.lister.page(listing, dice))
+    rng = account.rng if account.behaviour.shuffle_ties else None
+    return json_response(200, account.lister.page(listing, rng))
 
 
-def details(state: State, visit: Visit) -> Answer:
+def details(account: SimulatedAccount, call: PendingCall) -> Response:
     """GET /v1/files/{fileId}/details."""
-    found = state.library.get(visit.argument)
+    found = account.library.get(call.argument)
     if found is None:
-        return INVALID_FILE_ID if not REAL_ID.fullmatch(visit.argument) else NO_SUCH_FILE
-    return json_answer(200, found.as_json())
+        return INVALID_FILE_ID if not REAL_ID.fullmatch(call.argument) else NO_SUCH_FILE
+    return json_response(200, found.as_json())
 
 
-_OPERATIONS: Mapping[str, Callable[[State, Visit], Answer]] = {
+_OPERATIONS: Mapping[str, Callable[[SimulatedAccount, PendingCall], Response]] = {
     "bulk_delete": bulk_delete,
     "list": list_files,
     "details": details,

@@ -1,1 +1,1 @@
-"""How tests steer the simulator."""
+"""Control of a running simulator, from this process or another."""

@@ -1,74 +1,76 @@
-"""What can be done to a running simulator, in terms that fit into JSON.
+"""The control operations, with arguments and results that JSON can carry.
 
-The one list behind `Simulator`, `Control` and the control endpoint; `Steering` tells what each of them does.
+`Simulator`, `Control` and the control endpoint all call these; `ControlInterface` describes each of them.
 """
 
-# ruff: noqa: D102 (Steering tells what each operation does)
+# ruff: noqa: D102 (ControlInterface describes each operation)
 
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Mapping
 
-from simulator.api.keys import STATES
+from simulator.api.account import HEADER_POLICIES, SimulatedAccount, now_ms
+from simulator.api.authentication import KEY_STATES
 from simulator.api.routes import OUTAGES
-from simulator.api.state import HEADER_POLICIES, State, now_ms
 from simulator.faults import Fault
-from simulator.library.moments import parse_moment
+from simulator.json_value import Json
 from simulator.library.records import Record, folder_path
-from simulator.limits import Window
-from simulator.plain import Json
+from simulator.library.units import parse_time
+from simulator.limits import RateWindow
 
 
 class Operations:
-    """Each public method is an operation. All raise ValueError or TypeError for arguments without sense."""
+    """Each public method is an operation. All raise ValueError or TypeError for bad arguments."""
 
-    def __init__(self, state: State, switch_outage: Callable[[str | None, float | None], Awaitable[None]]) -> None:
-        self._state = state
+    def __init__(
+        self, account: SimulatedAccount, switch_outage: Callable[[str | None, float | None], Awaitable[None]]
+    ) -> None:
+        self._account = account
         self._switch_outage = switch_outage
 
     async def do(self, name: str, arguments: Mapping[str, Json]) -> Json:
-        """Carry out the operation `name`. Raises LookupError where there is none."""
+        """Carry out the operation `name`. Raises LookupError for an unknown name."""
         operation = None if name.startswith("_") or name == "do" else getattr(self, name, None)
         if operation is None:
-            raise LookupError(f"no operation {name!r}")
+            raise LookupError(f"unknown operation {name!r}")
         result = operation(**arguments)
         return await result if inspect.isawaitable(result) else result
 
     # The library
 
     def add_files(self, files: int | list[str]) -> list[str]:
-        state = self._state
-        added = state.library.add_generated(files)
-        state.ledger.forget_deleted(added)
+        account = self._account
+        added = account.library.add_generated(files)
+        account.ledger.forget_deleted(added)
         return added
 
     def add_file(self, **fields: Json) -> dict[str, Json]:
         record = self._record(**fields)
-        self._state.library.add(record)
-        self._state.ledger.forget_deleted([record.id])
+        self._account.library.add(record)
+        self._account.ledger.forget_deleted([record.id])
         return record.as_json()
 
     def take_away(self, ids: list[str]) -> int:
-        return self._state.library.vanish(ids)
+        return self._account.library.vanish(ids)
 
     def remaining(self) -> list[str]:
-        return list(self._state.library.files)
+        return list(self._account.library.files)
 
     def existing(self, ids: list[str]) -> list[str]:
-        return [file_id for file_id in ids if file_id in self._state.library.files]
+        return [file_id for file_id in ids if file_id in self._account.library.files]
 
     def set_strays(self, objects: list[str | dict[str, Json]]) -> None:
-        self._state.lister.strays = [self._stray(item) for item in objects]
+        self._account.lister.strays = [self._stray(item) for item in objects]
 
     # Behaviour
 
     def set_limits(self, windows: list[Json], endpoint: str = "delete", *, count_rejected: bool | None = None) -> None:
-        limit = self._state.limits[_one_of(endpoint, self._state.limits)]
-        limit.windows = tuple(Window.read(window) for window in windows)
+        limit = self._account.limits[_one_of(endpoint, self._account.limits)]
+        limit.windows = tuple(RateWindow.read(window) for window in windows)
         if count_rejected is not None:
             limit.count_rejected = count_rejected
 
     def set_behaviour(self, **changes: Json) -> None:
-        behaviour = self._state.behaviour
+        behaviour = self._account.behaviour
         _one_of(changes.get("headers", "429"), HEADER_POLICIES)
         _one_of(changes.get("duplicates", "accept"), {"accept", "refuse"})
         _one_of(changes.get("malformed_ids", "missing"), {"missing", "refuse"})
@@ -76,16 +78,16 @@ class Operations:
             setattr(behaviour, _one_of(name, behaviour.__slots__), set(value) if name == "poison" else value)
 
     def set_key(self, **changes: Json) -> None:
-        key = self._state.key
-        _one_of(changes.get("state", "good"), STATES)
+        key = self._account.key
+        _one_of(changes.get("state", "good"), KEY_STATES)
         for name, value in changes.items():
             setattr(key, _one_of(name, {"private_key", "state"}), value)
 
     def add_fault(self, **fields: Json) -> None:
-        self._state.faults.add(Fault.from_json(fields))
+        self._account.faults.add(Fault.from_json(fields))
 
     def clear_faults(self) -> None:
-        self._state.faults.clear()
+        self._account.faults.clear()
 
     async def set_outage(self, mode: str | None = None, seconds: float | None = None) -> None:
         _one_of(mode, {None, *OUTAGES})
@@ -94,7 +96,7 @@ class Operations:
     # The ledger
 
     def stats(self) -> dict[str, Json]:
-        state, ledger = self._state, self._state.ledger
+        account, ledger = self._account, self._account.ledger
         statuses: dict[str, dict[str, int]] = {}
         for (endpoint, status), count in ledger.statuses.items():
             statuses.setdefault(endpoint, {})[str(status)] = count
@@ -102,55 +104,55 @@ class Operations:
             "calls": ledger.statuses.total(),
             "statuses": statuses,
             "throttled": sum(count for (_, status), count in ledger.statuses.items() if status == 429),
-            "faults": dict(state.faults.struck),
-            "files": len(state.library.files),
-            "added": state.library.added,
+            "faults": dict(account.faults.counts),
+            "files": len(account.library.files),
+            "added": account.library.added,
             "deleted": ledger.deletions,
-            "taken_away": state.library.vanished,
+            "taken_away": account.library.vanished,
             "ids_sent": ledger.ids_sent,
             "ids_sent_again": ledger.ids_sent_again,
             "ids_deleted_twice": ledger.ids_deleted_twice,
             "largest_call": ledger.largest_call,
             "full_calls": ledger.full_calls,
             "calls_with_duplicates": ledger.calls_with_duplicates,
-            "in_flight": state.in_flight,
-            "max_in_flight": state.max_in_flight,
+            "in_flight": account.in_flight,
+            "max_in_flight": account.max_in_flight,
             "first_call_at": ledger.first_call_at,
             "last_call_at": ledger.last_call_at,
-            "outage": state.outage,
+            "outage": account.outage,
         }
 
     def calls(self, endpoint: str | None = None) -> list[dict[str, Json]]:
-        return [call.as_json() for call in self._state.ledger.of_endpoint(endpoint)]
+        return [call.as_json() for call in self._account.ledger.of_endpoint(endpoint)]
 
     def deleted(self) -> list[str]:
-        return list(self._state.ledger.deleted)
+        return list(self._account.ledger.deleted)
 
     def purged(self) -> list[str]:
-        return [url for url, _ in self._state.purges.values()]
+        return [url for url, _ in self._account.purges.values()]
 
     def busiest(self, interval_ms: float, endpoint: str = "bulk_delete") -> int:
-        return self._state.ledger.busiest(endpoint, interval_ms)
+        return self._account.ledger.busiest(endpoint, interval_ms)
 
     def violations(self) -> list[str]:
-        library, ledger = self._state.library, self._state.ledger
+        library, ledger = self._account.library, self._account.ledger
         left = library.added - ledger.deletions - library.vanished
-        lost = [] if left == len(library.files) else [f"{left} files should be left, not {len(library.files)}"]
+        lost = [] if left == len(library.files) else [f"{len(library.files)} files exist, but {left} should be left"]
         return ledger.violations() + lost
 
     def _stray(self, item: str | dict[str, Json]) -> dict[str, Json]:
         if isinstance(item, dict):
             return item
-        record = self._state.library.get(item)
+        record = self._account.library.get(item)
         if record is None:
-            raise ValueError(f"no file {item!r}")
+            raise ValueError(f"no file has the id {item!r}")
         return record.as_json()
 
     def _record(self, **fields: Json) -> Record:
         now = now_ms()
-        created = _moment(fields.pop("created_at", None), now, now)
-        updated = _moment(fields.pop("updated_at", None), created, now)
-        file_id = fields.pop("file_id", None) or self._state.library.new_id()
+        created = _time(fields.pop("created_at", None), now, now)
+        updated = _time(fields.pop("updated_at", None), created, now)
+        file_id = fields.pop("file_id", None) or self._account.library.new_id()
         tags = fields.pop("tags", None)
         return Record(
             type="file",
@@ -165,8 +167,8 @@ class Operations:
         )
 
 
-def _moment(text: str | None, default: int, now: int) -> int:
-    return default if text is None else parse_moment(text, now)
+def _time(text: str | None, default: int, now: int) -> int:
+    return default if text is None else parse_time(text, now)
 
 
 def _one_of(value: Json, choices: Collection[Json]) -> Json:

@@ -1,9 +1,9 @@
-"""Steering a simulator that runs in another process, through its control endpoint."""
+"""Control of a simulator in another process, through its control endpoint."""
 
 import requests
 
-from simulator.control.steering import Steering
-from simulator.plain import Json
+from simulator.control.interface import ControlInterface
+from simulator.json_value import Json
 
 _TIMEOUT_SECONDS = (5.0, 60.0)
 
@@ -12,19 +12,18 @@ class ControlError(Exception):
     """The simulator could not carry out an operation."""
 
 
-class Control(Steering):
-    """The methods of `Simulator` for the one at `url` (its base URL, or that of its control port).
+class Control(ControlInterface):
+    """Controls the simulator at `url` (its base URL, or that of its control port).
 
-    Raises requests' errors where it cannot be reached, ValueError for arguments that make no sense,
-    ControlError for the rest.
+    Methods raise requests' errors if it cannot be reached, ValueError for bad arguments, and ControlError otherwise.
     """
 
     def __init__(self, url: str) -> None:
         self._session = requests.Session()
         self._session.trust_env = False
-        places = self._session.get(f"{url.rstrip('/')}/_simulator", timeout=_TIMEOUT_SECONDS).json()
-        self.url: str = places["url"]
-        self.control_url: str = places["control_url"]
+        urls = self._session.get(f"{url.rstrip('/')}/_simulator", timeout=_TIMEOUT_SECONDS).json()
+        self.url: str = urls["url"]
+        self.control_url: str = urls["control_url"]
 
     def close(self) -> None:
         """Close the connection."""

@@ -1,7 +1,7 @@
-"""The fields of the search language: what each compares, and with which operators.
+"""The fields of the search language and the operators of each.
 
-Source: the vendor's list-and-search reference. `:` is “begins with” for text and “this folder or below” for
-`path`; `HAS` finds whole words without regard to case; names compare with regard to case.
+Source: the vendor's list-and-search reference. `:` means “begins with” for text and “this folder or below” for `path`.
+`HAS` finds whole words and ignores case; other comparisons are case-sensitive.
 """
 
 import operator
@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from simulator.library.moments import parse_moment, parse_size
+from simulator.json_value import Json
 from simulator.library.records import Record, folder_path
-from simulator.plain import Json
+from simulator.library.units import parse_size, parse_time
 
 Test = Callable[[Record], bool]
 Getter = Callable[[Record], Any]
@@ -29,7 +29,7 @@ _WORDS = re.compile(r"\w+")
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One comparison as it was written: `operator` is one of = : < <= > >= IN HAS EXISTS."""
+    """One comparison of a query. `operator` is one of = : < <= > >= IN HAS EXISTS."""
 
     field: str
     operator: str
@@ -38,15 +38,12 @@ class Comparison:
 
 
 def compare(comparison: Comparison, now_ms: int) -> Test:
-    """Make the test that a comparison stands for.
-
-    Raises ValueError for an unknown field, operator or value.
-    """
-    test = _plain_test(comparison, now_ms)
+    """Return the test of a comparison. Raises ValueError for an unknown field, operator or value."""
+    test = _positive_test(comparison, now_ms)
     return (lambda record: not test(record)) if comparison.negated else test
 
 
-def _plain_test(comparison: Comparison, now_ms: int) -> Test:
+def _positive_test(comparison: Comparison, now_ms: int) -> Test:
     field = comparison.field
     if field.startswith("customMetadata."):
         return _custom_test(comparison)
@@ -56,8 +53,8 @@ def _plain_test(comparison: Comparison, now_ms: int) -> Test:
         return _path_test(comparison)
     if field == "tags":
         return _tags_test(comparison)
-    if field in _MOMENTS:
-        return _ordered_test(comparison, _MOMENTS[field], lambda text: parse_moment(text, now_ms))
+    if field in _TIMES:
+        return _ordered_test(comparison, _TIMES[field], lambda text: parse_time(text, now_ms))
     if field in _NUMBERS:
         return _ordered_test(comparison, _NUMBERS[field], parse_size if field == "size" else float)
     raise ValueError(f"unknown field {field!r}")
@@ -69,7 +66,7 @@ _TEXTS: dict[str, Getter] = {
     "format": lambda record: record.name.rpartition(".")[2] if record.type != "folder" else None,
     "mime": lambda record: record.mime if record.type != "folder" else None,
 }
-_MOMENTS: dict[str, Getter] = {
+_TIMES: dict[str, Getter] = {
     "createdAt": lambda record: record.created,
     "updatedAt": lambda record: record.updated,
 }
@@ -92,7 +89,7 @@ def _text_test(comparison: Comparison, get: Getter) -> Test:
             return lambda record: wanted <= _words(get(record) or "")
         case "EXISTS":
             return lambda record: get(record) is not None
-    raise _unfit(comparison)
+    raise _bad_operator(comparison)
 
 
 def _path_test(comparison: Comparison) -> Test:
@@ -102,7 +99,7 @@ def _path_test(comparison: Comparison) -> Test:
             return lambda record: record.folder in paths
         case ":":
             return lambda record: record.folder.startswith(paths[0])
-    raise _unfit(comparison)
+    raise _bad_operator(comparison)
 
 
 def _tags_test(comparison: Comparison) -> Test:
@@ -118,7 +115,7 @@ def _tags_test(comparison: Comparison) -> Test:
             return lambda record: any(words <= _words(tag) for tag in _tags(record))
         case "EXISTS":
             return lambda record: bool(_tags(record))
-    raise _unfit(comparison)
+    raise _bad_operator(comparison)
 
 
 def _ordered_test(comparison: Comparison, get: Getter, read: Callable[[str], float]) -> Test:
@@ -128,7 +125,7 @@ def _ordered_test(comparison: Comparison, get: Getter, read: Callable[[str], flo
         bounds = {read(value) for value in comparison.values}
         return lambda record: get(record) in bounds
     if comparison.operator not in _ORDER:
-        raise _unfit(comparison)
+        raise _bad_operator(comparison)
     bound, holds = read(comparison.values[0]), _ORDER[comparison.operator]
     return lambda record: isinstance(value := get(record), int | float) and holds(value, bound)
 
@@ -156,5 +153,5 @@ def _words(text: str) -> set[str]:
     return {word.lower() for word in _WORDS.findall(text)}
 
 
-def _unfit(comparison: Comparison) -> ValueError:
-    return ValueError(f"{comparison.field} has no operator {comparison.operator}")
+def _bad_operator(comparison: Comparison) -> ValueError:
+    return ValueError(f"{comparison.field} does not have the operator {comparison.operator}")

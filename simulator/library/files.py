@@ -1,4 +1,4 @@
-"""The media library: which files exist now."""
+"""The media library: which files and folders exist."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
@@ -7,11 +7,11 @@ from itertools import islice
 from simulator.library.records import FOLDERS, Record, folder_parts, folder_path, generate_ids, generated_file
 
 
-class Library:
+class MediaLibrary:
     """All files and folders, by id and by path.
 
-    A generated file is kept as its number until somebody looks at it, so that a million files stay cheap.
-    `clock_ms` gives the present moment in ms. Not safe for use from several threads.
+    A generated file is stored as its number until it is read, so that a million files take little memory. `clock_ms`
+    returns the current time in ms. Not thread-safe.
     """
 
     def __init__(self, seed: int, clock_ms: Callable[[], int]) -> None:
@@ -22,13 +22,10 @@ class Library:
         self.vanished = 0
         self._ids = generate_ids(seed)
         self._clock_ms = clock_ms
-        self._born = clock_ms()
+        self._created_ms = clock_ms()
 
     def add_generated(self, files: int | Iterable[str]) -> list[str]:
-        """Add so many generated files, or one for each given id, and return their ids.
-
-        Existing ids are left alone.
-        """
+        """Add this many generated files, or one for each id, and return their ids. Existing files stay unchanged."""
         file_ids = list(islice(self._ids, files)) if isinstance(files, int) else list(files)
         new = [file_id for file_id in dict.fromkeys(file_ids) if file_id not in self.files]
         self.files.update(zip(new, range(self.added, self.added + len(new)), strict=True))
@@ -38,22 +35,22 @@ class Library:
         return file_ids
 
     def add(self, record: Record) -> None:
-        """Add one file, or replace the one with its id, with the folders on its path."""
+        """Add one file and the folders on its path. Replaces a file with the same id."""
         self._add_folders(record.folder)
         self._count(record.id not in self.files)
         self.files[record.id] = record
 
     def new_id(self) -> str:
-        """Take the next free generated file id."""
+        """Return the next unused generated file id."""
         return next(file_id for file_id in self._ids if file_id not in self.files)
 
     def get(self, file_id: str) -> Record | None:
-        """Find the file with this id, if it exists."""
+        """Return the file with this id, or None."""
         kept = self.files.get(file_id)
-        return self._look(file_id, kept) if isinstance(kept, int) else kept
+        return self._generate(file_id, kept) if isinstance(kept, int) else kept
 
     def missing(self, file_ids: Iterable[str]) -> list[str]:
-        """Those of the ids that no file has, in the order given."""
+        """Return the ids that do not exist, in the order given."""
         return [file_id for file_id in file_ids if file_id not in self.files]
 
     def remove(self, file_ids: Iterable[str]) -> None:
@@ -64,20 +61,20 @@ class Library:
             del files[file_id]
 
     def vanish(self, file_ids: Iterable[str]) -> int:
-        """Take files away as another user of the account would, and return how many there were."""
-        there = [file_id for file_id in dict.fromkeys(file_ids) if file_id in self.files]
-        self.remove(there)
-        self.vanished += len(there)
-        return len(there)
+        """Remove files as another user of the account would. Return how many existed."""
+        existing = [file_id for file_id in dict.fromkeys(file_ids) if file_id in self.files]
+        self.remove(existing)
+        self.vanished += len(existing)
+        return len(existing)
 
     def records(self) -> Iterator[Record]:
-        """All files, then all folders."""
+        """Return all files, then all folders."""
         for file_id, kept in list(self.files.items()):
-            yield self._look(file_id, kept) if isinstance(kept, int) else kept
+            yield self._generate(file_id, kept) if isinstance(kept, int) else kept
         yield from self.folders.values()
 
-    def _look(self, file_id: str, index: int) -> Record:
-        record = generated_file(file_id, index, self._born)
+    def _generate(self, file_id: str, index: int) -> Record:
+        record = generated_file(file_id, index, self._created_ms)
         self.files[file_id] = record
         return record
 
@@ -93,4 +90,4 @@ class Library:
 
     def _folder(self, parent: str, name: str) -> Record:
         folder_id = hashlib.sha256(f"{parent}{name}".encode()).hexdigest()[:24]
-        return Record("folder", folder_id, name, parent, self._born, self._born, width=None, height=None)
+        return Record("folder", folder_id, name, parent, self._created_ms, self._created_ms, width=None, height=None)

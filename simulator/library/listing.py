@@ -1,14 +1,14 @@
-"""GET /v1/files: which records a list call answers, in which order, and which page of them."""
+"""GET /v1/files: the records that match a list call, sorted, one page at a time."""
 
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from simulator.json_value import Json
 from simulator.library.fields import Test
-from simulator.library.files import Library
+from simulator.library.files import MediaLibrary
 from simulator.library.records import Record, folder_path
 from simulator.library.search import SearchSyntaxError, parse_search
-from simulator.plain import Json
 
 _SORT_KEYS = {
     "NAME": "name",
@@ -24,12 +24,12 @@ MAX_LIMIT = 1000
 
 
 class BadParameterError(ValueError):
-    """A parameter that the API refuses with 400; the argument is its name."""
+    """A parameter that the API answers with 400. The argument is its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A list call that was read; `key` is the same for all pages of one search."""
+    """A parsed list call. `key` is the same for all pages of one search."""
 
     limit: int
     skip: int
@@ -41,13 +41,13 @@ class Listing:
     key: tuple[tuple[str, str], ...]
 
     @property
-    def moves(self) -> bool:
-        """Whether the search may answer differently a moment later, because of ages in it."""
+    def depends_on_time(self) -> bool:
+        """Whether the results may change with time, because the search has ages in it."""
         return any(name == "searchQuery" and "edAt" in text for name, text in self.key)
 
 
 def read_listing(parameters: Mapping[str, str], now_ms: int) -> Listing:
-    """Read the query string of a list call. Raises BadParameterError."""
+    """Parse the query of a list call. Raises BadParameterError."""
     query = parameters.get("searchQuery", "")
     types, test = _searched(query, now_ms) if query else _filtered(parameters)
     path = parameters.get("path")
@@ -64,9 +64,9 @@ def read_listing(parameters: Mapping[str, str], now_ms: int) -> Listing:
 
 
 def _searched(query: str, now_ms: int) -> tuple[set[str], Test]:
-    """Read a `searchQuery`: `type`, `tags` and `name` count for nothing beside it.
+    """Parse a `searchQuery`. The parameters `type`, `tags` and `name` are ignored beside it.
 
-    Older versions are found only by a query that has a `type` in it.
+    Older versions are found only if the query has a `type`.
     """
     try:
         search = parse_search(query, now_ms)
@@ -109,36 +109,36 @@ def _sort(value: str) -> str:
 
 
 class Lister:
-    """Answers list calls from a library, and remembers the last result so that paging does not search again.
+    """Lists the files of a library, and caches the last result for the next page.
 
-    `strays` are objects that a search answers though they do not fit: a lying or lagging index.
+    `strays` are objects added to every result, as an index that lags behind would.
     """
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: MediaLibrary) -> None:
         self.strays: list[dict[str, Json]] = []
         self._library = library
         self._last: tuple[object, list[Record]] | None = None
 
-    def page(self, listing: Listing, dice: random.Random | None) -> list[dict[str, Json]]:
-        """Give the objects of one page as the API answers them; `dice` shuffles those with equal keys."""
-        found: list[Record | dict[str, Json]] = [*self._found(listing, dice), *self.strays]
+    def page(self, listing: Listing, rng: random.Random | None) -> list[dict[str, Json]]:
+        """Return the objects of one page as JSON. With `rng`, objects with equal sort keys are shuffled."""
+        found: list[Record | dict[str, Json]] = [*self._found(listing, rng), *self.strays]
         page = found[listing.skip : listing.skip + listing.limit]
         return [item.as_json() if isinstance(item, Record) else item for item in page]
 
-    def _found(self, listing: Listing, dice: random.Random | None) -> list[Record]:
+    def _found(self, listing: Listing, rng: random.Random | None) -> list[Record]:
         key = (self._library.revision, listing.key)
-        if self._last and self._last[0] == key and not listing.moves and dice is None:
+        if self._last and self._last[0] == key and not listing.depends_on_time and rng is None:
             return self._last[1]
-        found = list(_fitting(listing, self._library.records()))
-        if dice is not None:
-            dice.shuffle(found)
+        found = list(_matching(listing, self._library.records()))
+        if rng is not None:
+            rng.shuffle(found)
         if not listing.sort.endswith("RELEVANCE"):
             _sort_records(found, listing.sort)
         self._last = (key, found)
         return found
 
 
-def _fitting(listing: Listing, records: Iterable[Record]) -> Iterator[Record]:
+def _matching(listing: Listing, records: Iterable[Record]) -> Iterator[Record]:
     versions = "file-version" in listing.types
     for record in records:
         if listing.path is not None and record.folder != listing.path:

@@ -1,4 +1,4 @@
-"""What the simulated media library holds, files, versions and folders, and how they look in an answer."""
+"""Files, versions and folders, and how the API shows them."""
 
 import random
 import re
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from urllib.parse import quote
 
-from simulator.library.moments import iso
-from simulator.plain import Json
+from simulator.json_value import Json
+from simulator.library.units import iso
 
 URL_ENDPOINT = "https://ik.imagekit.io/simulator"
 DAY_MS = 86_400_000
@@ -32,10 +32,9 @@ _ODD_NAMES = ("with space", 'quo"te', "per%20cent", "plus+and&", "日本", "caf�
 class Record:
     """One object of the library.
 
-    `type` is file, file-version or folder; `folder` the path of the folder it lies in, with slashes at both
-    ends; `created` and `updated` are moments in ms; `size` bytes; `versions` how many versions a file has,
-    `version` the number of an older one (0: the present one); `extra` is laid over the object in answers as
-    it is.
+    `type`: file, file-version or folder. `folder`: the path of its folder, with a slash at each end. `created`,
+    `updated`: ms since 1970. `size`: bytes. `versions`: how many versions a file has; `version`: the number of an older
+    one, 0 for the current one. `extra`: fields that replace those of the object in responses.
     """
 
     type: str
@@ -57,16 +56,16 @@ class Record:
 
     @property
     def path(self) -> str:
-        """The object's own path, such as `/a/b.jpg`."""
+        """The path of the object, such as `/a/b.jpg`."""
         return self.folder + self.name
 
     def older_versions(self) -> Iterator["Record"]:
-        """Give the file's earlier versions: they carry the same file id."""
+        """Return the older versions of the file. They have the same file id."""
         for number in range(1, self.versions):
             yield replace(self, type="file-version", version=number, versions=1)
 
     def as_json(self) -> dict[str, Json]:
-        """Show the object as list and details answer it."""
+        """Return the object as the list and details endpoints show it."""
         shown = self._folder_json() if self.type == "folder" else self._file_json()
         return {**shown, **self.extra} if self.extra else shown
 
@@ -122,17 +121,17 @@ class Record:
 
 
 def generate_ids(seed: int = 0) -> Iterator[str]:
-    """Generate an endless, reproducible row of file ids: 24 lower-case hex characters each."""
+    """Generate an endless, reproducible sequence of file ids: 24 lower-case hex characters each."""
     bits = random.Random(seed).getrandbits  # noqa: S311 (no secrets)
     while True:
         yield f"{bits(96):024x}"
 
 
 def generated_file(file_id: str, index: int, now_ms: int) -> Record:
-    """Make the generated file number `index`: everything but its id follows from the number.
+    """Return the generated file number `index`. All but its id follows from the number.
 
-    Three files at a time share a moment of creation, spread over the 400 days before `now_ms`; one in fifty
-    has an older version, one in 41 an odd name, two in seven no tags at all (null).
+    Groups of three files have the same creation time, spread over the 400 days before `now_ms`. One in 50 has an older
+    version, one in 41 an unusual name, two in seven no tags (null).
     """
     extension, mime = _FORMATS[index % len(_FORMATS)]
     image = extension != "pdf"
@@ -158,12 +157,12 @@ def generated_file(file_id: str, index: int, now_ms: int) -> Record:
 
 @cache
 def folder_parts(path: str) -> tuple[tuple[str, str], ...]:
-    """(parent, name) of each folder on a path: `/a/b/` gives (`/`, `a`) and (`/a/`, `b`)."""
+    """Return (parent, name) of each folder on a path: `/a/b/` gives (`/`, `a`) and (`/a/`, `b`)."""
     names = [name for name in path.split("/") if name]
     return tuple(("/" + "".join(f"{parent}/" for parent in names[:depth]), name) for depth, name in enumerate(names))
 
 
 def folder_path(path: str) -> str:
-    """Write a folder's path with one slash at each end, however it was written."""
+    """Return the path of a folder with one slash at each end."""
     inner = path.strip("/")
     return f"/{inner}/" if inner else "/"

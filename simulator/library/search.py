@@ -1,12 +1,12 @@
-"""ImageKit's search language: from the text of a `searchQuery` to a test for one record.
+"""ImageKit's search language: parses a `searchQuery` into a test of one record.
 
     query      = term {("AND" | "OR") term}          AND binds tighter
     term       = "(" query ")" | field comparison
     comparison = ("=" | ":" | "<" | "<=" | ">" | ">=" | "NOT =" | "HAS") value
                | ("IN" | "NOT IN") "[" value {"," value} "]" | "EXISTS" | "NOT EXISTS"
 
-Words in capitals count only in capitals. A field that does not exist, an operator that a field does not have
-and a value of the wrong kind are syntax errors too.
+Keywords are case-sensitive. Unknown fields, operators that a field does not have, and values of the wrong type are
+syntax errors too.
 """
 
 import re
@@ -19,16 +19,16 @@ _TOKEN = re.compile(
     r"""\s*(?:(?P<string>"(?:[^"\\]|\\.)*")|(?P<operator><=|>=|[=:<>])|(?P<mark>[()\[\],])|(?P<word>[^\s()\[\],"=:<>]+))"""
 )
 _KEYWORDS = {"AND", "OR", "NOT", "IN", "HAS", "EXISTS"}
-_DEEPEST = 50
+_MAX_DEPTH = 50
 
 
 class SearchSyntaxError(ValueError):
-    """The query cannot be read; the API answers such a query with 400."""
+    """The query cannot be parsed. The API answers it with 400."""
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A query that was read: `matches` tells whether a record fits; `fields` are the fields it names."""
+    """A parsed query: `matches` tests a record; `fields` are the fields that it names."""
 
     matches: Test
     fields: frozenset[str]
@@ -41,7 +41,7 @@ class _Token:
 
 
 def parse_search(query: str, now_ms: int) -> Search:
-    """Read a query; ages in it count back from `now_ms`. Raises SearchSyntaxError."""
+    """Parse a query. Ages count back from `now_ms`. Raises SearchSyntaxError."""
     parser = _Parser(_tokens(query), now_ms)
     try:
         test = parser.query()
@@ -57,7 +57,7 @@ def _tokens(query: str) -> list[_Token]:
     while position < end:
         match = _TOKEN.match(query, position)
         if match is None or match.lastgroup is None:
-            raise SearchSyntaxError(f"cannot read the query at character {position}")
+            raise SearchSyntaxError(f"cannot parse the query at character {position}")
         tokens.append(_token(match.lastgroup, match[match.lastgroup]))
         position = match.end()
     return tokens
@@ -72,7 +72,7 @@ def _token(kind: str, text: str) -> _Token:
 
 
 class _Parser:
-    """Recursive descent over the tokens."""
+    """A recursive descent parser."""
 
     def __init__(self, tokens: list[_Token], now_ms: int) -> None:
         self.fields: set[str] = set()
@@ -98,7 +98,7 @@ class _Parser:
         if not self._take("("):
             return self._comparison()
         self._depth += 1
-        if self._depth > _DEEPEST:
+        if self._depth > _MAX_DEPTH:
             raise SearchSyntaxError("too many parentheses")
         inner = self.query()
         self._require(")")
@@ -111,7 +111,7 @@ class _Parser:
         negated = self._take("NOT")
         operator = self._pop().text
         if negated and operator not in {"=", "IN", "EXISTS"}:
-            raise SearchSyntaxError(f"NOT {operator} is no operator")
+            raise SearchSyntaxError(f"NOT {operator} is not an operator")
         return compare(Comparison(field, operator, negated, self._operands(operator)), self._now_ms)
 
     def _operands(self, operator: str) -> list[str]:

@@ -1,37 +1,49 @@
 """The HTTP server: one port for the API, one for control, on one event loop.
 
-Control answers on the API's port too, under `/_simulator/`; its own port is for the times when the API's port
-is closed.
+The control operations are served under `/_simulator/` on both ports. The control port stays open when an outage
+closes the API's.
 """
 
 import asyncio
 import json
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from urllib.parse import parse_qsl, unquote
 
-from aiohttp import web
+from uvicorn import Config
+from uvicorn.server import ServerState
 
-from simulator.api.routes import announce, gate, perform, record, route
-from simulator.api.state import State, Visit
+from simulator.api.account import PendingCall, SimulatedAccount
+from simulator.api.routes import add_rate_headers, admit, perform, record, route
 from simulator.control.operations import Operations
-from simulator.plain import Json
+from simulator.json_value import Json
 from simulator.serving.listener import Listener
-from simulator.serving.wire import deliver
+from simulator.serving.wire import Connection, Exchange, close_all
 
 CONTROL_PREFIX = "/_simulator"
-_MAX_BODY_BYTES = 1 << 30
+KEEP_ALIVE_SECONDS = 75
 
 
 class Server:
-    """Serves one State. All methods belong to the event loop that `start` ran on."""
+    """Serves one account. All methods belong to the event loop that `start` ran on."""
 
-    def __init__(self, state: State, host: str, port: int) -> None:
-        self.state = state
-        self.operations = Operations(state, self.switch_outage)
+    def __init__(self, account: SimulatedAccount, host: str, port: int) -> None:
+        self.account = account
+        self.operations = Operations(account, self.switch_outage)
         self.api = Listener(host, port)
         self.control = Listener(host, 0)
-        self._web: web.Server | None = None
+        self._config = Config(
+            self._serve,
+            http=Connection,
+            ws="none",
+            interface="asgi3",
+            log_config=None,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        )
+        self._running: ServerState | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls = 0
@@ -39,40 +51,39 @@ class Server:
 
     @property
     def url(self) -> str:
-        """The API's base URL."""
+        """The base URL of the API."""
         return self._url_of(self.api)
 
     @property
     def control_url(self) -> str:
-        """Where control answers whatever happens to the API's port."""
+        """The base URL of the control port, which no outage closes."""
         return self._url_of(self.control)
 
     async def start(self) -> None:
-        """Open both ports. Raises OSError where the API's port is taken."""
-        self._web = web.Server(self._serve, access_log=None, request_factory=_request)
-        await self.api.open(self._web)
-        await self.control.open(self._web)
+        """Open both ports. Raises OSError if the API's port is taken."""
+        self._running = ServerState()
+        await self.api.open(self._connection)
+        await self.control.open(self._connection)
 
     async def stop(self) -> None:
-        """Close the ports and all connections; calls in the air are cut off."""
+        """Close the ports and reset all connections."""
         if self._timer is not None:
             self._timer.cancel()
         self.api.close()
         self.control.close()
-        if self._web is not None:
-            self._web.pre_shutdown()
-            await self._web.shutdown(timeout=0.05)
+        if self._running is not None:
+            await close_all(self._running)
 
     async def switch_outage(self, mode: str | None, seconds: float | None) -> None:
-        """Start an outage or end it (None); with `seconds` it ends by itself."""
+        """Start an outage, or end it (None); with `seconds` it ends by itself."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        was, self.state.outage = self.state.outage, mode
+        was, self.account.outage = self.account.outage, mode
         if mode == "refuse" and was != "refuse":
             self.api.refuse()
-        elif mode != "refuse" and was == "refuse" and self._web is not None:
-            await self.api.open(self._web)
+        elif mode != "refuse" and was == "refuse" and self._running is not None:
+            await self.api.open(self._connection)
         if mode and seconds is not None:
             self._timer = asyncio.get_running_loop().call_later(seconds, self._end_outage)
 
@@ -81,83 +92,82 @@ class Server:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+    def _connection(self) -> Connection:
+        return Connection(self._config, self._running or ServerState(), {})
+
+    async def _serve(self, scope: Json, receive: Json, send: Json) -> None:
+        exchange = Exchange(scope, receive, send)
+        with suppress(asyncio.CancelledError):
+            body = await exchange.read_body()
+            if body is None:
+                return
+            if exchange.path.startswith(CONTROL_PREFIX):
+                status, content = await self._control(exchange.path, body)
+                await exchange.respond(status, json.dumps(content).encode(), {"Content-Type": "application/json"})
+                return
+            with self._in_flight():
+                await self._answer(exchange, body)
+
+    @contextmanager
+    def _in_flight(self) -> Iterator[None]:
+        account = self.account
+        account.in_flight += 1
+        account.max_in_flight = max(account.in_flight, account.max_in_flight)
         try:
-            body = await request.read()
-        except (ConnectionError, web.RequestPayloadError):
-            return web.Response(status=400)
-        path, _, query = request.raw_path.partition("?")
-        if path.startswith(CONTROL_PREFIX):
-            return await self._steer(path, body)
-        state = self.state
-        state.in_flight += 1
-        state.max_in_flight = max(state.in_flight, state.max_in_flight)
-        try:
-            return await self._answer(request, path, query, body)
+            yield
         finally:
-            state.in_flight -= 1
+            account.in_flight -= 1
 
-    async def _answer(self, request: web.BaseRequest, path: str, query: str, body: bytes) -> web.StreamResponse:
-        visit = self._visit(request.method, path, query, body)
-        state = self.state
-        answer = gate(state, visit, request.headers.get("Authorization"))
-        await self._take_time(visit)
-        if answer is None:
-            answer = perform(state, visit)
-        record(state, visit, answer)
-        return await deliver(request, announce(state, visit, answer), visit.fault, visit.request_id)
+    async def _answer(self, exchange: Exchange, body: bytes) -> None:
+        account = self.account
+        call = self._pending_call(exchange, body)
+        response = admit(account, call, exchange.authorization)
+        await self._wait_for_latency(call)
+        if response is None:
+            response = perform(account, call)
+        record(account, call, response)
+        await exchange.deliver(add_rate_headers(account, call, response), call.fault, call.request_id)
 
-    def _visit(self, method: str, path: str, query: str, body: bytes) -> Visit:
+    def _pending_call(self, exchange: Exchange, body: bytes) -> PendingCall:
         self._calls += 1
-        endpoint, limit, argument = route(method, path)
-        return Visit(
+        endpoint, limit, argument = route(exchange.method, exchange.path)
+        return PendingCall(
             arrived=time.time(),
             endpoint=endpoint,
             limit=limit,
             argument=unquote(argument),
-            parameters=dict(parse_qsl(query, keep_blank_values=True)) if query else {},
+            parameters=dict(parse_qsl(exchange.query, keep_blank_values=True)),
             body=body,
             request_id=f"{self._request_id_start}{self._calls:012x}",
         )
 
-    async def _take_time(self, visit: Visit) -> None:
-        behaviour, fault = self.state.behaviour, visit.fault
+    async def _wait_for_latency(self, call: PendingCall) -> None:
+        behaviour, fault = self.account.behaviour, call.fault
         wait_ms = behaviour.latency_ms
         if behaviour.jitter_ms:
-            wait_ms += self.state.dice.uniform(-behaviour.jitter_ms, behaviour.jitter_ms)
+            wait_ms += self.account.rng.uniform(-behaviour.jitter_ms, behaviour.jitter_ms)
         if fault is not None and fault.kind == "slow_before":
             wait_ms += fault.delay_ms
         if wait_ms > 0:
             await asyncio.sleep(wait_ms / 1000)
 
-    async def _steer(self, path: str, body: bytes) -> web.StreamResponse:
+    async def _control(self, path: str, body: bytes) -> tuple[int, Json]:
         """GET or POST /_simulator/OPERATION, with the arguments as a JSON object in the body.
 
-        Without an operation it tells where it is.
+        Without an operation it returns both base URLs.
         """
         name = path.removeprefix(CONTROL_PREFIX).strip("/")
         if not name:
-            return _json(200, {"url": self.url, "control_url": self.control_url})
+            return (200, {"url": self.url, "control_url": self.control_url})
         try:
             arguments = json.loads(body) if body else {}
-            return _json(200, {"result": await self.operations.do(name, arguments)})
+            return (200, {"result": await self.operations.do(name, arguments)})
         except LookupError as error:
-            return _json(404, {"error": str(error)})
+            return (404, {"error": str(error)})
         except (ValueError, TypeError) as error:
-            return _json(400, {"error": str(error)})
+            return (400, {"error": str(error)})
 
     @staticmethod
     def _url_of(listener: Listener) -> str:
         host = f"[{listener.host}]" if ":" in listener.host else listener.host
         return f"http://{host}:{listener.port}"
-
-
-def _json(status: int, content: Json) -> web.Response:
-    return web.Response(status=status, body=json.dumps(content).encode(), content_type="application/json")
-
-
-def _request(message: Json, payload: Json, protocol: Json, writer: Json, task: "asyncio.Task[None]") -> web.BaseRequest:
-    """Make a request that may carry a list of millions of ids to the control endpoint."""
-    return web.BaseRequest(
-        message, payload, protocol, writer, task, asyncio.get_running_loop(), client_max_size=_MAX_BODY_BYTES
-    )

@@ -1,78 +1,113 @@
-"""Putting answers on the wire, and breaking them there."""
+"""One HTTP request and its response, and the faults that break the connection between them."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 
-from aiohttp import web
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
-from simulator.api.answers import JSON_TYPE, Answer
+from simulator.api.responses import JSON_TYPE, Response
 from simulator.faults import Fault
+from simulator.json_value import Json
 
-_WATCH_SECONDS = 0.05
 _ENDLESS_START = b'{"successfullyDeletedFileIds": [ '
 
 
-async def deliver(request: web.BaseRequest, answer: Answer, fault: Fault | None, request_id: str) -> web.StreamResponse:
-    """Send the answer, as whole and as soon as the fault allows."""
-    headers = {"x-ik-requestId": request_id, **answer.headers}
-    if fault is not None:
-        spoiled = await _break(request, answer, fault, headers)
-        if spoiled is not None:
-            return spoiled
-    if answer.body or answer.status == HTTPStatus.NO_CONTENT:
-        headers.setdefault("Content-Type", answer.content_type)
-    return web.Response(status=answer.status, body=answer.body, headers=headers)
+class Connection(HttpToolsProtocol):
+    """A uvicorn connection that also hands its transport to the application: only a transport can be reset."""
+
+    def on_message_begin(self) -> None:
+        """Start a request. The parser calls this."""
+        super().on_message_begin()
+        self.scope["extensions"] = {"simulator": {"transport": self.transport}}
 
 
-async def _break(
-    request: web.BaseRequest, answer: Answer, fault: Fault, headers: dict[str, str]
-) -> web.StreamResponse | None:
-    """Spoil the answer on the wire as the fault says; None where it goes out whole."""
-    match fault.kind:
-        case "cut_before" | "cut_after":
-            return _cut(request)
-        case "cut_middle":
-            return _cut_middle(request, answer)
-        case "hang":
-            return await _hang(request)
-        case "endless":
-            return await _endless(request, fault.delay_ms / 1000, headers)
-        case "slow":
-            await asyncio.sleep(fault.delay_ms / 1000)
-    return None
+async def close_all(server: ServerState) -> None:
+    """Reset all connections of a server and cancel the requests in progress."""
+    for connection in list(server.connections):
+        connection.transport.abort()
+    await asyncio.sleep(0)  # uvicorn notices the resets here; otherwise it would answer cancelled requests with a 500
+    for task in server.tasks:
+        task.cancel()
+    await asyncio.gather(*server.tasks, return_exceptions=True)
 
 
-def _cut(request: web.BaseRequest) -> web.StreamResponse:
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response()
+class Exchange:
+    """One request and its response, in the terms of ASGI."""
 
+    def __init__(
+        self, scope: Json, receive: Callable[[], Awaitable[Json]], send: Callable[[Json], Awaitable[None]]
+    ) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["raw_path"].decode("ascii")
+        self.query: str = scope["query_string"].decode("latin-1")
+        self.authorization: str = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+        self._transport: asyncio.Transport = scope["extensions"]["simulator"]["transport"]
+        self._receive = receive
+        self._send = send
 
-def _cut_middle(request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
-    """Send headers that promise the whole body, half of the body, and the end of the connection."""
-    body = answer.body or b'{"successfullyDeletedFileIds": []}'
-    head = (
-        f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n"
-        f"Content-Type: {JSON_TYPE}\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    if request.transport is not None:
-        request.transport.write(head.encode() + body[: len(body) // 2])
-        request.transport.close()
-    return web.Response()
+    async def read_body(self) -> bytes | None:
+        """Return the whole body, or None if the caller disconnects first."""
+        body, more = bytearray(), True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                return None
+            body += message["body"]
+            more = message["more_body"]
+        return bytes(body)
 
+    async def respond(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        """Send a whole response."""
+        length = {} if status == HTTPStatus.NO_CONTENT else {"Content-Length": str(len(body))}
+        await self._send_head(status, {**headers, **length})
+        await self._send_part(body, more=False)
 
-async def _hang(request: web.BaseRequest) -> web.StreamResponse:
-    # aiohttp has no event for the end of a connection.
-    while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110
-        await asyncio.sleep(_WATCH_SECONDS)
-    return web.Response()
+    async def deliver(self, response: Response, fault: Fault | None, request_id: str) -> None:
+        """Send a response of the API, or break the connection as the fault says."""
+        headers = {"x-ik-requestId": request_id, **response.headers}
+        delay_seconds = fault.delay_ms / 1000 if fault else 0
+        match fault.kind if fault else "":
+            case "cut_before" | "cut_after":
+                self._transport.abort()
+                await self._disconnected()
+            case "cut_middle":
+                await self._cut_middle(response)
+            case "hang":
+                await self._disconnected()
+            case "endless":
+                await self._send_endless(headers, delay_seconds)
+            case kind:
+                if kind == "slow":
+                    await asyncio.sleep(delay_seconds)
+                if response.body or response.status == HTTPStatus.NO_CONTENT:
+                    headers = {"Content-Type": response.content_type, **headers}
+                await self.respond(response.status, response.body, headers)
 
+    async def _disconnected(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
-async def _endless(request: web.BaseRequest, pause: float, headers: dict[str, str]) -> web.StreamResponse:
-    response = web.StreamResponse(headers={**headers, "Content-Type": JSON_TYPE})
-    await response.prepare(request)
-    await response.write(_ENDLESS_START)
-    while request.transport is not None and not request.transport.is_closing():
-        await asyncio.sleep(pause)
-        await response.write(b" ")
-    return response
+    async def _cut_middle(self, response: Response) -> None:
+        """Announce the whole body, send half of it, and close the connection."""
+        body = response.body or b'{"successfullyDeletedFileIds": []}'
+        await self._send_head(response.status, {"Content-Type": JSON_TYPE, "Content-Length": str(len(body))})
+        await self._send_part(body[: len(body) // 2])
+        self._transport.close()
+        await self._disconnected()
+
+    async def _send_endless(self, headers: Mapping[str, str], delay_seconds: float) -> None:
+        await self._send_head(HTTPStatus.OK, {**headers, "Content-Type": JSON_TYPE})
+        await self._send_part(_ENDLESS_START)
+        disconnected = asyncio.ensure_future(self._disconnected())
+        while not disconnected.done():
+            await asyncio.sleep(delay_seconds)
+            await self._send_part(b" ")
+
+    async def _send_head(self, status: int, headers: Mapping[str, str]) -> None:
+        pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await self._send({"type": "http.response.start", "status": status, "headers": pairs})
+
+    async def _send_part(self, body: bytes, *, more: bool = True) -> None:
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})

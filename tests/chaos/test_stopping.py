@@ -60,7 +60,7 @@ def test_sigterm_gives_a_call_that_hangs_up_in_time(tmp_path: Path, pool: str, s
         took = worker.wait(DOCKER_SECONDS)
         say(f"\n{pool}: stopped {took:.1f} s after SIGTERM, with a call that hangs")
         assert worker.exit_status == 0, worker.tail()
-        assert "given up, since the worker stops" in worker.text()
+        assert "aborted because the worker is stopping" in worker.text()
         assert rig.client.status(request)["waiting"] == len(ids)
         rig.worker("w2", pool, size)
         await_final(rig, [request], 50)

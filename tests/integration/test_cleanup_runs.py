@@ -46,7 +46,7 @@ def test_exactly_the_files_that_match_a_rule_are_deleted(bench: Bench) -> None:
 def _strays(bench: Bench) -> list[str | Mapping[str, Any]]:
     """Objects that every search returns: some that the rule excludes, and some that cannot be read."""
     ids = bench.sim.remaining()[:60]
-    sound = bench.sim._state.library.get(ids[7])
+    sound = bench.sim._account.library.get(ids[7])
     assert sound is not None
     file = sound.as_json()
     return [

@@ -117,7 +117,7 @@ class Bench:
 
     def records(self) -> list[Record]:
         """Return all files of the library."""
-        return [record for record in self.sim._state.library.records() if record.type == "file"]
+        return [record for record in self.sim._account.library.records() if record.type == "file"]
 
 
 def listed_file(number: int) -> dict[str, Any]:

@@ -49,25 +49,25 @@ def seconds(text: str) -> int:
     return int(match[1]) * {"s": 1, "m": 60}[match[2]]
 
 
-def test_it_keeps_to_the_schema_of_compose_files() -> None:
-    """Compose itself would accept every key."""
+def test_the_file_matches_the_compose_schema() -> None:
+    """Compose itself accepts unknown keys in some places."""
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE_FILE)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_it_has_no_obsolete_version(compose: dict[str, Any]) -> None:
+def test_the_file_has_no_obsolete_version(compose: dict[str, Any]) -> None:
     """Compose warns about `version:` on every command."""
     assert "version" not in compose
 
 
 def test_workers_can_be_scaled(services: dict[str, Any]) -> None:
-    """A fixed name or a fixed port would let only one run."""
+    """A fixed name or port allows only one container."""
     assert not {"container_name", "ports"} & set(services["worker"])
 
 
 def test_workers_have_time_to_finish_their_calls(services: dict[str, Any]) -> None:
-    """A call is answered or given up within the time to stop, and must be settled after it, though Redis be away."""
+    """A call ends within KITSWEEP_STOP_SECONDS and is settled after that, even if Redis is down for a while."""
     grace = seconds(services["worker"]["stop_grace_period"])
     assert grace >= 60
     assert grace > Settings.model_fields["http_timeout_seconds"].default
@@ -75,8 +75,8 @@ def test_workers_have_time_to_finish_their_calls(services: dict[str, Any]) -> No
     assert grace > OUTLAST_SECONDS
 
 
-def test_redis_keeps_what_it_accepted(services: dict[str, Any]) -> None:
-    """Append-only on a volume, and nothing is ever evicted."""
+def test_redis_keeps_accepted_ids(services: dict[str, Any]) -> None:
+    """It has an append-only file on a volume, and never evicts keys."""
     command = services["redis"]["command"]
     options = dict(zip(command[1::2], command[2::2], strict=True))
     assert options["--appendonly"] == "yes"
@@ -85,27 +85,27 @@ def test_redis_keeps_what_it_accepted(services: dict[str, Any]) -> None:
 
 
 def test_volumes_are_declared(compose: dict[str, Any]) -> None:
-    """A named volume that is not declared is an error of compose."""
+    """Compose refuses undeclared volumes."""
     assert "redis-data" in compose["volumes"]
 
 
 @pytest.mark.parametrize("name", ["redis", *OURS])
 def test_each_service_has_a_health_check(services: dict[str, Any], name: str) -> None:
-    """Somebody must notice a process that stands still; and what ends is started again."""
+    """A process that hangs is noticed, and one that exits is restarted."""
     assert services[name]["healthcheck"]["test"]
     assert services[name]["restart"] == "unless-stopped"
 
 
 @pytest.mark.parametrize("name", ["worker", "beat", "flower"])
 def test_services_wait_for_redis_and_find_it(services: dict[str, Any], name: str) -> None:
-    """The address is the compose file's own server unless one is set."""
+    """The default URL is that of the redis service."""
     assert services[name]["depends_on"]["redis"]["condition"] == "service_healthy"
     assert services[name]["environment"]["KITSWEEP_REDIS_URL"] == "${KITSWEEP_REDIS_URL:-redis://redis:6379/0}"
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_containers_of_ours_have_no_privileges(services: dict[str, Any], name: str) -> None:
-    """They write nothing but temporary files, and can gain no rights."""
+def test_our_containers_have_no_privileges(services: dict[str, Any], name: str) -> None:
+    """They write only temporary files and cannot gain privileges."""
     service = services[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -114,20 +114,20 @@ def test_containers_of_ours_have_no_privileges(services: dict[str, Any], name: s
 
 @pytest.mark.parametrize("name", OURS)
 def test_only_known_settings_are_set(services: dict[str, Any], name: str) -> None:
-    """An unknown name would stop the container at its start."""
+    """With an unknown setting the container does not start."""
     known = {environment_name(field) for field in Settings.model_fields}
     assert set(services[name].get("environment", {})) <= known
 
 
-def test_ports_are_open_to_this_machine_only(services: dict[str, Any]) -> None:
-    """Redis and Flower ask for no password here."""
+def test_ports_are_local(services: dict[str, Any]) -> None:
+    """Redis and Flower have no password here."""
     ports = [port for service in services.values() for port in service.get("ports", [])]
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_flower_and_simulator_come_when_asked_for(services: dict[str, Any]) -> None:
-    """Plain `docker compose up` starts what production needs."""
+def test_flower_and_simulator_need_a_profile(services: dict[str, Any]) -> None:
+    """`docker compose up` starts only the services for production."""
     asked_for = {name: service.get("profiles") for name, service in services.items() if "profiles" in service}
     assert asked_for == {"flower": ["flower"], "simulator": ["simulator"]}
 
@@ -137,26 +137,26 @@ def test_secrets_are_not_in_the_file() -> None:
     assert not re.search(r"^\s*IMAGEKIT_PRIVATE_KEY:", COMPOSE_FILE.read_text(encoding="utf-8"), re.MULTILINE)
 
 
-def test_the_image_runs_as_nobody_special(dockerfile: list[str]) -> None:
-    """The last user named is not root."""
+def test_the_image_does_not_run_as_root(dockerfile: list[str]) -> None:
+    """The last USER is not root."""
     users = [line.split()[1] for line in final_stage(dockerfile) if line.startswith("USER ")]
     assert users
     assert users[-1] not in {"root", "0"}
 
 
 def test_the_image_has_a_health_check(dockerfile: list[str]) -> None:
-    """Also without compose, the engine notices a worker that stands still."""
+    """Docker notices a worker that hangs without compose as well."""
     assert any(line.startswith("HEALTHCHECK ") and "inspect ping" in line for line in final_stage(dockerfile))
 
 
 def test_signals_reach_the_worker(dockerfile: list[str]) -> None:
-    """The command is a list: with a shell in between, SIGTERM would not arrive."""
+    """The command is a list: a shell would not forward SIGTERM."""
     commands = [line for line in final_stage(dockerfile) if line.startswith("CMD ")]
     assert commands == ['CMD ["celery", "-A", "worker.app", "worker"]']
 
 
-def test_the_image_is_built_from_files_that_reach_it(dockerfile: list[str]) -> None:
-    """What is copied exists, and `.dockerignore` lets it through; secrets, tests and history stay out."""
+def test_copied_files_are_in_the_build_context(dockerfile: list[str]) -> None:
+    """They exist and `.dockerignore` allows them; secrets, tests and history are excluded."""
     allowed = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
     copied = [line.split()[1:-1] for line in dockerfile if line.startswith("COPY ") and "--from" not in line]
     names = {name for line in copied for name in line}

@@ -1,4 +1,4 @@
-"""What a fresh machine needs: make targets, dependencies, the example of the settings, and CI's one command."""
+"""Project files: make targets, dependencies, `.env.example`, and the command that CI runs."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ def make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[st
     )
 
 
-def test_the_example_lists_every_setting_with_default_and_sentence() -> None:
-    """It is written by `python -m config.example > .env.example`."""
+def test_the_example_lists_every_setting() -> None:
+    """`python -m config.example > .env.example` updates it."""
     written = (ROOT / ".env.example").read_text(encoding="utf-8")
     assert written == example()
     assert all(f"\n# {environment_name(name)}=" in written for name in Settings.model_fields)
 
 
 def test_the_example_holds_the_defaults(clean_environment: pytest.MonkeyPatch) -> None:
-    """Uncommented as it stands, it changes nothing."""
+    """Uncommenting all lines changes nothing."""
     Path(".env").write_text(re.sub(r"(?m)^# (?=[A-Z_]+=)", "", example()), encoding="utf-8")
     assert "\nKITSWEEP_RATE_LIMITS=" in Path(".env").read_text(encoding="utf-8")
     assert load_settings() == Settings.model_construct(
@@ -66,14 +66,14 @@ def test_the_example_holds_the_defaults(clean_environment: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_make_offers_the_target_and_explains_it(target: str) -> None:
-    """`make` alone lists them."""
+def test_make_describes_the_target(target: str) -> None:
+    """`make` without arguments lists the targets."""
     assert re.search(rf"(?m)^  make {target} +\S", make().stdout)
 
 
 @pytest.mark.parametrize("target", ["setup", "run", "test", "lint", "types", "bench", "chaos"])
-def test_each_target_sets_up_what_it_needs(target: str, tmp_path: Path) -> None:
-    """On a fresh machine too, and within the project's folder."""
+def test_each_target_installs_what_it_needs(target: str, tmp_path: Path) -> None:
+    """It works on a new machine, and installs into the directory of the project."""
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     done = make("--dry-run", target, folder=tmp_path)
@@ -82,8 +82,8 @@ def test_each_target_sets_up_what_it_needs(target: str, tmp_path: Path) -> None:
     assert re.search(r"\.venv/bin/python -m pip install .*--constraint constraints\.txt", done.stdout)
 
 
-def test_a_python_that_is_too_old_is_told(tmp_path: Path) -> None:
-    """In words that say how to mend it, instead of a failed install."""
+def test_a_python_that_is_too_old_is_an_error(tmp_path: Path) -> None:
+    """The message says how to fix it."""
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     old = tmp_path / "python3.8"
@@ -104,14 +104,14 @@ def test_a_python_that_is_too_old_is_told(tmp_path: Path) -> None:
         (["FILE=ids.txt", "YES=1"], '-m local.demo "ids.txt" --yes'),
     ],
 )
-def test_make_run_hands_on_its_file(arguments: list[str], command: str) -> None:
-    """A real file is asked about, unless YES is set."""
+def test_make_run_passes_its_file(arguments: list[str], command: str) -> None:
+    """YES=1 skips the confirmation."""
     lines = [line.strip() for line in make("--dry-run", "run", *arguments).stdout.splitlines()]
     assert lines[-1] == f".venv/bin/python {command}"
 
 
-def test_one_command_runs_every_gate() -> None:
-    """CI calls what the README tells people to call."""
+def test_one_command_runs_every_check() -> None:
+    """CI runs the commands of the README."""
     script = ROOT / ".ci" / "run"
     text = script.read_text(encoding="utf-8")
     assert os.access(script, os.X_OK)
@@ -121,8 +121,8 @@ def test_one_command_runs_every_gate() -> None:
     assert re.search(r"(?m)^```(?:bash|sh|console)\nmake test\n```", (ROOT / "README.md").read_text(encoding="utf-8"))
 
 
-def test_the_distribution_is_what_others_install(pyproject: dict[str, Any]) -> None:
-    """Its name, its command and the oldest Python are part of the contract."""
+def test_name_command_and_python_version(pyproject: dict[str, Any]) -> None:
+    """Other services rely on them."""
     project = pyproject["project"]
     assert (project["name"], project["requires-python"]) == ("kitsweep", ">=3.11")
     module, _, function = project["scripts"]["kitsweep"].partition(":")
@@ -130,7 +130,7 @@ def test_the_distribution_is_what_others_install(pyproject: dict[str, Any]) -> N
 
 
 def test_every_dependency_has_a_tested_version(pyproject: dict[str, Any], constraints: dict[str, str]) -> None:
-    """Which its range allows; so two machines build the same."""
+    """The version is within the range of the dependency, so builds are reproducible."""
     project = pyproject["project"]
     needed = [
         *project["dependencies"],
@@ -142,20 +142,20 @@ def test_every_dependency_has_a_tested_version(pyproject: dict[str, Any], constr
         assert requirement.specifier.contains(version, prereleases=True), f"{requirement} is not {version}"
 
 
-def test_tested_versions_come_from_the_index(constraints: dict[str, str]) -> None:
-    """A path of somebody's machine would install nowhere else."""
+def test_constraints_have_no_local_paths(constraints: dict[str, str]) -> None:
+    """A local path would not install elsewhere."""
     assert constraints
     assert all(re.fullmatch(r"[0-9][0-9A-Za-z.!]*", version) for version in constraints.values())
 
 
-def test_celery_and_kombu_are_raised_together(pyproject: dict[str, Any]) -> None:
-    """We lean on details of this one minor version."""
+def test_celery_and_kombu_have_the_same_minor_version(pyproject: dict[str, Any]) -> None:
+    """Kitsweep depends on internals of this minor version."""
     ranges = {each.name: str(each.specifier) for each in map(Requirement, pyproject["project"]["dependencies"])}
     assert ranges["celery"] == ranges["kombu"] == "<5.8,>=5.7"
 
 
-def test_what_is_no_python_is_packaged_too(pyproject: dict[str, Any]) -> None:
-    """Without its Lua files an installed worker does not start."""
+def test_lua_files_are_packaged(pyproject: dict[str, Any]) -> None:
+    """An installed worker does not start without them."""
     patterns = pyproject["tool"]["setuptools"]["package-data"]
     others = [
         path.relative_to(ROOT)
@@ -170,20 +170,20 @@ def test_what_is_no_python_is_packaged_too(pyproject: dict[str, Any]) -> None:
 
 
 def test_warnings_are_errors(pyproject: dict[str, Any]) -> None:
-    """And markers are known ones."""
+    """Unknown markers are errors too."""
     pytest_options = pyproject["tool"]["pytest"]["ini_options"]
     assert pytest_options["filterwarnings"][0] == "error"
     assert "--strict-markers" in pytest_options["addopts"]
 
 
 def test_secrets_and_builds_are_not_committed() -> None:
-    """The private key stands in `.env`."""
+    """`.env` contains the private key."""
     ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
     assert {".env", ".venv/", ".kitsweep/"} <= set(ignored)
 
 
-def test_the_papers_are_there() -> None:
-    """Licence, changes, and how to contribute."""
+def test_license_changelog_and_contributing_exist() -> None:
+    """They have content."""
     licence = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert licence.startswith("MIT License")
     assert "Kitsweep contributors" in licence
@@ -191,8 +191,8 @@ def test_the_papers_are_there() -> None:
     assert "make test" in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 
-def test_every_import_has_its_dependency(pyproject: dict[str, Any]) -> None:
-    """What happens to be installed here, for a test or by another package, is missing elsewhere."""
+def test_every_import_is_a_declared_dependency(pyproject: dict[str, Any]) -> None:
+    """A package that is only installed by chance may be missing elsewhere."""
     declared = {normal(Requirement(text).name) for text in pyproject["project"]["dependencies"]}
     carried = packages_distributions()
     missing = {

@@ -37,7 +37,7 @@ GONE = json.dumps({"successfullyDeletedFileIds": SENT}).encode()
 
 
 def settings_for(url: str, **overrides: Any) -> Settings:
-    """Make settings with time-outs that suit a test."""
+    """Return settings with short timeouts."""
     values: dict[str, Any] = {"private_key": KEY, "http_timeout_seconds": 10}
     return load_settings(**{**values, "base_url": url, **overrides})
 
@@ -55,7 +55,7 @@ def _api(server: ScriptedServer) -> Iterator[ImageKit]:
 
 
 def test_the_call_as_it_is_sent(server: ScriptedServer, api: ImageKit) -> None:
-    """Compact JSON, the key as the user name of HTTP Basic with no password, our name as user agent."""
+    """Compact JSON, the key as user name of HTTP Basic without a password, Kitsweep as user agent."""
     server.play = always(http(200, GONE))
     answer = api.delete([*SENT, SENT[0]])
     assert isinstance(answer, PerFile)
@@ -70,7 +70,7 @@ def test_the_call_as_it_is_sent(server: ScriptedServer, api: ImageKit) -> None:
 
 
 def test_connections_are_reused_within_a_thread_only(server: ScriptedServer, api: ImageKit) -> None:
-    """One connection for all calls of a thread, another for another thread."""
+    """Each thread has one connection for all its calls."""
     server.play = always(http(200, GONE))
     for _ in range(3):
         api.delete(SENT)
@@ -88,7 +88,7 @@ def test_connections_are_reused_within_a_thread_only(server: ScriptedServer, api
 
 
 def test_a_child_process_opens_its_own_connection(server: ScriptedServer, api: ImageKit) -> None:
-    """After a fork the child never writes into its parent's connection, and leaves it open."""
+    """After a fork, the child neither uses nor closes the connection of its parent."""
     server.play = always(http(200, GONE))
     api.delete(SENT)
     child = multiprocessing.get_context("fork").Process(target=api.delete, args=(SENT,))
@@ -100,10 +100,10 @@ def test_a_child_process_opens_its_own_connection(server: ScriptedServer, api: I
     assert server.connections == 2
 
 
-def test_a_connection_that_idled_is_not_used(
+def test_an_idle_connection_is_not_reused(
     server: ScriptedServer, api: ImageKit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Servers close idle connections; a call sent into that would be ambiguous for nothing."""
+    """A call sent while the server closes the connection would be ambiguous."""
     server.play = always(http(200, GONE))
     api.delete(SENT)
     monkeypatch.setattr(transport, "IDLE_SECONDS", 0.0)
@@ -111,10 +111,10 @@ def test_a_connection_that_idled_is_not_used(
     assert server.connections == 2
 
 
-def test_nothing_is_taken_from_the_surroundings(
+def test_the_environment_is_ignored(
     server: ScriptedServer, api: ImageKit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Neither a .netrc nor a proxy variable changes who is called with which key."""
+    """A .netrc or a proxy variable changes neither key nor address."""
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password else\n")
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
@@ -126,14 +126,14 @@ def test_nothing_is_taken_from_the_surroundings(
 
 @pytest.mark.parametrize("ids", [[], [f"id{n}" for n in range(101)]], ids=["none", "101"])
 def test_a_call_takes_1_to_100_ids(server: ScriptedServer, api: ImageKit, ids: list[str]) -> None:
-    """The vendor refuses anything else, so no call is spent on it."""
+    """The API refuses anything else, so no call is made."""
     with pytest.raises(ValueError, match="1 to 100"):
         api.delete(ids)
     assert server.calls == []
 
 
 def test_without_a_key_no_call_is_made(server: ScriptedServer) -> None:
-    """No key can only end in a 401."""
+    """The result is the same as for a 401."""
     answer = ImageKit(settings_for(server.url, private_key=None)).delete(SENT)
     assert isinstance(answer, KeyRefused)
     assert server.connections == 0
@@ -152,15 +152,15 @@ def test_without_a_key_no_call_is_made(server: ScriptedServer) -> None:
         (http(200), Unanswered),
     ],
 )
-def test_rows_of_the_table(server: ScriptedServer, api: ImageKit, data: bytes, kind: type) -> None:
-    """Each status ends in its class, and the connection serves the next call as well."""
+def test_each_status_has_its_class(server: ScriptedServer, api: ImageKit, data: bytes, kind: type) -> None:
+    """The connection is reused for the next call."""
     server.play = always(data)
     assert [type(api.delete(SENT)), type(api.delete(SENT))] == [kind, kind]
     assert server.connections == 1
 
 
-def test_headers_are_read_whatever_their_case(server: ScriptedServer, api: ImageKit) -> None:
-    """Limits, reset and the vendor's request id come with any answer; lines of one header make one list."""
+def test_headers_are_case_insensitive(server: ScriptedServer, api: ImageKit) -> None:
+    """Any response may have limits, reset and request id; repeated headers are joined to a list."""
     first = ["X-IK-REQUESTID: abc", "x-ratelimit-limit: 5", "X-RateLimit-Interval: 1000"]
     second = ["X-RateLimit-Limit: 20", "X-RateLimit-Interval: 60000", "X-RateLimit-Reset: 7"]
     server.play = always(http(200, GONE, *first, *second))
@@ -171,7 +171,7 @@ def test_headers_are_read_whatever_their_case(server: ScriptedServer, api: Image
 
 
 def test_redirects_are_not_followed(server: ScriptedServer, api: ImageKit) -> None:
-    """The key goes to no other place, and the body of a redirect is not waited for beyond the cap."""
+    """The key is not sent elsewhere, and the body of a redirect is read only up to the limit."""
     server.play = always(http(307, b"", f"Location: {server.url}/elsewhere"))
     answer = api.delete(SENT)
     assert isinstance(answer, Unanswered)
@@ -211,10 +211,10 @@ CUTS: dict[str, Callable[[Caller], None]] = {
 
 
 @pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS.keys())
-def test_cut_and_garbled_answers_are_ambiguous(
+def test_incomplete_and_malformed_responses_are_ambiguous(
     server: ScriptedServer, api: ImageKit, cut: Callable[[Caller], None]
 ) -> None:
-    """Anything but a whole answer to a call that was sent leaves open what it did; the next is unharmed."""
+    """Without a complete response, the effect of a sent call is unknown. The next call works."""
     server.play = always(http(200, GONE))
     api.delete(SENT)
     server.play = cut
@@ -226,16 +226,16 @@ def test_cut_and_garbled_answers_are_ambiguous(
     assert isinstance(api.delete(SENT), PerFile)
 
 
-def test_a_late_final_answer_is_not_taken_for_the_next_one(server: ScriptedServer, api: ImageKit) -> None:
-    """What follows an interim answer belongs to the call before; its connection is not used again."""
+def test_a_late_response_is_not_used_for_the_next_call(server: ScriptedServer, api: ImageKit) -> None:
+    """After an interim response the connection is closed, because the final one may still arrive."""
     server.play = always(http(103))
     assert isinstance(api.delete(SENT), Unanswered)
     assert isinstance(api.delete(SENT), Unanswered)
     assert server.connections == 2
 
 
-def test_whole_answers_in_unusual_wrapping_are_read(server: ScriptedServer, api: ImageKit) -> None:
-    """100 Continue before, chunks, gzip unasked for, an end marked by closing."""
+def test_unusual_transfer_forms_are_read(server: ScriptedServer, api: ImageKit) -> None:
+    """100 Continue, chunks, unrequested gzip, a body that ends with the connection."""
     chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(GONE), GONE)
     plays = [
         always(b"HTTP/1.1 100 Continue\r\n\r\n" + http(200, GONE)),
@@ -251,7 +251,7 @@ def test_whole_answers_in_unusual_wrapping_are_read(server: ScriptedServer, api:
 
 
 def endless(head: bytes, piece: bytes, pause: float) -> Callable[[Caller], None]:
-    """Send pieces for as long as somebody listens."""
+    """Send chunks until the client disconnects."""
 
     def play(caller: Caller) -> None:
         caller.send(head)
@@ -264,7 +264,7 @@ def endless(head: bytes, piece: bytes, pause: float) -> Callable[[Caller], None]
 
 
 def silence(server: ScriptedServer) -> Callable[[Caller], None]:
-    """Read the call and say nothing."""
+    """Read the call without responding."""
 
     def play(_: Caller) -> None:
         server.stopped.wait(10)
@@ -282,8 +282,8 @@ TRICKLES = {
 
 
 @pytest.mark.parametrize("name", ["silence", *TRICKLES])
-def test_answers_that_never_end_are_given_up(server: ScriptedServer, name: str) -> None:
-    """The time-out is for the answer as a whole, however its bytes trickle."""
+def test_endless_responses_time_out(server: ScriptedServer, name: str) -> None:
+    """The timeout applies to the response as a whole, however slowly it arrives."""
     server.play = TRICKLES.get(name) or silence(server)
     brief = settings_for(server.url, http_timeout_seconds=0.5, http_connect_timeout_seconds=0.5)
     with contextlib.closing(ImageKit(brief)) as api:
@@ -296,8 +296,8 @@ def test_answers_that_never_end_are_given_up(server: ScriptedServer, name: str) 
     assert 0.49 < elapsed < 1
 
 
-def test_bodies_are_read_up_to_a_cap(server: ScriptedServer, api: ImageKit) -> None:
-    """A flood ends at 4 MiB and what the system has buffered: the client closes the connection."""
+def test_bodies_are_read_up_to_a_limit(server: ScriptedServer, api: ImageKit) -> None:
+    """After 4 MiB the client closes the connection; only what the system has buffered is sent in addition."""
     flooded = []
 
     def flood(caller: Caller) -> None:
@@ -314,8 +314,8 @@ def test_bodies_are_read_up_to_a_cap(server: ScriptedServer, api: ImageKit) -> N
     assert sum(flooded) < 100_000_000
 
 
-def test_packed_bodies_are_read_up_to_the_same_cap(server: ScriptedServer, api: ImageKit) -> None:
-    """50 MB in 50 KB of gzip are no more than 4 MiB to us."""
+def test_compressed_bodies_have_the_same_limit(server: ScriptedServer, api: ImageKit) -> None:
+    """Of 50 MB compressed to 50 KB, at most 4 MiB are read."""
     server.play = once(http(200, gzip.compress(b" " * 50_000_000), "Content-Encoding: gzip"))
     tracemalloc.start()
     try:
@@ -328,8 +328,8 @@ def test_packed_bodies_are_read_up_to_the_same_cap(server: ScriptedServer, api: 
     assert peak < 25_000_000
 
 
-def test_when_a_call_was_sent(server: ScriptedServer, api: ImageKit) -> None:
-    """The moment at which the call had left is known for any call that left whole, answered or not."""
+def test_the_time_when_a_call_was_sent(server: ScriptedServer, api: ImageKit) -> None:
+    """It is known for every call that was sent completely, with or without a response."""
     for play in (always(http(200, GONE)), always(http(503)), CUTS["reset"], CUTS["cut body"]):
         server.play = play
         before = time.monotonic()
@@ -341,8 +341,8 @@ def test_when_a_call_was_sent(server: ScriptedServer, api: ImageKit) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_refused_connections_reach_nobody(scheme: str) -> None:
-    """Nobody listens: nothing was sent."""
+def test_refused_connections_send_nothing(scheme: str) -> None:
+    """No server listens: nothing was sent."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     answer = ImageKit(settings_for(f"{scheme}://127.0.0.1:{port}")).delete(SENT)
@@ -351,8 +351,8 @@ def test_refused_connections_reach_nobody(scheme: str) -> None:
     assert answer.reason.startswith("no connection (ConnectionRefusedError")
 
 
-def test_unknown_names_reach_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that cannot be looked up: nothing was sent."""
+def test_unknown_hosts_send_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The DNS lookup fails: nothing was sent."""
 
     def unknown(*args: object, **kwargs: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -363,8 +363,8 @@ def test_unknown_names_reach_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not answer.sent
 
 
-def test_connect_time_outs_reach_nobody() -> None:
-    """A server whose queue of connections is full: nothing was sent, and the connect time-out holds."""
+def test_connect_timeouts_send_nothing() -> None:
+    """The accept queue of the server is full: nothing was sent, and the connect timeout applies."""
     with socket.socket() as full, contextlib.ExitStack() as waiting:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -381,8 +381,8 @@ def test_connect_time_outs_reach_nobody() -> None:
 
 
 @pytest.mark.parametrize("hello", [b"HTTP/1.1 400 plain\r\n\r\n", b""], ids=["no TLS", "closed"])
-def test_failed_tls_reaches_nobody(hello: bytes) -> None:
-    """Without TLS nothing of the call is sent."""
+def test_failed_tls_sends_nothing(hello: bytes) -> None:
+    """The call is sent only after the TLS handshake."""
 
     def accept() -> None:
         sock, _ = listener.accept()
@@ -415,7 +415,7 @@ def _certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "self-signed"])
 def test_tls(certificate: Path, monkeypatch: pytest.MonkeyPatch, *, trusted: bool) -> None:
-    """Over TLS all holds as well: kept connections, the deadline; nothing goes to an untrusted server."""
+    """Keep-alive and the deadline work over TLS; nothing is sent to an untrusted server."""
     if trusted:
         monkeypatch.setattr(requests.adapters, "DEFAULT_CA_BUNDLE_PATH", str(certificate))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -436,7 +436,7 @@ def test_tls(certificate: Path, monkeypatch: pytest.MonkeyPatch, *, trusted: boo
 def test_one_structured_line_for_each_call(
     server: ScriptedServer, api: ImageKit, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Status, the vendor's request id, number of ids and time stand in the line's fields."""
+    """Its fields are status, the vendor's request id, number of ids, and time."""
     caplog.set_level(logging.INFO)
     server.play = always(http(200, GONE, "x-ik-requestId: r-1"))
     api.delete(SENT)
@@ -448,20 +448,20 @@ def test_one_structured_line_for_each_call(
 
 
 def test_foreign_ids_are_logged(server: ScriptedServer, api: ImageKit, caplog: pytest.LogCaptureFixture) -> None:
-    """An answer that names ids which nobody sent deserves a warning."""
+    """A response with ids that were not sent is a warning."""
     server.play = always(http(200, b'{"successfullyDeletedFileIds":["foreign"]}'))
     api.delete(SENT)
     [record] = caplog.records
     assert (record.levelname, record.__dict__["foreign"]) == ("WARNING", 1)
 
 
-def test_the_key_shows_nowhere(
+def test_the_key_is_never_shown(
     server: ScriptedServer,
     api: ImageKit,
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Not in repr, logs, answers or error texts, also when the server echoes it or breaks in every way."""
+    """It is in no repr, log, answer or error, even if the server echoes it or fails in any way."""
     caplog.set_level(logging.DEBUG)
     token = base64.b64encode(f"{KEY}:".encode()).decode()
     echo = json.dumps({"message": f"bad key {KEY} in Basic {token}"}).encode()
@@ -483,7 +483,7 @@ def _lasting() -> Iterator[tuple[ScriptedServer, ImageKit]]:
 
 
 def assert_honest(answer: Answer) -> None:
-    """Check that an answer is of the closed set, and tells only of what was sent."""
+    """Check that an answer is of a known class and names only ids that were sent."""
     assert isinstance(answer, Answer)
     if isinstance(answer, PerFile):
         assert answer.deleted <= set(SENT)
@@ -501,7 +501,7 @@ def assert_honest(answer: Answer) -> None:
 def test_any_body_under_any_status(
     lasting: tuple[ScriptedServer, ImageKit], status: int, body: bytes, headers: list[str]
 ) -> None:
-    """Arbitrary bodies, statuses and header lines end in the closed set."""
+    """Any body, status and header gives one of the classes."""
     server, api = lasting
     server.play = once(http(status, body, *headers))
     assert_honest(api.delete(SENT))
@@ -513,7 +513,7 @@ def test_any_body_under_any_status(
     rest=st.binary(max_size=300) | st.lists(st.sampled_from([b"\r\n", b":", b"0", b" ", GONE])).map(b"".join),
 )
 def test_any_bytes_as_an_answer(lasting: tuple[ScriptedServer, ImageKit], start: bytes, rest: bytes) -> None:
-    """Arbitrary bytes in the place of an answer end in the closed set."""
+    """Any bytes instead of a response give one of the classes."""
     server, api = lasting
     server.play = once(start + rest)
     assert_honest(api.delete(SENT))

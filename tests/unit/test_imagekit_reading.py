@@ -19,21 +19,21 @@ READER = AnswerReader(secrets=("private_secret",))
 
 
 def read(status: int | None, body: Any, **headers: str) -> Answer:
-    """Read an answer; a body that is not bytes is sent as JSON."""
+    """Read a response; a body that is not bytes is sent as JSON."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     return READER.read_delete(RawAnswer(status, names, data), SENT)
 
 
 def test_200_lists_what_is_gone() -> None:
-    """200: the listed ids are deleted; an id that was sent and is not listed is left open."""
+    """200: listed ids are deleted; of an id that was sent and is not listed, nothing is known."""
     answer = read(200, {"successfullyDeletedFileIds": ["b2", "a1"]})
     assert isinstance(answer, PerFile)
     assert answer == PerFile(frozenset({"a1", "b2"}), {}, answer.meta, 0)
 
 
-def test_207_tells_of_each_file() -> None:
-    """207: `errors` carries the API's reason for each file that stays."""
+def test_207_has_a_result_for_each_file() -> None:
+    """207: `errors` has the reason for each file that was not deleted."""
     faults = [{"fileId": "b2", "error": "locked"}]
     answer = read(207, {"successfullyDeletedFileIds": ["a1"], "errors": faults})
     assert isinstance(answer, PerFile)
@@ -49,7 +49,7 @@ def test_207_without_a_deleted_file_is_read() -> None:
 
 
 def test_ids_that_were_never_sent_are_dropped() -> None:
-    """Foreign ids, and entries that are no ids, never leave the reader."""
+    """Ids that were not sent and invalid entries are ignored."""
     gone = ["a1", "zz", 7, None, ["b2"], {"fileId": "b2"}, "A1"]
     faults = [{"fileId": "yy", "error": "x"}, {"fileId": 1}, {"error": "x"}, "c3", None]
     answer = read(207, {"successfullyDeletedFileIds": gone, "errors": faults})
@@ -58,7 +58,7 @@ def test_ids_that_were_never_sent_are_dropped() -> None:
 
 
 def test_an_id_in_both_lists_is_in_neither() -> None:
-    """An answer that contradicts itself about a file says nothing about it."""
+    """A contradictory result for a file is no result."""
     faults = [{"fileId": "a1", "error": "x"}]
     answer = read(207, {"successfullyDeletedFileIds": ["a1", "b2"], "errors": faults})
     assert isinstance(answer, PerFile)
@@ -67,14 +67,14 @@ def test_an_id_in_both_lists_is_in_neither() -> None:
 
 @pytest.mark.parametrize("reason", [None, 5, "", "  ", ["x"], {"message": "x"}])
 def test_errors_without_a_readable_reason_still_count(reason: Any) -> None:
-    """The vendor leaves `errors` untyped: that the file stays is known without a readable reason."""
+    """The vendor does not document the type of the reason. The file is still known to exist."""
     answer = read(207, {"successfullyDeletedFileIds": [], "errors": [{"fileId": "a1", "error": reason}]})
     assert isinstance(answer, PerFile)
     assert answer.errors == {"a1": "the API gave no reason"}
 
 
 def test_404_names_what_is_missing() -> None:
-    """404 that names some of ours: those do not exist, and nothing was deleted."""
+    """404: the listed files do not exist, and nothing was deleted."""
     body = {"message": "The requested file(s) does not exist.", "help": "h", "missingFileIds": ["c3", "zz"]}
     answer = read(404, body)
     assert isinstance(answer, Missing)
@@ -82,8 +82,8 @@ def test_404_names_what_is_missing() -> None:
 
 
 @pytest.mark.parametrize("missing", [["zz"], [], None, "a1", [["a1"]], {"a1": 1}])
-def test_404_that_names_none_of_ours_is_a_refusal(missing: Any) -> None:
-    """404 that names none of ours is refused as a whole."""
+def test_404_without_a_sent_id_is_a_refusal(missing: Any) -> None:
+    """The call was refused as a whole."""
     answer = read(404, {"message": "gone?", "missingFileIds": missing})
     assert isinstance(answer, Refused)
     assert answer.message == "gone?"
@@ -102,7 +102,7 @@ def test_404_that_names_none_of_ours_is_a_refusal(missing: Any) -> None:
     ],
 )
 def test_refused_as_a_whole(status: int, body: Any, message: str) -> None:
-    """400, 413 and other 4xx with a message: the API will not do it, and does not say for which id."""
+    """400, 413 and other 4xx with a message: the API does not say which id is at fault."""
     answer = read(status, body)
     assert isinstance(answer, Refused)
     assert answer.message == message
@@ -111,7 +111,7 @@ def test_refused_as_a_whole(status: int, body: Any, message: str) -> None:
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"message": "Your account is disabled."}', b"[]"])
 def test_key_refused(status: int, body: bytes) -> None:
-    """401 and 403 are the key's fault, in whatever form they come."""
+    """401 and 403 mean that the key was refused, whatever the body."""
     answer = read(status, body)
     assert isinstance(answer, KeyRefused)
     assert answer.message in ("Your account is disabled.", f"HTTP {status} without a message")
@@ -119,7 +119,7 @@ def test_key_refused(status: int, body: bytes) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"slow down", b'{"message": "slow down"}'])
 def test_throttled(body: bytes) -> None:
-    """429 is known by its status; the wait is a duration in milliseconds."""
+    """The status is enough; the wait is in milliseconds."""
     answer = read(429, body, X_RateLimit_Limit="5", X_RateLimit_Interval="1000", X_RateLimit_Reset="733")
     assert isinstance(answer, Throttled)
     assert (answer.meta.reset_ms, answer.meta.limits) == (733, (Window(5, 1000),))
@@ -145,8 +145,8 @@ NOT_AN_OBJECT = [
 
 @pytest.mark.parametrize("status", [200, 207, 400, 404, 410])
 @pytest.mark.parametrize("body", NOT_AN_OBJECT, ids=range(len(NOT_AN_OBJECT)))
-def test_what_is_no_json_object_is_no_answer(status: int, body: bytes) -> None:
-    """A body that is not one JSON object, where one is promised, leaves open what was done."""
+def test_a_body_that_is_not_a_json_object_is_unanswered(status: int, body: bytes) -> None:
+    """Its effect is unknown."""
     answer = read(status, body)
     assert isinstance(answer, Unanswered)
     assert answer.sent
@@ -165,8 +165,8 @@ def test_what_is_no_json_object_is_no_answer(status: int, body: bytes) -> None:
         (207, {"errors": "a1"}),
     ],
 )
-def test_success_of_another_shape_is_no_answer(status: int, body: Any) -> None:
-    """200 and 207 without their lists do not tell what was done."""
+def test_unexpected_json_is_unanswered(status: int, body: Any) -> None:
+    """200 and 207 without their lists do not say what was done."""
     assert isinstance(read(status, body), Unanswered)
 
 
@@ -174,7 +174,7 @@ STRANGE = [100, 101, 103, 201, 204, 206, 300, 301, 302, 304, 308, 408, 425, 500,
 
 
 @pytest.mark.parametrize("status", STRANGE)
-def test_other_statuses_are_no_answer(status: int) -> None:
+def test_other_statuses_are_unanswered(status: int) -> None:
     """Interim, other 2xx, redirects, 408, 425 and 5xx are ambiguous, whatever the body looks like."""
     answer = read(status, {"successfullyDeletedFileIds": SENT, "message": "fine"})
     assert isinstance(answer, Unanswered)
@@ -182,14 +182,14 @@ def test_other_statuses_are_no_answer(status: int) -> None:
     assert answer.reason == f"HTTP {status}: fine"
 
 
-def test_a_byte_order_mark_is_no_obstacle() -> None:
-    """Some servers put a BOM in front of JSON."""
+def test_a_byte_order_mark_is_ignored() -> None:
+    """Some servers send one before JSON."""
     assert isinstance(read(200, b'\xef\xbb\xbf{"successfullyDeletedFileIds": ["a1"]}'), PerFile)
 
 
 def test_a_failure_before_the_body_ended() -> None:
-    """A cut body leaves a 200 unanswered; a status that says enough by itself still counts."""
-    cut = "no whole answer (IncompleteRead)"
+    """A 200 with an incomplete body is unanswered; for other statuses the status is enough."""
+    cut = "no complete response (IncompleteRead)"
 
     def read_cut(status: int) -> Answer:
         return READER.read_delete(RawAnswer(status, {}, b"", cut), SENT)
@@ -203,14 +203,14 @@ def test_a_failure_before_the_body_ended() -> None:
 
 @pytest.mark.parametrize("sent", [True, False])
 def test_no_status_at_all(*, sent: bool) -> None:
-    """Whether the call can have reached the server is handed on."""
+    """The answer says whether the call can have reached the server."""
     answer = READER.read_delete(RawAnswer(None, {}, b"", "no connection", sent=sent), SENT)
     assert isinstance(answer, Unanswered)
     assert (answer.sent, answer.reason, answer.meta.status) == (sent, "no connection", None)
 
 
 def test_texts_of_the_server_are_cleaned_and_cut() -> None:
-    """Control characters, line ends, bidirectional overrides and secrets do not pass; 300 characters do."""
+    """Control characters, line ends, bidirectional overrides and secrets are removed; 300 characters remain."""
     answer = read(400, {"message": "\x1b[31mred\r\nline \u202e private_secret\ud800 \x00" + "x" * 1000})
     assert isinstance(answer, Refused)
     assert answer.message.startswith("[31mred line *** xxx")
@@ -247,7 +247,7 @@ def test_texts_of_the_server_are_cleaned_and_cut() -> None:
     ],
 )
 def test_limits(limits: str | None, intervals: str | None, windows: list[Window]) -> None:
-    """`X-RateLimit-Limit` and `-Interval` make windows in pairs; what makes no sense is left out."""
+    """`X-RateLimit-Limit` and `-Interval` are read in pairs; invalid ones are ignored."""
     assert list(read_limits(limits, intervals)) == windows
 
 
@@ -270,7 +270,7 @@ def test_limits(limits: str | None, intervals: str | None, windows: list[Window]
     ],
 )
 def test_reset(text: str | None, reset_ms: int | None) -> None:
-    """`X-RateLimit-Reset` is a duration in ms of at most 31 days; the longest of several counts."""
+    """`X-RateLimit-Reset` is in ms, at most 31 days; the longest of a list is used."""
     assert read_reset(text) == reset_ms
 
 
@@ -295,7 +295,7 @@ HEADERS = st.dictionaries(
 
 @given(status=STATUSES, body=BODIES, headers=HEADERS, failure=st.none() | st.text(max_size=5))
 def test_any_answer_is_read(status: int | None, body: bytes, headers: dict[str, str], failure: str | None) -> None:
-    """No status, header or body raises, and nothing is told of an id that was not sent."""
+    """No status, header or body raises, and no id is returned that was not sent."""
     answer = READER.read_delete(RawAnswer(status, headers, body, failure), SENT)
     assert isinstance(answer, Answer)
     if isinstance(answer, PerFile):
@@ -309,7 +309,7 @@ def test_any_answer_is_read(status: int | None, body: bytes, headers: dict[str, 
 
 @given(st.text())
 def test_cleaned_texts_can_go_anywhere(text: str) -> None:
-    """A cleaned text is one line of printable characters that UTF-8 can hold."""
+    """A cleaned text is one printable line that can be encoded in UTF-8."""
     cleaned = clean(text)
     assert len(cleaned) <= 300
     cleaned.encode()

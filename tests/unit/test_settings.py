@@ -1,4 +1,4 @@
-"""What can be set, what is refused, and in which words."""
+"""Settings: values, precedence, and the messages for invalid ones."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def problems(**overrides: object) -> tuple[str, ...]:
 
 
 def test_the_defaults_are_those_that_others_rely_on() -> None:
-    """The contract names them."""
+    """The defaults that other services rely on do not change."""
     settings = load_settings()
     assert settings.private_key is None
     assert settings.base_url == "https://api.imagekit.io"
@@ -49,7 +49,7 @@ def test_the_defaults_are_those_that_others_rely_on() -> None:
 
 
 def test_the_names_are_those_that_others_set() -> None:
-    """Two are ImageKit's; everything else is under our prefix."""
+    """Two variables are ImageKit's; all others have the prefix."""
     foreign = {name for name in Settings.model_fields if not environment_name(name).startswith(PREFIX)}
     assert {environment_name(name) for name in foreign} == {"IMAGEKIT_PRIVATE_KEY", "IMAGE_KIT_BASE_URL"}
     assert environment_name("lease_seconds") == "KITSWEEP_LEASE_SECONDS"
@@ -57,7 +57,7 @@ def test_the_names_are_those_that_others_set() -> None:
 
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_setting_says_what_it_is(name: str) -> None:
-    """One sentence, that begins large and ends with a full stop."""
+    """Every setting has a description of one line that starts with a capital and ends with a full stop."""
     description = Settings.model_fields[name].description
     assert description
     assert description[0].isupper()
@@ -66,7 +66,7 @@ def test_every_setting_says_what_it_is(name: str) -> None:
 
 
 def test_an_override_wins_over_the_environment_and_that_over_the_file(env: pytest.MonkeyPatch) -> None:
-    """The nearer word counts."""
+    """Overrides take precedence over the environment, and the environment over `.env`."""
     write_env_file("KITSWEEP_BATCH_SIZE=10", "KITSWEEP_MAX_ATTEMPTS=2", "KITSWEEP_ACCOUNT=shop")
     env.setenv("KITSWEEP_MAX_ATTEMPTS", "3")
     env.setenv("KITSWEEP_ACCOUNT", "blog")
@@ -75,13 +75,13 @@ def test_an_override_wins_over_the_environment_and_that_over_the_file(env: pytes
 
 
 def test_settings_cannot_be_changed() -> None:
-    """What was checked stays."""
+    """Settings are frozen."""
     with pytest.raises(ValidationError):
         load_settings().batch_size = 1  # type: ignore[misc]
 
 
 def test_values_are_stripped_and_empty_ones_mean_the_default(env: pytest.MonkeyPatch) -> None:
-    """Shells and compose files hand on variables that are not set as empty ones."""
+    """Shells and compose files pass unset variables as empty ones."""
     env.setenv("KITSWEEP_BATCH_SIZE", " ")
     env.setenv("KITSWEEP_ACCOUNT", " shop\t")
     env.setenv("KITSWEEP_RATE_LIMITS", "")
@@ -91,27 +91,27 @@ def test_values_are_stripped_and_empty_ones_mean_the_default(env: pytest.MonkeyP
 
 @pytest.mark.parametrize("value", ["", "  ", "\n"])
 def test_an_empty_key_is_no_key_and_hides_that_of_the_file(env: pytest.MonkeyPatch, value: str) -> None:
-    """`IMAGEKIT_PRIVATE_KEY= make run` uses the simulator, whatever stands in `.env`."""
+    """`IMAGEKIT_PRIVATE_KEY= make run` uses the simulator, whatever `.env` contains."""
     write_env_file(f"IMAGEKIT_PRIVATE_KEY={KEY}")
     assert load_settings().private_key is not None
     env.setenv("IMAGEKIT_PRIVATE_KEY", value)
     assert load_settings().private_key is None
 
 
-def test_letters_of_a_log_level_may_be_small(env: pytest.MonkeyPatch) -> None:
-    """So they are in most programs."""
+def test_log_level_and_format_ignore_case(env: pytest.MonkeyPatch) -> None:
+    """`debug` is DEBUG, and `JSON` is json."""
     env.setenv("KITSWEEP_LOG_LEVEL", "debug")
     env.setenv("KITSWEEP_LOG_FORMAT", "JSON")
     assert (load_settings().log_level, load_settings().log_format) == ("DEBUG", "json")
 
 
-def test_the_base_url_loses_its_last_slash() -> None:
-    """Paths are put behind it."""
+def test_trailing_slashes_of_the_base_url_are_removed() -> None:
+    """Paths are appended to it."""
     assert load_settings(base_url="http://127.0.0.1:8090/proxy//").base_url == "http://127.0.0.1:8090/proxy"
 
 
-def test_the_connection_is_given_up_with_the_call(env: pytest.MonkeyPatch) -> None:
-    """Whoever shortens the call need not name the other time-out; whoever names both too long is told."""
+def test_the_connect_timeout_is_at_most_the_timeout_of_the_call(env: pytest.MonkeyPatch) -> None:
+    """A shorter timeout of the call also shortens the default; a value that was set too long is an error."""
     env.setenv("KITSWEEP_HTTP_TIMEOUT_SECONDS", "2")
     assert load_settings().http_connect_timeout_seconds == 2
     env.setenv("KITSWEEP_HTTP_CONNECT_TIMEOUT_SECONDS", "3")
@@ -137,7 +137,7 @@ REFUSED = [
     ("KITSWEEP_RATE_LIMITS", "5/1s", 'must be a JSON list such as ["5/1s", "1000/15m"] (default: ["5/1s"])'),
     ("KITSWEEP_RATE_LIMITS", '{"5": 1}', 'must be a JSON list such as ["5/1s", "1000/15m"] (default: ["5/1s"])'),
     ("KITSWEEP_RATE_LIMITS", "[5]", 'must be a JSON list such as ["5/1s", "1000/15m"] (default: ["5/1s"])'),
-    ("KITSWEEP_RATE_LIMITS", '["0/1s"]', 'a window must allow at least 1 call, not 0 (default: ["5/1s"])'),
+    ("KITSWEEP_RATE_LIMITS", '["0/1s"]', 'must allow at least 1 call, not 0 (default: ["5/1s"])'),
 ]
 
 
@@ -145,7 +145,7 @@ REFUSED = [
 def test_a_bad_value_is_one_line_with_name_value_and_rule(
     env: pytest.MonkeyPatch, name: str, value: str, rule: str
 ) -> None:
-    """So that whoever reads it can mend it without looking anything up."""
+    """The message is enough to fix the value."""
     env.setenv(name, value)
     assert problems() == (f"{name}={value!r}: {rule}",)
 
@@ -155,14 +155,14 @@ def test_a_bad_value_is_one_line_with_name_value_and_rule(
     ["ftp://host", "api.imagekit.io", "https://", "https://h/?a=1", "https://h/#a", "https://u:pw@h", "http://h:0"],
 )
 def test_a_base_url_is_plain_http(env: pytest.MonkeyPatch, value: str) -> None:
-    """It may hold a password by mistake, so it is not shown."""
+    """An invalid value is not shown: it may contain a password."""
     env.setenv("IMAGE_KIT_BASE_URL", value)
     (line,) = problems()
     assert line.startswith("IMAGE_KIT_BASE_URL: must be an http or https URL without credentials, query or fragment")
 
 
-def test_all_problems_are_told_at_once(env: pytest.MonkeyPatch) -> None:
-    """Nobody has to start the program once for each."""
+def test_all_problems_are_reported_at_once(env: pytest.MonkeyPatch) -> None:
+    """One start of the program is enough to find them all."""
     env.setenv("KITSWEEP_BATCH_SIZE", "0")
     env.setenv("KITSWEEP_RATE_SHARE", "2")
     env.setenv("KITSWEEP_LEASE", "3")
@@ -174,8 +174,8 @@ def test_all_problems_are_told_at_once(env: pytest.MonkeyPatch) -> None:
     ]
 
 
-def test_a_long_or_wild_value_stays_one_short_line(env: pytest.MonkeyPatch) -> None:
-    """Control characters from outside cannot reach the terminal."""
+def test_a_long_or_unprintable_value_is_shown_as_one_short_line(env: pytest.MonkeyPatch) -> None:
+    """Control characters do not reach the terminal."""
     env.setenv("KITSWEEP_ACCOUNT", "\x1b[2Jé\n" + "a" * 500)
     (line,) = problems()
     assert line.isprintable()
@@ -192,11 +192,11 @@ def test_a_long_or_wild_value_stays_one_short_line(env: pytest.MonkeyPatch) -> N
         ("kitsweep_lease_second", "did you mean KITSWEEP_LEASE_SECONDS?"),
         ("KITSWEEP_PRIVATE_KEY", "did you mean IMAGEKIT_PRIVATE_KEY?"),
         ("KITSWEEP_BASE_URL", "did you mean IMAGE_KIT_BASE_URL?"),
-        ("KITSWEEP_QQQQQQQQ", ".env.example lists all"),
+        ("KITSWEEP_QQQQQQQQ", "see .env.example for all settings"),
     ],
 )
 def test_an_unknown_name_is_an_error_with_a_hint(env: pytest.MonkeyPatch, name: str, hint: str) -> None:
-    """A setting with a typing error in it would silently not be set. Its value is not shown: it may be the key."""
+    """A misspelt setting would otherwise be ignored. Its value is not shown: it may be the key."""
     env.setenv(name, "some-value")
     told = problems()
     assert told[0] == f"{name}: unknown setting; {hint}"
@@ -204,46 +204,46 @@ def test_an_unknown_name_is_an_error_with_a_hint(env: pytest.MonkeyPatch, name: 
 
 
 def test_an_unknown_name_in_the_file_is_an_error_too() -> None:
-    """Names of others may stand there."""
+    """Variables without the prefix are ignored."""
     write_env_file("KITSWEEP_BATCHSIZE=5", "DATABASE_URL=x", "batch_size=7", "MAX_ATTEMPTS=x")
     assert problems() == ("KITSWEEP_BATCHSIZE: unknown setting; did you mean KITSWEEP_BATCH_SIZE?",)
 
 
-def test_a_line_of_the_file_that_cannot_be_read_is_told_by_number() -> None:
-    """The reader of such files would skip it."""
+def test_an_invalid_line_of_the_file_is_reported_by_number() -> None:
+    """The parser of `.env` files would skip it."""
     write_env_file("# a comment", "", "KITSWEEP_BATCH_SIZE=5", "this is = nothing 'at all", "")
     assert problems() == (".env line 4: must be NAME=value",)
 
 
-def test_a_file_that_is_no_text_is_told() -> None:
-    """Not as a traceback."""
+def test_a_file_that_is_not_text_is_reported() -> None:
+    """The message has no traceback."""
     Path(".env").write_bytes(b"KITSWEEP_ACCOUNT=\xff\xfe\n")
     assert problems() == (".env: must be text in UTF-8",)
 
 
-def test_an_override_of_no_setting_is_told() -> None:
-    """By the name that the caller gave."""
-    assert problems(batchsize=5) == ("batchsize: no such setting",)
+def test_an_unknown_override_is_reported() -> None:
+    """The message has the name that the caller gave."""
+    assert problems(batchsize=5) == ("batchsize: unknown setting",)
 
 
 @pytest.mark.parametrize("key", ["a b", "a:b", "schlüssel", "tab\there", "bell\x07"])
 def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(env: pytest.MonkeyPatch, key: str) -> None:
-    """It is the user name of HTTP Basic authentication."""
+    """The key is the user name of HTTP Basic authentication, which restricts its characters."""
     env.setenv("IMAGEKIT_PRIVATE_KEY", key)
     rule = "must be printable ASCII without spaces or colons; copy it from the ImageKit dashboard"
     assert problems() == (f"IMAGEKIT_PRIVATE_KEY: {rule} (default: unset)",)
 
 
-def test_secrets_do_not_show() -> None:
-    """Not in repr, str or a dump of the settings that is meant for people."""
+def test_secrets_are_not_shown() -> None:
+    """repr, str and format of the settings contain no secret."""
     settings = load_settings(private_key=KEY, redis_url="rediss://user:hush@redis.example:6380/2")
     shown = [repr(settings), str(settings), repr(settings.redis_parts), settings.redis_address, f"{settings!r:>5}"]
     assert not any(secret in text for text in shown for secret in (KEY, "hush"))
     assert settings.redis_address == "redis.example:6380/2"
 
 
-def test_a_secret_does_not_show_in_any_error(env: pytest.MonkeyPatch) -> None:
-    """Neither in its lines nor in its traceback or context, also where it was pasted under another name."""
+def test_no_error_shows_a_secret(env: pytest.MonkeyPatch) -> None:
+    """Messages, traceback and context are clean, even if the key was set under another name by mistake."""
     env.setenv("IMAGEKIT_PRIVATE_KEY", KEY)
     env.setenv("KITSWEEP_ACCOUNT", f"{KEY}!")
     env.setenv("KITSWEEP_LOG_LEVEL", KEY.lower())
@@ -257,7 +257,7 @@ def test_a_secret_does_not_show_in_any_error(env: pytest.MonkeyPatch) -> None:
 
 
 def test_a_program_that_starts_with_bad_settings_prints_no_secret(env: pytest.MonkeyPatch) -> None:
-    """Seen from outside, with the traceback of a program that does not catch the error."""
+    """The traceback of a program that does not catch the error is clean too."""
     env.setenv("IMAGEKIT_PRIVATE_KEY", f"{KEY} ")
     env.setenv("KITSWEEP_BATCH_SIZE", KEY)
     env.setenv("PYTHONPATH", str(ROOT))
@@ -277,7 +277,7 @@ def test_a_program_that_starts_with_bad_settings_prints_no_secret(env: pytest.Mo
         ("1000/744h", (1000, 2_678_400_000)),
     ],
 )
-def test_a_window_is_calls_by_length(text: str, window: tuple[int, int]) -> None:
+def test_a_window_is_calls_per_time(text: str, window: tuple[int, int]) -> None:
     """Units are ms, s, m and h."""
     assert Window.parse(text) == Window(*window)
 
@@ -285,28 +285,28 @@ def test_a_window_is_calls_by_length(text: str, window: tuple[int, int]) -> None
 @pytest.mark.parametrize(
     "text", ["", "5", "5/s", "5/1", "5/1d", "-5/1s", "5/1.5s", "5/1S", "0/1s", "5/0s", "\u0665/1s", "5/1s\n6"]
 )
-def test_a_window_of_another_form_is_refused(text: str) -> None:
-    """With one line that says why."""
+def test_a_malformed_window_is_refused(text: str) -> None:
+    """The message is one line."""
     with pytest.raises(ValueError, match=r"\A.+\Z"):
         Window.parse(text)
 
 
 @pytest.mark.parametrize("text", ["1000001/1s", "1/745h", "999999999999/999999999999h"])
-def test_an_absurd_window_is_refused(text: str) -> None:
-    """Its numbers would not survive the arithmetic of Redis scripts."""
-    with pytest.raises(ValueError, match="is beyond 1000000 calls or 31 days"):
+def test_a_window_out_of_range_is_refused(text: str) -> None:
+    """Larger numbers would overflow in Redis scripts."""
+    with pytest.raises(ValueError, match="exceeds 1000000 calls or 31 days"):
         Window.parse(text)
 
 
 @given(limit=st.integers(1, 1_000_000), interval_ms=st.integers(1, 2_678_400_000))
-def test_a_window_is_read_as_it_is_written(limit: int, interval_ms: int) -> None:
-    """And written in the largest unit that leaves no rest."""
+def test_a_written_window_can_be_parsed(limit: int, interval_ms: int) -> None:
+    """It is written in the largest unit that divides its length."""
     window = Window(limit, interval_ms)
     assert Window.parse(str(window)) == window
 
 
-def test_no_windows_at_all_can_be_set(env: pytest.MonkeyPatch) -> None:
-    """Then only what the API announces holds."""
+def test_rate_limits_can_be_empty(env: pytest.MonkeyPatch) -> None:
+    """Then only the limits that the API announces apply."""
     env.setenv("KITSWEEP_RATE_LIMITS", "[]")
     assert load_settings().rate_limits == ()
 
@@ -325,8 +325,8 @@ def test_no_windows_at_all_can_be_set(env: pytest.MonkeyPatch) -> None:
         ),
     ],
 )
-def test_the_address_of_redis_is_taken_apart(url: str, address: str, celery_url: str) -> None:
-    """One form for people, without secrets, and one for Celery."""
+def test_a_redis_url_is_parsed(url: str, address: str, celery_url: str) -> None:
+    """`address` has no secrets; `celery_url` is the form of Celery."""
     parts = RedisUrl.parse(url)
     assert (parts.address, parts.celery_url) == (address, celery_url)
     assert load_settings(redis_url=url).redis_address == address
@@ -338,16 +338,16 @@ def test_the_address_of_redis_is_taken_apart(url: str, address: str, celery_url:
      "redis://a,b", "redis://h/0#x", "redis://h /0", "unix://", "unix://relative.sock", "sentinel://a:1/0?masters=m",
      "rediss://h?ssl_cert_reqs=maybe", "redis://[::1"],
 )  # fmt: skip
-def test_an_address_that_is_none_is_refused_without_showing_it(env: pytest.MonkeyPatch, url: str) -> None:
-    """Half of a bad address may be a password."""
+def test_an_invalid_redis_url_is_refused_and_not_shown(env: pytest.MonkeyPatch, url: str) -> None:
+    """Part of an invalid URL may be a password."""
     env.setenv("KITSWEEP_REDIS_URL", url)
     (line,) = problems()
-    assert line.startswith("KITSWEEP_REDIS_URL: must ") or " takes no option of the name " in line
+    assert line.startswith("KITSWEEP_REDIS_URL: must ") or " has no option " in line
 
 
 @given(username=st.text(max_size=9), password=st.text(min_size=1, max_size=9))
-def test_any_user_and_password_survive_the_way_to_celery(username: str, password: str) -> None:
-    """They are quoted there as they must be."""
+def test_any_user_and_password_reach_celery(username: str, password: str) -> None:
+    """They are percent-encoded correctly."""
     parts = RedisUrl("redis", (("h", 6379),), 0, username=username or None, password=password)
     again = RedisUrl.parse(parts.celery_url)
     assert (again.username, again.password, again.hosts) == (username or None, password, parts.hosts)

@@ -40,13 +40,13 @@ def test_known_ids_are_deleted_and_listed(simulator: Simulator, delete: Delete) 
 
 
 def test_the_order_of_the_answer_differs_from_the_request(simulator: Simulator, delete: Delete) -> None:
-    """Callers that rely on the request's order are caught."""
+    """A caller that relies on the order of the request fails."""
     ids = simulator.remaining()[:10]
     assert delete({"fileIds": ids}).json()["successfullyDeletedFileIds"] != ids
 
 
 def test_one_unknown_id_prevents_everything(simulator: Simulator, delete: Delete) -> None:
-    """404 names the unknown ids alone, and nothing at all is deleted."""
+    """404 lists only the unknown ids, and nothing is deleted."""
     ids = simulator.remaining()[:5]
     answer = delete({"fileIds": [*ids, UNKNOWN, "odd"]})
     assert answer.status_code == 404
@@ -57,7 +57,7 @@ def test_one_unknown_id_prevents_everything(simulator: Simulator, delete: Delete
 
 
 def test_repeating_a_call_lists_what_it_deleted_as_missing(simulator: Simulator, delete: Delete) -> None:
-    """There is no idempotency: the second call is a 404, and the ledger counts ids sent in vain."""
+    """Calls are not idempotent: the second is a 404, and the ledger counts the ids sent again."""
     ids = simulator.remaining()[:3]
     delete({"fileIds": ids})
     again = delete({"fileIds": ids})
@@ -80,7 +80,7 @@ def test_repeating_a_call_lists_what_it_deleted_as_missing(simulator: Simulator,
         ({"fileIds": ["a", 1]}, "Your request contains invalid fileId parameter."),
     ],
 )
-def test_a_bad_body_is_refused_whole(simulator: Simulator, delete: Delete, body: Any, message: str) -> None:
+def test_a_bad_body_is_refused(simulator: Simulator, delete: Delete, body: Any, message: str) -> None:
     """400 with the documented message; nothing is deleted."""
     answer = delete(body)
     assert (answer.status_code, answer.json()["message"]) == (400, message)
@@ -88,8 +88,8 @@ def test_a_bad_body_is_refused_whole(simulator: Simulator, delete: Delete, body:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
-def test_a_body_that_is_no_json_counts_as_missing_ids(simulator: Simulator, body: bytes) -> None:
-    """Whatever bytes come, the answer is a 400."""
+def test_a_body_that_is_not_json_is_a_400(simulator: Simulator, body: bytes) -> None:
+    """The message is that of missing ids."""
     url = f"{simulator.url}/v1/files/batch/deleteByFileIds"
     answer = requests.post(url, data=body, auth=(KEY, ""), timeout=5)
     assert (answer.status_code, answer.json()["message"]) == (400, "fileIds parameter is missing.")
@@ -103,16 +103,16 @@ def test_duplicates_are_accepted_and_noticed(simulator: Simulator, delete: Delet
 
 
 @pytest.mark.parametrize("setting", ["duplicates", "malformed_ids"])
-def test_what_the_vendor_leaves_open_can_be_refused(simulator: Simulator, delete: Delete, setting: str) -> None:
-    """Duplicates and malformed ids are refused with 400 where that is set."""
+def test_undocumented_cases_can_be_refused(simulator: Simulator, delete: Delete, setting: str) -> None:
+    """Duplicates and malformed ids can be answered 400."""
     simulator.set_behaviour(**{setting: "refuse"})
     first = simulator.remaining()[0]
     ids = [first, first] if setting == "duplicates" else ["odd"]
     assert delete({"fileIds": ids}).status_code == 400
 
 
-def test_failing_ids_come_back_in_a_207(simulator: Simulator, delete: Delete) -> None:
-    """207 has the deleted ids and the errors, and no message; what failed still exists."""
+def test_failing_ids_are_listed_in_a_207(simulator: Simulator, delete: Delete) -> None:
+    """207 has deleted ids and errors, without a message; failed files still exist."""
     good, bad = simulator.remaining()[:2]
     simulator.fail_ids([bad], "locked")
     answer = delete({"fileIds": [good, bad]})
@@ -125,7 +125,7 @@ def test_failing_ids_come_back_in_a_207(simulator: Simulator, delete: Delete) ->
 
 
 def test_a_refused_id_fails_its_whole_call_unnamed(simulator: Simulator, delete: Delete) -> None:
-    """400 does not name the culprit, and its companions stay."""
+    """400 does not name the id, and nothing is deleted."""
     ids = simulator.remaining()[:4]
     simulator.refuse_ids(ids[2:3], "No.")
     answer = delete({"fileIds": ids})
@@ -146,7 +146,7 @@ def test_a_poison_id_makes_its_call_a_500(simulator: Simulator, delete: Delete) 
 
 @pytest.mark.parametrize("authorization", [None, "Basic Og==", "Bearer abc", "Basic ???", "Basic"])
 def test_without_a_key_there_is_401(simulator: Simulator, authorization: str | None) -> None:
-    """A call without a private key is told so."""
+    """A call without a private key is refused."""
     headers = {} if authorization is None else {"Authorization": authorization}
     answer = requests.post(f"{simulator.url}/v1/files/batch/deleteByFileIds", headers=headers, timeout=5)
     assert answer.status_code == 401
@@ -154,7 +154,7 @@ def test_without_a_key_there_is_401(simulator: Simulator, authorization: str | N
 
 
 def test_the_password_is_ignored(simulator: Simulator) -> None:
-    """The key alone, as user name, decides."""
+    """Only the user name counts."""
     answer = requests.get(f"{simulator.url}/v1/files", auth=(KEY, "do_not_set"), timeout=5)
     assert answer.status_code == 200
 
@@ -174,8 +174,10 @@ def test_a_wrong_key_is_a_403(simulator: Simulator) -> None:
         ("disabled", "Your account is disabled."),
     ],
 )
-def test_a_key_can_go_bad_and_recover(simulator: Simulator, delete: Delete, state: str, message: str) -> None:
-    """While it is bad nothing is deleted; afterwards the same call succeeds."""
+def test_a_key_can_become_invalid_and_valid_again(
+    simulator: Simulator, delete: Delete, state: str, message: str
+) -> None:
+    """While it is invalid nothing is deleted; afterwards the same call succeeds."""
     ids = simulator.remaining()[:2]
     simulator.set_key(state=state)
     refused = delete({"fileIds": ids})
@@ -193,15 +195,15 @@ def test_a_key_can_go_bad_and_recover(simulator: Simulator, delete: Delete, stat
         "/v1/files/batch/deletebyfileids",
     ],
 )
-def test_paths_match_without_case_or_last_slash(simulator: Simulator, path: str) -> None:
-    """The SDKs write the path in different ways."""
+def test_paths_ignore_case_and_trailing_slash(simulator: Simulator, path: str) -> None:
+    """SDKs write the path differently."""
     ids = simulator.remaining()[:1]
     answer = requests.post(simulator.url + path, json={"fileIds": ids}, auth=(KEY, ""), timeout=5)
     assert answer.json() == {"successfullyDeletedFileIds": ids}
 
 
 def test_another_path_or_method_is_a_404(simulator: Simulator) -> None:
-    """What is no operation is answered in JSON all the same."""
+    """The response is JSON as well."""
     for method, path in (("GET", "/v2/files"), ("PUT", "/v1/files"), ("GET", "/")):
         answer = requests.request(method, simulator.url + path, auth=(KEY, ""), timeout=5)
         assert answer.status_code == 404
@@ -209,7 +211,7 @@ def test_another_path_or_method_is_a_404(simulator: Simulator) -> None:
 
 
 def test_every_answer_has_a_request_id_of_its_own(simulator: Simulator, delete: Delete) -> None:
-    """`x-ik-requestId` comes with success and failure alike and never twice, and is in the ledger."""
+    """`x-ik-requestId` is in every response, is unique, and is in the ledger."""
     ids = simulator.remaining()
     bodies: list[Any] = [{"fileIds": ids[:1]}, {"fileIds": [UNKNOWN]}, {}, None]
     answers = [delete(body) for body in bodies]

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from simulator import Call, Control, ControlError, Simulator
-from simulator.control.steering import Steering
+from simulator.control.interface import ControlInterface
 
 ROOT = Path(__file__).parents[2]
 UNKNOWN = "0123456789abcdef01234567"
@@ -34,26 +34,26 @@ def program(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
-@pytest.fixture(params=["embedded", "remote"])
-def steered(request: pytest.FixtureRequest) -> Iterator[tuple[str, Steering]]:
-    """Give a simulator's URL, and the two ways to steer it."""
+@pytest.fixture(params=["in_process", "remote"])
+def controlled(request: pytest.FixtureRequest) -> Iterator[tuple[str, ControlInterface]]:
+    """Return the URL of a simulator, and the two ways to control it."""
     with Simulator(files=10) as simulator:
-        if request.param == "embedded":
+        if request.param == "in_process":
             yield simulator.url, simulator
             return
-        control = Control(simulator.url)
-        yield simulator.url, control
-        control.close()
+        remote = Control(simulator.url)
+        yield simulator.url, remote
+        remote.close()
 
 
-def test_the_ledger_has_every_call(steered: tuple[str, Steering]) -> None:
+def test_the_ledger_has_every_call(controlled: tuple[str, ControlInterface]) -> None:
     """Each call is there with its ids, status and what it deleted, in order."""
-    url, steering = steered
-    ids = steering.remaining()[:2]
+    url, control = controlled
+    ids = control.remaining()[:2]
     for sent in (ids, ids, [UNKNOWN]):
         delete(url, sent)
     requests.get(f"{url}/v1/files?limit=5", auth=("k", ""), timeout=5)
-    calls = steering.calls("bulk_delete")
+    calls = control.calls("bulk_delete")
     assert [(call.status, call.ids) for call in calls] == [
         (200, tuple(ids)),
         (404, tuple(ids)),
@@ -62,92 +62,92 @@ def test_the_ledger_has_every_call(steered: tuple[str, Steering]) -> None:
     assert [sorted(call.deleted) for call in calls] == [sorted(ids), [], []]
     assert calls[0].at <= calls[1].at <= calls[2].at
     assert isinstance(calls[0], Call)
-    assert steering.calls_with(ids[0]) == calls[:2]
-    assert [call.detail for call in steering.calls("list")] == ["limit=5"]
+    assert control.calls_with(ids[0]) == calls[:2]
+    assert [call.detail for call in control.calls("list")] == ["limit=5"]
 
 
-def test_the_counters_add_up(steered: tuple[str, Steering]) -> None:
+def test_the_counters_add_up(controlled: tuple[str, ControlInterface]) -> None:
     """Files, deletions, ids and statuses are counted; repeated and unknown ids are told apart."""
-    url, steering = steered
-    ids = steering.remaining()
+    url, control = controlled
+    ids = control.remaining()
     delete(url, ids[:3])
     delete(url, [*ids[:2], UNKNOWN])
-    steering.take_away(ids[3:5])
-    stats = steering.stats()
+    control.take_away(ids[3:5])
+    stats = control.stats()
     assert stats["statuses"] == {"bulk_delete": {"200": 1, "404": 1}}
     assert (stats["added"], stats["deleted"], stats["taken_away"], stats["files"]) == (10, 3, 2, 5)
     assert (stats["ids_sent"], stats["ids_sent_again"], stats["largest_call"]) == (6, 2, 3)
-    assert sorted(steering.deleted()) == sorted(ids[:3])
-    assert steering.violations() == []
+    assert sorted(control.deleted()) == sorted(ids[:3])
+    assert control.violations() == []
 
 
-def test_violations_are_named(steered: tuple[str, Steering]) -> None:
-    """More than 100 ids in a call, or one id twice, is held against the caller."""
-    url, steering = steered
+def test_violations_are_named(controlled: tuple[str, ControlInterface]) -> None:
+    """Calls with more than 100 ids or with an id twice are violations."""
+    url, control = controlled
     delete(url, [f"{number:024x}" for number in range(101)])
     delete(url, [UNKNOWN, UNKNOWN])
-    assert steering.violations() == ["a call with 101 ids", "1 calls with an id twice"]
+    assert control.violations() == ["a call with 101 ids", "1 calls with an id twice"]
 
 
-def test_a_file_that_is_added_again_may_be_deleted_again(steered: tuple[str, Steering]) -> None:
+def test_a_file_that_is_added_again_may_be_deleted_again(controlled: tuple[str, ControlInterface]) -> None:
     """Only a second deletion of the same file is a violation."""
-    url, steering = steered
-    ids = steering.remaining()[:1]
+    url, control = controlled
+    ids = control.remaining()[:1]
     delete(url, ids)
-    assert steering.add_files(ids) == ids
+    assert control.add_files(ids) == ids
     assert delete(url, ids).status_code == 200
-    assert (steering.stats()["deleted"], steering.violations()) == (2, [])
+    assert (control.stats()["deleted"], control.violations()) == (2, [])
 
 
-def test_everything_can_be_steered_both_ways(steered: tuple[str, Steering]) -> None:
+def test_everything_can_be_controlled_both_ways(controlled: tuple[str, ControlInterface]) -> None:
     """Files, limits, latency, headers, keys, faults and outages change at once."""
-    url, steering = steered
-    assert len(steering.add_files(5)) == 5
-    made = steering.add_file("f" * 24, name="x.jpg", folder="/n/", tags=["t"], created_at="30d", size=3)
+    url, control = controlled
+    assert len(control.add_files(5)) == 5
+    made = control.add_file("f" * 24, name="x.jpg", folder="/n/", tags=["t"], created_at="30d", size=3)
     assert (made["fileId"], made["filePath"], made["tags"]) == ("f" * 24, "/n/x.jpg", ["t"])
-    steering.fault("answer", status=418, body=b"\xfe", headers={"A": "b"})
+    control.fault("answer", status=418, body=b"\xfe", headers={"A": "b"})
     assert delete(url, ["x"]).content == b"\xfe"
-    steering.set_key(private_key="other")
+    control.set_key(private_key="other")
     assert delete(url, ["x"]).status_code == 403
-    steering.set_key(private_key=None)
-    steering.outage("refuse")
+    control.set_key(private_key=None)
+    control.outage("refuse")
     with pytest.raises(requests.ConnectionError):
         delete(url, ["x"])
-    steering.outage(None)
-    steering.set_limits("1/1h", (5, 1000), count_rejected=True)
+    control.outage(None)
+    control.set_limits("1/1h", (5, 1000), count_rejected=True)
     assert [delete(url, ["x"]).status_code for _ in range(2)] == [404, 429]
-    assert steering.busiest(1000) == 3
+    assert control.busiest(1000) == 3
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        lambda steering: steering.fault("fire"),
-        lambda steering: steering.set_limits(endpoint="upload"),
-        lambda steering: steering.set_key(state="lost"),
-        lambda steering: steering.set_key(colour="red"),
-        lambda steering: steering.set_headers("sometimes"),
-        lambda steering: steering.set_behaviour(speed=3),
-        lambda steering: steering.outage("flood"),
-        lambda steering: steering.set_strays([UNKNOWN]),
-        lambda steering: steering.add_file(created_at="soon"),
+        lambda control: control.fault("fire"),
+        lambda control: control.set_limits(endpoint="upload"),
+        lambda control: control.set_key(state="lost"),
+        lambda control: control.set_key(colour="red"),
+        lambda control: control.set_headers("sometimes"),
+        lambda control: control.set_behaviour(speed=3),
+        lambda control: control.outage("flood"),
+        lambda control: control.set_strays([UNKNOWN]),
+        lambda control: control.add_file(created_at="soon"),
     ],
 )
-def test_steering_without_sense_is_refused_both_ways(steered: tuple[str, Steering], wrong: object) -> None:
-    """The same ValueError comes in this process and from another."""
+def test_bad_arguments_are_refused_both_ways(controlled: tuple[str, ControlInterface], wrong: object) -> None:
+    """Both raise the same ValueError."""
     assert callable(wrong)
     with pytest.raises(ValueError, match=r"is none of|unknown fault|no file|isoformat"):
-        wrong(steered[1])
+        wrong(controlled[1])
 
 
-def test_waiting_gives_up_with_the_counters() -> None:
-    """A condition that never holds ends in TimeoutError."""
+def test_waiting_times_out_with_the_counters() -> None:
+    """The TimeoutError shows the counters."""
     with Simulator() as simulator, pytest.raises(TimeoutError, match="'calls': 0"):
         simulator.wait_for(lambda stats: stats["calls"] > 0, timeout=0.02)
 
 
 def test_the_ledger_is_bounded_and_may_be_kept_without_ids() -> None:
-    """The last calls stay, the counters count all."""
+    """The last calls are kept; the counters count all."""
     with Simulator(files=9, keep_calls=2, keep_ids=False) as simulator:
         for file_id in simulator.remaining():
             delete(simulator.url, [file_id])
@@ -159,8 +159,8 @@ def test_the_ledger_is_bounded_and_may_be_kept_without_ids() -> None:
         assert simulator.stats()["calls"] == 9
 
 
-def test_the_busiest_stretch_is_found() -> None:
-    """Any stretch of the length counts, not only whole seconds."""
+def test_the_busiest_interval_is_found() -> None:
+    """Any interval of the length counts, not only whole seconds."""
     with Simulator() as simulator:
         for _ in range(5):
             delete(simulator.url, ["x"])
@@ -168,8 +168,8 @@ def test_the_busiest_stretch_is_found() -> None:
         assert simulator.busiest(0.0001) == 1
 
 
-def test_an_observer_may_steer_between_calls() -> None:
-    """It runs after each call's effect, so that what follows is certain."""
+def test_an_observer_may_control_the_simulator() -> None:
+    """It runs after the effect of each call and before the next one."""
     seen: list[Call] = []
     with Simulator(files=2) as simulator:
 
@@ -184,7 +184,7 @@ def test_an_observer_may_steer_between_calls() -> None:
 
 
 def test_a_library_can_be_prepared_before_the_start() -> None:
-    """Steering works while nothing runs."""
+    """Operations work before the start."""
     simulator = Simulator()
     simulator.add_file("f" * 24)
     with simulator:
@@ -192,7 +192,7 @@ def test_a_library_can_be_prepared_before_the_start() -> None:
 
 
 def test_control_needs_no_key_and_speaks_json() -> None:
-    """Any HTTP client can steer; an unknown operation is a 404, bad arguments a 400."""
+    """Any HTTP client works; an unknown operation is a 404, bad arguments are a 400."""
     with Simulator(files=3, private_key="secret") as simulator:
         base = f"{simulator.url}/_simulator"
         assert requests.get(base, timeout=5).json()["control_url"] == simulator.control_url
@@ -206,7 +206,7 @@ def test_control_needs_no_key_and_speaks_json() -> None:
 
 
 def test_control_reports_an_unknown_operation() -> None:
-    """A newer client tells that the simulator is older."""
+    """A client that is newer than the simulator gets a clear error."""
     with Simulator() as simulator:
         control = Control(simulator.url)
         with pytest.raises(ControlError, match="dance"):
@@ -222,7 +222,7 @@ def test_a_taken_port_is_an_error() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_program_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
-    """One line with the URL when it is ready; SIGTERM and SIGINT end it with status 0, calls in the air or not."""
+    """It prints one line with its URL; SIGTERM and SIGINT end it with status 0, even with calls in flight."""
     with program("--files", "7", "--seed", "3", "--latency-ms", "1") as (process, url):
         control = Control(url)
         assert control.stats()["files"] == 7
@@ -252,7 +252,7 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
 
 
-def test_the_program_explains_itself() -> None:
+def test_help() -> None:
     """`--help` names every option and every kind of fault."""
     shown = run("--help").stdout
     for word in ("--port", "--files", "--seed", "--limit", "--latency-ms", "--ids-file", "cut_after"):
@@ -263,14 +263,14 @@ def test_the_program_explains_itself() -> None:
     "options",
     [("--limit", "fast"), ("--faults", "fire=1"), ("--faults", "slow"), ("--files", "1", "--ids-file", "x")],
 )
-def test_wrong_use_of_the_program_is_told(options: tuple[str, ...]) -> None:
+def test_wrong_options_are_reported(options: tuple[str, ...]) -> None:
     """Exit status 2 and the reason."""
     done = run(*options)
     assert done.returncode == 2
     assert "error" in done.stderr
 
 
-def test_a_port_or_file_that_cannot_be_had_is_told() -> None:
+def test_a_taken_port_and_a_missing_file_are_reported() -> None:
     """Exit status 1 and one line."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = run("--port", str(taken.getsockname()[1]))

@@ -10,10 +10,10 @@ import pytest
 import requests
 
 from simulator import Fault, Simulator
-from simulator.api.spoiling import FOREIGN_ID
+from simulator.api.fault_responses import FOREIGN_ID
 from simulator.faults import KINDS, SHAPES
 
-SOON = 0.3  # seconds that a caller waits for an answer that does not come
+SOON = 0.3  # timeout in seconds for responses that never arrive
 
 
 @pytest.fixture
@@ -33,8 +33,8 @@ def list_files(simulator: Simulator) -> requests.Response:
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 @pytest.mark.parametrize(("kind", "left"), [("error_before", 2), ("error_after", 0)])
-def test_a_server_error_tells_nothing_about_its_effect(simulator: Simulator, kind: str, left: int, status: int) -> None:
-    """The same 5xx comes before and after the effect."""
+def test_a_server_error_does_not_reveal_its_effect(simulator: Simulator, kind: str, left: int, status: int) -> None:
+    """The 5xx before and after the effect are the same."""
     ids = simulator.remaining()[:2]
     simulator.fault(kind, status=status)
     answer = delete(simulator, ids)
@@ -45,7 +45,7 @@ def test_a_server_error_tells_nothing_about_its_effect(simulator: Simulator, kin
 
 @pytest.mark.parametrize(("kind", "left"), [("cut_before", 2), ("cut_after", 0), ("cut_middle", 0)])
 def test_a_connection_can_be_cut(simulator: Simulator, kind: str, left: int) -> None:
-    """The caller gets an error of the connection; what took effect is in the ledger without a status."""
+    """The caller gets a connection error; the ledger has the call without a status."""
     ids = simulator.remaining()[:2]
     simulator.fault(kind)
     with pytest.raises(requests.RequestException):
@@ -56,8 +56,8 @@ def test_a_connection_can_be_cut(simulator: Simulator, kind: str, left: int) -> 
 
 
 @pytest.mark.parametrize(("effect", "left"), [(None, 0), (True, 0), (False, 2)])
-def test_a_call_can_hang_for_ever(simulator: Simulator, *, effect: bool | None, left: int) -> None:
-    """No byte comes back; whether the call took effect can be chosen."""
+def test_a_call_can_hang(simulator: Simulator, *, effect: bool | None, left: int) -> None:
+    """Nothing is sent back; the effect can be chosen."""
     ids = simulator.remaining()[:2]
     simulator.fault("hang", effect=effect)
     with pytest.raises(requests.ReadTimeout):
@@ -67,8 +67,8 @@ def test_a_call_can_hang_for_ever(simulator: Simulator, *, effect: bool | None, 
     simulator.wait_for(lambda stats: stats["in_flight"] == 0)
 
 
-def test_an_answer_can_go_on_for_ever(simulator: Simulator) -> None:
-    """It begins as a good one, and then a byte comes every `delay_ms`."""
+def test_a_response_can_be_endless(simulator: Simulator) -> None:
+    """It starts as a valid one, and continues with a byte every `delay_ms`."""
     simulator.fault("endless", delay_ms=1)
     url = f"{simulator.url}/v1/files/batch/deleteByFileIds"
     ids = simulator.remaining()[:1]
@@ -81,7 +81,7 @@ def test_an_answer_can_go_on_for_ever(simulator: Simulator) -> None:
 
 
 def test_a_slow_answer_comes_after_the_effect(simulator: Simulator) -> None:
-    """A caller that gives up too early has deleted the files all the same."""
+    """A caller that times out has deleted the files nevertheless."""
     ids = simulator.remaining()[:2]
     simulator.fault("slow", delay_ms=60_000)
     with pytest.raises(requests.ReadTimeout):
@@ -91,7 +91,7 @@ def test_a_slow_answer_comes_after_the_effect(simulator: Simulator) -> None:
 
 
 def test_a_slow_start_delays_the_effect(simulator: Simulator) -> None:
-    """The effect comes late, and it comes even when the caller has gone."""
+    """The effect happens later, even if the caller disconnects."""
     ids = simulator.remaining()[:2]
     simulator.fault("slow_before", delay_ms=1500)
     with pytest.raises(requests.ReadTimeout):
@@ -101,15 +101,15 @@ def test_a_slow_start_delays_the_effect(simulator: Simulator) -> None:
 
 
 def test_latency_delays_every_call(simulator: Simulator) -> None:
-    """No answer comes sooner than latency less jitter."""
+    """No response arrives before latency minus jitter."""
     simulator.set_latency(50, jitter_ms=20)
     started = time.monotonic()
     assert list_files(simulator).status_code == 200
     assert time.monotonic() - started >= 0.03
 
 
-def test_calls_wait_side_by_side(simulator: Simulator) -> None:
-    """Latency holds up one call, not the server."""
+def test_calls_wait_in_parallel(simulator: Simulator) -> None:
+    """Latency delays a call, not the server."""
     simulator.set_latency(500)
     with ThreadPoolExecutor(5) as pool:
         list(pool.map(lambda _: list_files(simulator), range(5)))
@@ -118,7 +118,7 @@ def test_calls_wait_side_by_side(simulator: Simulator) -> None:
 
 @pytest.mark.parametrize("shape", sorted(SHAPES))
 def test_garbage_comes_in_every_shape(simulator: Simulator, shape: str) -> None:
-    """The body is not what the API promises, though the files are gone."""
+    """The body is not what the API documents, but the files are deleted."""
     ids = simulator.remaining()[:1]
     simulator.fault("garbage", shape=shape)
     answer = delete(simulator, ids)
@@ -136,7 +136,7 @@ def test_an_answer_can_be_empty(simulator: Simulator) -> None:
 
 @pytest.mark.parametrize("status", [None, 307])
 def test_a_call_can_be_redirected(simulator: Simulator, status: int | None) -> None:
-    """A redirect points to another call of the API, and does nothing by itself."""
+    """It points to another endpoint, and nothing is deleted."""
     ids = simulator.remaining()[:1]
     simulator.fault("redirect", status=status)
     answer = delete(simulator, ids)
@@ -146,7 +146,7 @@ def test_a_call_can_be_redirected(simulator: Simulator, status: int | None) -> N
 
 
 def test_a_call_can_be_throttled_for_any_time(simulator: Simulator) -> None:
-    """429 with the reset that was asked for, without a limit being set."""
+    """429 with the given reset, without a limit."""
     ids = simulator.remaining()[:1]
     simulator.fault("throttled", reset_ms=900_000)
     answer = delete(simulator, ids)
@@ -155,7 +155,7 @@ def test_a_call_can_be_throttled_for_any_time(simulator: Simulator) -> None:
 
 
 def test_a_share_of_the_ids_can_fail(simulator: Simulator) -> None:
-    """207: deleted and errors together are what was sent, and no id is in both."""
+    """207: each id is either deleted or under errors."""
     ids = simulator.remaining()[:10]
     simulator.fault("partial", share=0.4)
     answer = delete(simulator, ids)
@@ -166,7 +166,7 @@ def test_a_share_of_the_ids_can_fail(simulator: Simulator) -> None:
     assert sorted(simulator.existing(ids)) == sorted(failed)
 
 
-def test_named_ids_can_be_passed_over(simulator: Simulator) -> None:
+def test_named_ids_can_be_omitted(simulator: Simulator) -> None:
     """200 that neither lists nor deletes them."""
     ids = simulator.remaining()[:3]
     simulator.fault("omit", ids=ids[:1])
@@ -184,8 +184,8 @@ def test_an_answer_can_name_foreign_ids(simulator: Simulator) -> None:
     assert delete(simulator, ids).json()["missingFileIds"] == [*ids, FOREIGN_ID]
 
 
-def test_any_answer_can_be_dictated(simulator: Simulator) -> None:
-    """Status, bytes and headers go out as they are given, with or without an effect."""
+def test_any_response_can_be_set(simulator: Simulator) -> None:
+    """Status, body and headers are sent as given, with or without an effect."""
     ids = simulator.remaining()[:1]
     simulator.fault("answer", status=418, body=b"\xff\x00{", headers={"X-Odd": "1", "Content-Type": "x/y"})
     answer = delete(simulator, ids)
@@ -196,8 +196,8 @@ def test_any_answer_can_be_dictated(simulator: Simulator) -> None:
     assert (delete(simulator, ids).status_code, simulator.existing(ids)) == (404, [])
 
 
-def test_faults_strike_in_order_and_run_out(simulator: Simulator) -> None:
-    """The next calls get the queued faults first come, first served; then all is well."""
+def test_faults_hit_calls_in_order(simulator: Simulator) -> None:
+    """The next calls get the faults in the order in which they were added."""
     simulator.fault("error_before", status=502, times=2)
     simulator.fault("throttled")
     ids = simulator.remaining()[:1]
@@ -205,22 +205,22 @@ def test_faults_strike_in_order_and_run_out(simulator: Simulator) -> None:
     assert simulator.stats()["faults"] == {"error_before": 2, "throttled": 1}
 
 
-def test_a_fault_can_be_meant_for_one_class_of_calls(simulator: Simulator) -> None:
-    """Calls of other classes neither suffer it nor use it up."""
+def test_a_fault_can_be_limited_to_an_endpoint_class(simulator: Simulator) -> None:
+    """Calls of other classes are unaffected and do not use it up."""
     simulator.fault("error_before", endpoint="list")
     assert delete(simulator, simulator.remaining()[:1]).status_code == 200
     assert [list_files(simulator).status_code for _ in range(2)] == [500, 200]
 
 
-def test_a_fault_spoils_lists_too(simulator: Simulator) -> None:
-    """A page can be cut in its middle."""
+def test_faults_hit_list_calls_too(simulator: Simulator) -> None:
+    """A page can be cut off."""
     simulator.fault("cut_middle", endpoint="list")
     with pytest.raises(requests.RequestException):
         list_files(simulator)
 
 
-def test_probable_faults_follow_the_seed() -> None:
-    """The same seed throws the same dice; clearing ends them."""
+def test_random_faults_follow_the_seed() -> None:
+    """The same seed gives the same faults; clearing removes them."""
     rows = []
     for _ in range(2):
         with Simulator(seed=3, faults=[Fault("error_before", probability=0.5)]) as simulator:
@@ -242,14 +242,14 @@ def test_probable_faults_follow_the_seed() -> None:
         {"kind": "error_before", "status": 99},
     ],
 )
-def test_a_fault_without_sense_is_refused(simulator: Simulator, details: dict[str, str]) -> None:
-    """The error comes when it is set, not when it strikes."""
-    with pytest.raises(ValueError, match=r"unknown|lies between|at least once|no final"):
+def test_an_invalid_fault_is_refused(simulator: Simulator, details: dict[str, str]) -> None:
+    """The error is raised when the fault is added."""
+    with pytest.raises(ValueError, match=r"^(unknown|probability|times|status)"):
         simulator.fault(**details)
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_every_kind_leaves_the_server_whole(simulator: Simulator, kind: str) -> None:
+def test_the_server_survives_every_kind(simulator: Simulator, kind: str) -> None:
     """After any fault on any call the next one is served."""
     simulator.fault(kind, delay_ms=1, times=2)
     ids = simulator.remaining()[:1]
@@ -262,7 +262,7 @@ def test_every_kind_leaves_the_server_whole(simulator: Simulator, kind: str) -> 
 
 
 def begin(method: str, url: str, ids: list[str]) -> None:
-    """Call, read the first bytes of the answer, and hang up."""
+    """Call, read the first bytes of the response, and disconnect."""
     body = {"fileIds": ids} if method == "POST" else None
     options: dict[str, Any] = {"timeout": SOON, "stream": True, "allow_redirects": False}
     with requests.request(method, url, json=body, auth=("k", ""), **options) as answer:
@@ -270,7 +270,7 @@ def begin(method: str, url: str, ids: list[str]) -> None:
 
 
 def test_an_outage_answers_503_to_all(simulator: Simulator) -> None:
-    """Nothing gets through, a bad key included, until it is switched off."""
+    """Every call gets it, even with a wrong key, until the outage ends."""
     ids = simulator.remaining()[:1]
     simulator.outage()
     assert [delete(simulator, ids).status_code, list_files(simulator).status_code] == [503, 503]
@@ -280,15 +280,15 @@ def test_an_outage_answers_503_to_all(simulator: Simulator) -> None:
 
 
 def test_an_outage_can_reset_connections(simulator: Simulator) -> None:
-    """Calls are counted, and nothing is done."""
+    """Calls are counted and not carried out."""
     simulator.outage("cut")
     with pytest.raises(requests.ConnectionError):
         list_files(simulator)
     assert simulator.stats()["statuses"] == {"list": {"None": 1}}
 
 
-def test_an_outage_can_answer_nothing(simulator: Simulator) -> None:
-    """Connections open, and no answer comes."""
+def test_an_outage_can_hang(simulator: Simulator) -> None:
+    """Connections are accepted, but nothing is sent back."""
     simulator.outage("hang")
     with pytest.raises(requests.ReadTimeout):
         delete(simulator, simulator.remaining()[:1], timeout=SOON)
@@ -296,7 +296,7 @@ def test_an_outage_can_answer_nothing(simulator: Simulator) -> None:
 
 
 def test_an_outage_can_refuse_connections(simulator: Simulator) -> None:
-    """The port is closed, for connections kept open as well, and opens again under the same number."""
+    """The port is closed, open connections are reset, and the same port opens again."""
     url = simulator.url
     with requests.Session() as session:
         session.auth = ("k", "")
@@ -313,14 +313,14 @@ def test_an_outage_can_refuse_connections(simulator: Simulator) -> None:
 
 @pytest.mark.parametrize("mode", ["unavailable", "refuse"])
 def test_an_outage_can_end_by_itself(simulator: Simulator, mode: str) -> None:
-    """After `seconds` all is well again."""
+    """It ends after `seconds`."""
     simulator.outage(mode, seconds=0.05)
     simulator.wait_for(lambda stats: stats["outage"] is None)
     assert list_files(simulator).status_code == 200
 
 
 def test_a_new_outage_is_not_ended_by_the_timer_of_the_last(simulator: Simulator) -> None:
-    """Setting an outage anew forgets the earlier end."""
+    """A new outage cancels the timer of the last."""
     simulator.outage("unavailable", seconds=0.05)
     simulator.outage("cut")
     simulator.set_latency(100)
@@ -329,8 +329,8 @@ def test_a_new_outage_is_not_ended_by_the_timer_of_the_last(simulator: Simulator
     assert simulator.stats()["outage"] == "cut"
 
 
-def test_stopping_cuts_off_calls_in_the_air() -> None:
-    """A simulator stops at once, whatever hangs in it, and can be started again on its port."""
+def test_stopping_resets_calls_in_flight() -> None:
+    """A simulator with a hanging call stops at once, and can be started again on its port."""
     simulator = Simulator(files=1).start()
     url = simulator.url
     simulator.fault("hang")

@@ -64,7 +64,7 @@ def test_pages_cover_the_library_without_overlap(simulator: Simulator, call: Get
 
 
 def test_deleting_while_paging_skips_files(simulator: Simulator, call: Get) -> None:
-    """Offset paging moves under the reader, as with the vendor."""
+    """Offsets shift when files are deleted, as with the vendor."""
     simulator.add_files(20)
     first = [item["fileId"] for item in call("/v1/files", limit=10).json()]
     call("/v1/files/batch/deleteByFileIds", "POST", {"fileIds": first})
@@ -72,7 +72,7 @@ def test_deleting_while_paging_skips_files(simulator: Simulator, call: Get) -> N
 
 
 def test_without_a_limit_a_page_has_1000_files(simulator: Simulator, call: Get) -> None:
-    """1000 is default and maximum."""
+    """1000 is the default and the maximum."""
     simulator.add_files(1001)
     assert len(call("/v1/files").json()) == 1000
 
@@ -92,7 +92,7 @@ def test_without_a_limit_a_page_has_1000_files(simulator: Simulator, call: Get) 
     ],
 )
 def test_a_bad_parameter_is_a_400(call: Get, query: dict[str, Any]) -> None:
-    """The answer names the parameter."""
+    """The message names the parameter."""
     answer = call("/v1/files", **query)
     assert answer.status_code == 400
     assert next(iter(query)) in answer.json()["message"]
@@ -110,7 +110,7 @@ def test_a_bad_parameter_is_a_400(call: Get, query: dict[str, Any]) -> None:
     ],
 )
 def test_lists_are_sorted_as_asked(simulator: Simulator, call: Get, sort: str, expected: str) -> None:
-    """Each sort key works, and creation is the default."""
+    """Each sort key works; the default is creation time."""
     simulator.add_file(name="a", size=2, created_at="2026-03-01", updated_at="2026-04-01")
     simulator.add_file(name="b", size=3, created_at="2026-01-01", updated_at="2026-05-01")
     simulator.add_file(name="c", size=1, created_at="2026-02-01", updated_at="2026-06-01")
@@ -119,7 +119,7 @@ def test_lists_are_sorted_as_asked(simulator: Simulator, call: Get, sort: str, e
 
 
 def test_ties_can_be_shuffled(simulator: Simulator, call: Get) -> None:
-    """The vendor publishes no order for equal keys; where that is set, every call has another."""
+    """The vendor documents no order for equal keys; with `shuffle_ties` it changes at every call."""
     for number in range(30):
         simulator.add_file(name=str(number), created_at="2026-01-01")
     assert names(call("/v1/files")) == names(call("/v1/files"))
@@ -128,7 +128,7 @@ def test_ties_can_be_shuffled(simulator: Simulator, call: Get) -> None:
 
 
 def test_the_path_parameter_is_one_folder(simulator: Simulator, call: Get) -> None:
-    """It is not recursive, and slashes at its ends do not matter."""
+    """It is not recursive, and slashes at its ends are ignored."""
     for folder in ("/", "/a/", "/a/b/", "/ab/"):
         simulator.add_file(name=f"in{folder}", folder=folder)
     assert names(call("/v1/files", path="/a/")) == names(call("/v1/files", path="a")) == ["in/a/"]
@@ -161,7 +161,7 @@ def test_file_type_name_and_tags_filter(simulator: Simulator, call: Get) -> None
 
 
 def test_a_query_overrides_type_tags_and_name_only(simulator: Simulator, call: Get) -> None:
-    """With `searchQuery` these three count for nothing: folders come too unless the query excludes them."""
+    """With `searchQuery` these three are ignored: folders are listed unless the query excludes them."""
     simulator.add_file(name="f1", folder="/f2/")
     ignored = {"type": "file", "tags": "none", "name": "none"}
     assert names(call("/v1/files", searchQuery='name : "f"', sort="ASC_NAME", **ignored)) == ["f1", "f2"]
@@ -177,8 +177,8 @@ def test_older_versions_need_a_type_in_the_query(simulator: Simulator, call: Get
     assert [item["type"] for item in found] == ["file-version"]
 
 
-def test_a_search_can_lie(simulator: Simulator, call: Get) -> None:
-    """Strays are answered though they do not fit, as a lagging index may do."""
+def test_a_search_can_return_strays(simulator: Simulator, call: Get) -> None:
+    """Strays are listed although they do not match, as from an index that lags behind."""
     wanted = simulator.add_file(name="old")["fileId"]
     stray = simulator.add_file(name="new")["fileId"]
     simulator.set_strays([stray, {"fileId": 1, "name": None}])
@@ -189,7 +189,7 @@ def test_a_search_can_lie(simulator: Simulator, call: Get) -> None:
 
 
 def test_a_search_sees_changes_at_once(simulator: Simulator, call: Get) -> None:
-    """A remembered result is not answered after the library changed."""
+    """A cached result is not used after the library has changed."""
     simulator.add_file(name="f")
     assert names(call("/v1/files", searchQuery='name = "f"')) == ["f"]
     simulator.take_away(simulator.remaining())
@@ -197,7 +197,7 @@ def test_a_search_sees_changes_at_once(simulator: Simulator, call: Get) -> None:
 
 
 def test_generated_libraries_are_reproducible_and_varied(call: Get) -> None:
-    """The same seed gives the same ids; the files differ in folder, tags, versions, type and odd names."""
+    """The same seed gives the same ids; the files differ in folder, tags, versions, type and name."""
     ids = generate_ids(7)
     with Simulator(files=500, seed=7) as simulator:
         assert simulator.remaining() == [next(ids) for _ in range(500)]
@@ -238,7 +238,7 @@ def test_single_delete(simulator: Simulator, call: Get) -> None:
     assert simulator.violations() == []
 
 
-def test_odd_ids_in_paths_are_unquoted(simulator: Simulator, call: Get) -> None:
+def test_ids_in_paths_are_percent_decoded(simulator: Simulator, call: Get) -> None:
     """An id that needs percent-encoding is found."""
     simulator.add_file("a/b ä")
     assert call("/v1/files/a%2Fb%20%C3%A4", "DELETE").status_code == 204
@@ -281,7 +281,7 @@ def test_wildcards_need_a_long_enough_path(call: Get, path: str, status: int) ->
 
 @pytest.mark.parametrize("body", [{}, [], None, {"url": 5}, {"url": "a.jpg"}, {"url": "ftp://h/a"}, {"url": ""}])
 def test_a_purge_of_no_url_is_a_400(call: Get, body: Any) -> None:
-    """The documented message says so."""
+    """The message is the documented one."""
     answer = call("/v1/files/purge", "POST", body)
     assert answer.status_code == 400
     assert answer.json()["message"] == "The URL is not valid for cache purging."

@@ -6,8 +6,9 @@ import pytest
 import requests
 from hypothesis import given
 from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
 
-from simulator import Simulator, Window
+from simulator import RateWindow, Simulator
 from simulator.limits import SlidingLimit
 
 UNKNOWN = "0123456789abcdef01234567"
@@ -25,17 +26,18 @@ def delete(simulator: Simulator) -> requests.Response:
     return requests.post(url, json={"fileIds": [UNKNOWN]}, auth=("k", ""), timeout=5)
 
 
-def rate_headers(answer: requests.Response) -> dict[str, str]:
-    return {name: text for name, text in answer.headers.items() if name.lower().startswith("x-ratelimit")}
+def rate_headers(answer: requests.Response) -> CaseInsensitiveDict[str]:
+    found = {name: text for name, text in answer.headers.items() if name.lower().startswith("x-ratelimit")}
+    return CaseInsensitiveDict(found)
 
 
 @given(
     st.lists(st.tuples(st.integers(1, 5), st.integers(1, 50)), min_size=1, max_size=3),
     st.lists(st.integers(0, 10), max_size=60),
 )
-def test_no_window_ever_holds_more_than_its_limit(pairs: list[tuple[int, int]], gaps: list[int]) -> None:
-    """In any stretch of a window's length there are at most its limit of admitted calls, for all windows."""
-    windows = [Window(*pair) for pair in pairs]
+def test_no_window_admits_more_than_its_limit(pairs: list[tuple[int, int]], gaps: list[int]) -> None:
+    """Any interval of the length of a window has at most `limit` admitted calls."""
+    windows = [RateWindow(*pair) for pair in pairs]
     limit, now, admitted = SlidingLimit(windows), 0, []
     for gap in gaps:
         now += gap
@@ -51,8 +53,8 @@ def test_no_window_ever_holds_more_than_its_limit(pairs: list[tuple[int, int]], 
     st.lists(st.integers(0, 10), max_size=60),
 )
 def test_waiting_out_the_reset_is_enough(pairs: list[tuple[int, int]], gaps: list[int]) -> None:
-    """A refused call that comes again after `reset_ms` is admitted, and not a ms earlier."""
-    limit, now = SlidingLimit([Window(*pair) for pair in pairs]), 0
+    """A refused call is admitted after `reset_ms`, and not one ms earlier."""
+    limit, now = SlidingLimit([RateWindow(*pair) for pair in pairs]), 0
     for gap in gaps:
         now += gap
         verdict = limit.admit(now)
@@ -64,16 +66,16 @@ def test_waiting_out_the_reset_is_enough(pairs: list[tuple[int, int]], gaps: lis
 
 
 def test_the_longest_wait_is_announced() -> None:
-    """Of several full windows, the one that lasts longest tells its numbers."""
-    limit = SlidingLimit([Window(1, 100), Window(1, 5000)])
+    """Of several full windows, the headers announce the one with the longest wait."""
+    limit = SlidingLimit([RateWindow(1, 100), RateWindow(1, 5000)])
     limit.admit(0)
     verdict = limit.admit(10)
-    assert (verdict.allowed, verdict.window, verdict.reset_ms) == (False, Window(1, 5000), 4990)
+    assert (verdict.allowed, verdict.window, verdict.reset_ms) == (False, RateWindow(1, 5000), 4990)
 
 
-def test_rejected_calls_count_only_where_that_is_set() -> None:
-    """By default a 429 takes no room; with `count_rejected` it does."""
-    lenient, harsh = SlidingLimit([Window(1, 100)]), SlidingLimit([Window(1, 100)], count_rejected=True)
+def test_refused_calls_count_only_if_set() -> None:
+    """By default calls answered 429 do not count; with `count_rejected` they do."""
+    lenient, harsh = SlidingLimit([RateWindow(1, 100)]), SlidingLimit([RateWindow(1, 100)], count_rejected=True)
     for now in (0, 60):
         lenient.admit(now)
         harsh.admit(now)
@@ -82,41 +84,41 @@ def test_rejected_calls_count_only_where_that_is_set() -> None:
 
 
 def test_calls_already_made_count_against_new_windows() -> None:
-    """A limit that shrinks while working is strict at once."""
-    limit = SlidingLimit([Window(10, 1000)])
+    """A limit that shrinks applies at once."""
+    limit = SlidingLimit([RateWindow(10, 1000)])
     for now in range(5):
         assert limit.admit(now).allowed
-    limit.windows = (Window(3, 1000),)
+    limit.windows = (RateWindow(3, 1000),)
     assert not limit.admit(10).allowed
-    limit.windows = (Window(20_000, 1000),)
+    limit.windows = (RateWindow(20_000, 1000),)
     assert limit.admit(11).allowed
 
 
 @pytest.mark.parametrize(
     ("form", "window"),
     [
-        ("5/1s", Window(5, 1000)),
-        ("5/s", Window(5, 1000)),
-        ("20/250ms", Window(20, 250)),
-        ("1000/15m", Window(1000, 900_000)),
-        ("1000/30d", Window(1000, 2_592_000_000)),
-        ((7, 70), Window(7, 70)),
+        ("5/1s", RateWindow(5, 1000)),
+        ("5/s", RateWindow(5, 1000)),
+        ("20/250ms", RateWindow(20, 250)),
+        ("1000/15m", RateWindow(1000, 900_000)),
+        ("1000/30d", RateWindow(1000, 2_592_000_000)),
+        ((7, 70), RateWindow(7, 70)),
     ],
 )
-def test_windows_have_a_short_form(form: str | tuple[int, int], window: Window) -> None:
-    """Calls, a slash, a time."""
-    assert Window.read(form) == window
+def test_windows_have_a_short_form(form: str | tuple[int, int], window: RateWindow) -> None:
+    """`5/1s` is five calls a second."""
+    assert RateWindow.read(form) == window
 
 
 @pytest.mark.parametrize("form", ["5", "5/", "x/1s", "0/1s", "5/0s", "5/1x", "-1/1s", (0, 1)])
-def test_a_window_without_sense_is_refused(form: str | tuple[int, int]) -> None:
-    """Neither part may be missing, zero or negative."""
+def test_an_invalid_window_is_refused(form: str | tuple[int, int]) -> None:
+    """No part may be missing, zero or negative."""
     with pytest.raises(ValueError, match="window"):
-        Window.read(form)
+        RateWindow.read(form)
 
 
 def test_excess_is_a_429_with_three_headers(simulator: Simulator) -> None:
-    """The headers tell limit, interval in ms and ms to wait; nothing was carried out."""
+    """The headers are limit, interval in ms and ms to wait; the call is not carried out."""
     assert [delete(simulator).status_code for _ in range(3)] == [404, 404, 429]
     refused = delete(simulator)
     headers = rate_headers(refused)
@@ -128,18 +130,18 @@ def test_excess_is_a_429_with_three_headers(simulator: Simulator) -> None:
     assert simulator.busiest(HOUR_MS) == 2
 
 
-def test_headers_come_when_the_policy_says(simulator: Simulator) -> None:
-    """By default with 429 only; else always, or never."""
+def test_the_policy_decides_when_headers_are_sent(simulator: Simulator) -> None:
+    """By default with a 429 only."""
     assert rate_headers(delete(simulator)) == {}
     simulator.set_headers("always")
     assert len(rate_headers(delete(simulator))) == 3
     simulator.set_headers("never")
     refused = delete(simulator)
-    assert (refused.status_code, rate_headers(refused)) == (429, {})
+    assert (refused.status_code, dict(rate_headers(refused))) == (429, {})
 
 
-def test_headers_can_be_absurd(simulator: Simulator) -> None:
-    """Values can be put in or left out, for callers to survive."""
+def test_headers_can_be_invalid(simulator: Simulator) -> None:
+    """Values can be replaced or removed."""
     simulator.set_limits((1, HOUR_MS))
     simulator.set_headers("429", reset="-5", limit="many", interval=None)
     delete(simulator)
@@ -147,7 +149,7 @@ def test_headers_can_be_absurd(simulator: Simulator) -> None:
 
 
 def test_endpoint_classes_have_limits_of_their_own(simulator: Simulator) -> None:
-    """A spent delete limit leaves list and purge alone, and each has its own."""
+    """An exhausted delete limit does not affect list and purge."""
     simulator.set_limits("1/1h", endpoint="list")
     for _ in range(3):
         delete(simulator)
@@ -158,7 +160,7 @@ def test_endpoint_classes_have_limits_of_their_own(simulator: Simulator) -> None
 
 
 def test_limits_can_be_lifted_while_running(simulator: Simulator) -> None:
-    """Without windows everything passes."""
+    """Without windows every call is admitted."""
     simulator.set_limits("1/1h")
     delete(simulator)
     assert delete(simulator).status_code == 429
@@ -166,8 +168,8 @@ def test_limits_can_be_lifted_while_running(simulator: Simulator) -> None:
     assert delete(simulator).status_code == 404
 
 
-def test_a_call_without_a_good_key_takes_no_room(simulator: Simulator) -> None:
-    """401 comes before the limit."""
+def test_a_call_without_a_valid_key_does_not_count(simulator: Simulator) -> None:
+    """The key is checked before the limit."""
     for _ in range(5):
         requests.post(f"{simulator.url}/v1/files/batch/deleteByFileIds", timeout=5)
     assert delete(simulator).status_code == 404

@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.library.moments import iso, parse_moment
 from simulator.library.records import Record
 from simulator.library.search import SearchSyntaxError, parse_search
+from simulator.library.units import iso, parse_time
 
-NOW = parse_moment("2026-11-23T12:00:00", 0)
+NOW = parse_time("2026-11-23T12:00:00", 0)
 DAY = 86_400_000
 
 
 def record(**fields: object) -> Record:
-    """Make a file of ten days ago in /a/b/, with what is given instead."""
+    """Return a file in /a/b/ that is ten days old, with the given fields."""
     plain = {"type": "file", "id": "1" * 24, "name": "Red-Dress.jpg", "folder": "/a/b/", "size": 2048}
     moments = {"created": NOW - 10 * DAY, "updated": NOW - 5 * DAY}
     custom = {"customMetadata": {"brand": "Nike", "rank": 3, "live": True}}
@@ -71,8 +71,8 @@ def matches(query: str, item: Record) -> bool:
         '((tags IN ["sale"]))',
     ],
 )
-def test_queries_that_fit(query: str) -> None:
-    """Each operator, on each kind of field, finds the file that it describes."""
+def test_queries_that_match(query: str) -> None:
+    """Each operator works on each kind of field."""
     assert matches(query, record())
 
 
@@ -100,18 +100,18 @@ def test_queries_that_fit(query: str) -> None:
         '"customMetadata.gone" EXISTS',
     ],
 )
-def test_queries_that_do_not_fit(query: str) -> None:
-    """Each operator leaves out what it does not describe."""
+def test_queries_that_do_not_match(query: str) -> None:
+    """Each operator excludes other files."""
     assert not matches(query, record())
 
 
 def test_ai_tags_count_as_tags() -> None:
-    """`tags IN` matches what the vendor's tagging found."""
+    """`tags IN` also matches automatic tags."""
     assert matches('tags IN ["shoe"]', record(tags=None, ai_tags=("shoe",)))
 
 
-def test_null_tags_fit_only_negations() -> None:
-    """A file without tags is in no list, and outside every one."""
+def test_null_tags_match_only_negations() -> None:
+    """A file without tags is never IN a list and always NOT IN it."""
     bare = record(tags=None)
     assert not matches('tags IN ["a"]', bare)
     assert matches('tags NOT IN ["a"]', bare)
@@ -125,23 +125,23 @@ def test_and_binds_tighter_than_or() -> None:
 
 
 def test_quotes_inside_values_are_escaped() -> None:
-    """A backslash keeps the next character."""
+    """A backslash escapes the next character."""
     assert matches(r'name = "a\"b\\c"', record(name='a"b\\c'))
 
 
-def test_words_in_quotes_are_no_keywords() -> None:
-    """A name may be called as an operator is."""
+def test_quoted_words_are_not_keywords() -> None:
+    """A file may have the name of an operator."""
     assert matches('name = "AND"', record(name="AND"))
 
 
 def test_a_folder_has_no_size() -> None:
-    """Comparisons of what an object lacks fit nothing."""
+    """Comparisons with a missing field match nothing."""
     folder = record(type="folder", width=None, height=None)
     assert not matches("size >= 0", folder)
     assert not matches("width >= 0", folder)
 
 
-def test_a_search_tells_its_fields() -> None:
+def test_a_search_knows_its_fields() -> None:
     """The fields decide whether older versions can be found."""
     assert parse_search('(type = "file" AND name : "a") OR size > 1', NOW).fields == {"type", "name", "size"}
 
@@ -181,15 +181,15 @@ def test_a_search_tells_its_fields() -> None:
         "(" * 1000 + 'name = "a"' + ")" * 1000,
     ],
 )
-def test_what_cannot_be_read_is_a_syntax_error(query: str) -> None:
-    """Unknown fields, unfit operators and values, and broken grammar alike."""
+def test_invalid_queries_are_syntax_errors(query: str) -> None:
+    """Unknown fields, operators and values that do not fit a field, and bad grammar."""
     with pytest.raises(SearchSyntaxError):
         parse_search(query, NOW)
 
 
 @given(st.text(alphabet='name=<>:"\\()[], ANDORINTtagsszieHEXIST0d1', max_size=60))
-def test_any_text_is_read_or_refused(query: str) -> None:
-    """No text makes the parser fail in another way."""
+def test_any_text_is_parsed_or_refused(query: str) -> None:
+    """No text raises another error."""
     try:
         search = parse_search(query, NOW)
     except SearchSyntaxError:
@@ -198,6 +198,6 @@ def test_any_text_is_read_or_refused(query: str) -> None:
 
 
 @given(st.integers(0, 4_102_444_800_000))
-def test_moments_survive_writing_and_reading(moment: int) -> None:
-    """What the API writes as a date can be used in a query."""
-    assert parse_moment(iso(moment), 0) == moment
+def test_formatted_times_can_be_parsed(moment: int) -> None:
+    """A date from the API can be used in a query."""
+    assert parse_time(iso(moment), 0) == moment

@@ -91,7 +91,7 @@ def test_a_call_that_hangs_is_given_up_when_the_worker_stops(server: ScriptedSer
         signal.join()
     assert isinstance(answer, Unanswered)
     assert answer.sent
-    assert "the worker stops" in answer.reason
+    assert "the worker is stopping" in answer.reason
     assert time.monotonic() - start < 5, "far less than the time-out of the call"
 
 

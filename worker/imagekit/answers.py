@@ -1,17 +1,16 @@
-"""What a call to the ImageKit API can end in: a closed set, with one class for each ending.
+"""The possible results of a call to the ImageKit API: a closed set of classes.
 
-The client (`worker.imagekit.client`) turns everything that a server or a network can do into one of these and never
-raises for it; the batch pipeline has one branch for each. The facts about the vendor are from its bulk call
-`POST /v1/files/batch/deleteByFileIds`.
+The client (`worker.imagekit.client`) returns one of these whatever server and network do, and raises nothing. The batch
+pipeline has one branch for each. The source is the vendor's reference of `POST /v1/files/batch/deleteByFileIds`.
 
 ::
 
-    PerFile      200, 207       the call was carried out; what it says about each file
-    Missing      404            some ids are unknown, and nothing at all was deleted
-    Refused      400, 404, 413  refused as a whole, and nothing was deleted; the culprit is not named
-    KeyRefused   401, 403       the key is at fault, not the files
-    Throttled    429            too many calls; not carried out
-    Unanswered   all else       nothing is known: it may or may not have been carried out
+    PerFile      200, 207       carried out, with a result for each file
+    Missing      404            some files do not exist, and nothing was deleted
+    Refused      400, 404, 413  refused as a whole, and nothing was deleted; the id at fault is not named
+    KeyRefused   401, 403       the private key was refused, and nothing was deleted
+    Throttled    429            too many calls; nothing was deleted
+    Unanswered   all else       unknown whether the call was carried out
 """
 
 from __future__ import annotations
@@ -25,20 +24,20 @@ from config.windows import Window
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """What is known of a call besides its meaning. Texts are clean of control characters and secrets."""
+    """Facts about a call. Texts contain no control characters and no secrets."""
 
     status: int | None = None
-    """HTTP status; None when no status line arrived."""
+    """HTTP status; None if no status line arrived."""
     request_id: str | None = None
-    """The vendor's own id of the call, `x-ik-requestId`; its support asks for it."""
+    """The vendor's id of the call, `x-ik-requestId`, for its support."""
     limits: tuple[Window, ...] = ()
-    """Windows that the answer announced. The vendor's documents disagree on which answers carry them."""
+    """Rate limits in the response. The vendor's documents disagree on which responses have them."""
     reset_ms: int | None = None
-    """Milliseconds to wait before the next call, a duration and not a time; None when absent or absurd."""
+    """Milliseconds to wait before the next call; None if absent or invalid."""
     elapsed_ms: float = 0.0
-    """From the start of the call, connecting included, to the last byte of its answer."""
+    """Milliseconds from the start of the call, including connecting, to the last byte of the response."""
     sent_at: float | None = None
-    """When the last byte of the call was sent, monotonic seconds; None when it was not sent whole."""
+    """When the last byte of the call was sent, in monotonic seconds; None if it was not sent completely."""
 
 
 NO_META = Meta()
@@ -46,37 +45,36 @@ NO_META = Meta()
 
 @dataclass(frozen=True, slots=True)
 class PerFile:
-    """200 or 207: the call was carried out, and the API told of single files.
+    """200 or 207: the call was carried out, with a result for each file.
 
-    An id that was sent and stands in neither: nothing is known of it, though the call was carried out. So a
-    later 404 for it does not prove that the file never existed. An id that the API put into both of its lists
-    is one of these.
+    Of an id that was sent and is in neither field, nothing is known; the API may have listed it twice or not at all. A
+    later 404 for it does not prove that the file never existed.
     """
 
     deleted: frozenset[str]
-    """Gone for good, with all versions; a subset of the ids that were sent."""
+    """Permanently deleted, with all versions; a subset of the ids that were sent."""
     errors: Mapping[str, str]
-    """File id to the API's reason why it was not deleted; only ids that were sent."""
+    """The API's error for each file that was not deleted; only ids that were sent."""
     meta: Meta = NO_META
     foreign: int = 0
-    """Entries that were dropped since they name no id that was sent."""
+    """Number of ignored entries: they name no id that was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """404 that names at least one id that was sent: those do not exist, and *nothing at all* was deleted."""
+    """404 with at least one id that was sent: these files do not exist, and *nothing* was deleted."""
 
     file_ids: frozenset[str]
     meta: Meta = NO_META
     foreign: int = 0
-    """Entries that were dropped since they name no id that was sent."""
+    """Number of ignored entries: they name no id that was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Refused as a whole, with nothing deleted; the API does not name the id at fault, if there is one.
+    """400, 413, a 404 without an id that was sent, or another 4xx with a message: nothing was deleted.
 
-    400, 413, a 404 that names none of the ids that were sent, and other 4xx with a message of the API's.
+    The API does not name the id at fault, if there is one.
     """
 
     message: str
@@ -85,7 +83,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class KeyRefused:
-    """401 or 403: the private key is missing, wrong, expired, or lacks the right; nothing was deleted."""
+    """401 or 403: the private key is missing, wrong, expired, or lacks permission; nothing was deleted."""
 
     message: str
     meta: Meta = NO_META
@@ -93,25 +91,25 @@ class KeyRefused:
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """429: too many calls by all users of the account; not carried out. `meta.reset_ms`: how long to wait."""
+    """429: too many calls by all users of the account; nothing was deleted. `meta.reset_ms`: how long to wait."""
 
     meta: Meta = NO_META
 
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """There is no answer, or none that can be trusted: a 5xx, a time-out, a cut line, a redirect, no JSON."""
+    """No response, or none that can be trusted: 5xx, timeout, connection lost, redirect, not JSON."""
 
     reason: str
     sent: bool = True
-    """False only when the call surely never reached the server: no connection was made. True is ambiguous:
-    the files may be gone, and there is no idempotency key with which one could ask again."""
+    """False if no connection was made, so the call cannot have reached the server. True is ambiguous: the files may be
+    deleted, and the API has no idempotency keys."""
     meta: Meta = NO_META
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """200 to a list call: what stands at these places of the listing, as the API wrote it, unchecked."""
+    """200 to a list call: the objects as the API sent them, unchecked."""
 
     objects: tuple[Any, ...]
     meta: Meta = NO_META

@@ -1,7 +1,6 @@
-"""The client of the ImageKit API: every call ends in one member of the closed set in `worker.imagekit.answers`.
+"""The client of the ImageKit API. Every call returns one of the classes in `worker.imagekit.answers`.
 
-Each call is sent once. There are no retries here, and no waiting: whether and when to call again is decided
-by those who know the limit and the state of each item.
+Each call is sent once, without waiting and without retries: its callers know the rate limit and the state of each item.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from urllib.parse import quote, urlencode
 
 from worker.imagekit.answers import Answer, KeyRefused, ListAnswer, Missing, Page, PerFile
 from worker.imagekit.reading import AnswerReader
-from worker.imagekit.transport import RawAnswer, Transport, never
+from worker.imagekit.transport import RawAnswer, Transport, no_deadline
 
 if TYPE_CHECKING:
     from config.settings import Settings
@@ -25,119 +24,102 @@ logger = logging.getLogger("kitsweep.imagekit")
 
 DELETE_PATH = "/v1/files/batch/deleteByFileIds"
 MAX_FILE_IDS = 100
-"""The most ids that the vendor takes in one call."""
+"""The API takes at most this many ids in one bulk call."""
 MAX_BODY_BYTES = 4 * 1024 * 1024
-"""The longest answer that is read; one about 100 ids has some 3 KB."""
+"""Longer responses are not read. A response about 100 ids has about 3 KB."""
 LIST_PATH = "/v1/files"
 MAX_PAGE = 1000
-"""The most objects that the vendor lists in one call."""
+"""The API lists at most this many objects in one call."""
 MAX_PAGE_BYTES = 64 * 1024 * 1024
-"""A page has some 2 MB; embedded metadata can make an object much longer."""
+"""A page usually has about 2 MB, but embedded metadata can make objects much larger."""
+_NO_KEY = KeyRefused("no private key is set (IMAGEKIT_PRIVATE_KEY)")
 
 
 class ImageKit:
-    """Calls the API with one account's private key. Safe to share among threads, and to make before forks."""
+    """Calls the API with the private key of one account. Safe to share among threads and across forks."""
 
-    def __init__(self, settings: Settings, end: Callable[[], float] = never) -> None:
-        """Make a client; `end` tells by when (monotonic seconds) calls must have ended, as a stopping worker's must."""
+    def __init__(self, settings: Settings, deadline: Callable[[], float] = no_deadline) -> None:
+        """Create a client. `deadline` returns when calls must end, in monotonic seconds."""
         key = settings.private_key.get_secret_value() if settings.private_key else ""
         token = base64.b64encode(f"{key}:".encode()).decode()
         self._has_key = bool(key)
-        self._base_url = str(settings.base_url).rstrip("/")
+        self._base_url = settings.base_url
         self._headers = {
             "Authorization": f"Basic {token}",  # the key is the user name; the password is ignored
             "Accept": "application/json",
-            "Accept-Encoding": "identity",  # answers are small; nothing to unpack is nothing to blow up
+            "Accept-Encoding": "identity",  # responses are small, and a compressed one could expand without limit
             "User-Agent": f"kitsweep/{_version()}",
         }
         self._reader = AnswerReader(secrets=(key, token) if key else ())
-        self._transport = Transport(settings.http_connect_timeout_seconds, settings.http_timeout_seconds, end)
+        self._transport = Transport(settings.http_connect_timeout_seconds, settings.http_timeout_seconds, deadline)
 
     def __repr__(self) -> str:
         return f"ImageKit({self._base_url!r})"
 
     def delete(self, file_ids: Sequence[str]) -> Answer:
-        """Delete 1 to 100 files for good, with all their versions, in one bulk call.
+        """Delete 1 to 100 files permanently, with all their versions, in one bulk call.
 
-        Nothing that the network or the server does raises. An id given twice is sent once, since what the
-        vendor makes of duplicates is unknown. Without a private key no call is made, and the answer is that
-        of the vendor to no key. Raises `ValueError` for no ids, or more than the vendor takes.
+        Duplicate ids are sent once, because the vendor does not document what happens to them. Without a private key
+        no call is made. Raises `ValueError` for no ids or too many, and nothing for what network or server do.
         """
         ids = list(dict.fromkeys(file_ids))
         if not 1 <= len(ids) <= MAX_FILE_IDS:
             raise ValueError(f"a bulk call takes 1 to {MAX_FILE_IDS} file ids, not {len(ids)}")
         if not self._has_key:
-            return KeyRefused("no private key is set (IMAGEKIT_PRIVATE_KEY)")
+            return _NO_KEY
         body = json.dumps({"fileIds": ids}, separators=(",", ":")).encode()
         answer = self._reader.read_delete(self._call("POST", DELETE_PATH, body), ids)
-        _log(answer, len(ids))
+        foreign = answer.foreign if isinstance(answer, PerFile | Missing) else 0
+        level = logging.INFO if isinstance(answer, PerFile | Missing) and not foreign else logging.WARNING
+        note = f"; ignored {foreign} entries that name no id of the call" if foreign else ""
+        _log(level, f"bulk delete of {len(ids)} ids", answer, note, ids=len(ids), foreign=foreign)
         return answer
 
     def list_files(self, search: Mapping[str, str], skip: int, limit: int = MAX_PAGE) -> ListAnswer:
-        """List up to 1000 objects of a search (parameters of `GET /v1/files`), from place `skip` on.
+        """List up to 1000 objects of a search (parameters of `GET /v1/files`), from position `skip`.
 
-        Nothing that the network or the server does raises, and nothing is changed by it.
+        It changes nothing, and raises nothing for what network or server do. Without a private key no call is made.
         """
         if not self._has_key:
-            return KeyRefused("no private key is set (IMAGEKIT_PRIVATE_KEY)")
+            return _NO_KEY
         query = urlencode({**search, "skip": str(skip), "limit": str(limit)}, quote_via=quote)
         answer = self._reader.read_list(self._call("GET", f"{LIST_PATH}?{query}", max_bytes=MAX_PAGE_BYTES))
-        _log_list(answer, skip)
+        found = len(answer.objects) if isinstance(answer, Page) else 0
+        level = logging.DEBUG if isinstance(answer, Page) else logging.WARNING
+        _log(level, f"list from {skip}", answer, f"; {found} objects" if found else "", skip=skip, objects=found)
         return answer
 
     def close(self) -> None:
-        """Close the calling thread's connection; a later call opens a new one."""
+        """Close the connection of the calling thread. A later call opens a new one."""
         self._transport.close()
 
     def _call(self, method: str, path: str, body: bytes | None = None, max_bytes: int = MAX_BODY_BYTES) -> RawAnswer:
-        """Make one call to a path (with its query, if any) and return what came back, unread."""
         headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
         return self._transport.exchange(method, self._base_url + path, headers, body, max_bytes)
 
 
-def _log(answer: Answer, ids: int) -> None:
-    """Write one line per call, at warning level unless the API told of single files."""
-    told = isinstance(answer, PerFile | Missing)
-    foreign = answer.foreign if isinstance(answer, PerFile | Missing) else 0
+def _log(level: int, call: str, answer: Answer | ListAnswer, note: str, **fields: int) -> None:
+    """Log one line about a call; a response that says nothing about single files is a warning."""
     meta, kind = answer.meta, type(answer).__name__
+    reason = getattr(answer, "message", "") or getattr(answer, "reason", "")
     logger.log(
-        logging.INFO if told and not foreign else logging.WARNING,
-        "bulk delete of %d ids: %s, status %s, %.1f ms, x-ik-requestId %s%s%s",
-        ids,
+        level,
+        "%s: %s, status %s, %.1f ms, x-ik-requestId %s%s%s",
+        call,
         kind,
         meta.status,
         meta.elapsed_ms,
         meta.request_id,
-        _detail(answer),
-        f"; {foreign} entries name no id that was sent" if foreign else "",
+        f": {reason}" if reason else "",
+        note,
         extra={
             "answer": kind,
             "status": meta.status,
             "imagekit_request_id": meta.request_id,
-            "ids": ids,
-            "foreign": foreign,
             "elapsed_ms": round(meta.elapsed_ms, 1),
+            **fields,
         },
     )
-
-
-def _log_list(answer: ListAnswer, skip: int) -> None:
-    meta = answer.meta
-    logger.log(
-        logging.DEBUG if isinstance(answer, Page) else logging.WARNING,
-        "list from %d on: %s, status %s, %.1f ms, x-ik-requestId %s%s",
-        skip,
-        f"{len(answer.objects)} objects" if isinstance(answer, Page) else type(answer).__name__,
-        meta.status,
-        meta.elapsed_ms,
-        meta.request_id,
-        _detail(answer),
-    )
-
-
-def _detail(answer: Answer | ListAnswer) -> str:
-    text = getattr(answer, "message", None) or getattr(answer, "reason", None)
-    return f": {text}" if text else ""
 
 
 def _version() -> str:

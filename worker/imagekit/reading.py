@@ -1,14 +1,14 @@
-"""Reads what came back from the API into the closed set of `worker.imagekit.answers`; no input makes it raise.
+"""Reads responses of the API into the classes of `worker.imagekit.answers`. No input raises.
 
-Everything here treats the server's bytes as unknown: shapes are checked before they are used, ids that were
-never sent are dropped, and texts are cleaned before they reach a log, a report or a terminal.
+The server is not trusted: types are checked before use, ids that were not sent are dropped, and texts are cleaned
+before they reach a log, a report or a terminal.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
 
@@ -29,14 +29,14 @@ from worker.imagekit.transport import RawAnswer
 from worker.text import HIDDEN
 
 MAX_TEXT = 300
-"""Characters of a server's text that are kept."""
+"""Longer texts of a server are cut."""
 
 _UNPRINTABLE = re.compile(rf"[\s{HIDDEN}]+")
 _NUMBER = re.compile(r"([0-9]{1,12})(\.[0-9]{1,12})?")
 
 
 def clean(text: str, secrets: Collection[str] = ()) -> str:
-    """Make a server's text fit to be shown: no secrets, no control characters, at most 300 characters."""
+    """Return a server's text without secrets and control characters, at most 300 characters long."""
     for secret in secrets:
         if secret:
             text = text.replace(secret, "***")
@@ -45,7 +45,7 @@ def clean(text: str, secrets: Collection[str] = ()) -> str:
 
 
 class AnswerReader:
-    """Reads answers to the bulk delete call; `secrets` that a server echoes are hidden in its texts."""
+    """Reads responses; `secrets` that a server echoes are masked in its texts."""
 
     def __init__(self, secrets: Collection[str] = ()) -> None:
         self._secrets = tuple(secrets)
@@ -54,156 +54,127 @@ class AnswerReader:
         return "AnswerReader()"
 
     def read_delete(self, raw: RawAnswer, sent: Collection[str]) -> Answer:
-        """Tell what the answer to a bulk delete of the ids `sent` means."""
-        meta = self.meta(raw)
-        status = raw.status
-        if status in (200, 207):
-            return self._listed(raw, frozenset(sent), meta)
-        if status == 429:
-            return Throttled(meta)
-        if status in (401, 403):
-            return KeyRefused(self._message(_json_object(raw), status), meta)
-        if status is not None and 400 <= status < 500:
-            return self._refusal(raw, status, frozenset(sent), meta)
-        return self._unanswered(raw, meta)
+        """Return what the response to a bulk delete of the ids `sent` means."""
+        meta, body, ids = self.meta(raw), _json_value(raw), frozenset(sent)
+        if raw.status in (200, 207):
+            return self._per_file(raw, body, ids, meta)
+        missing, foreign = _known(_list_or_none(body, "missingFileIds") or (), ids)
+        if raw.status == 404 and missing:
+            return Missing(missing, meta, foreign)
+        return self._not_carried_out(raw, body, meta)
 
     def read_list(self, raw: RawAnswer) -> ListAnswer:
-        """Tell what the answer to a list call means. Nothing was changed by it, whatever it is."""
-        meta = self.meta(raw)
-        status = raw.status
-        if status == 200 and not raw.failure:
-            found = _json_value(raw)
-            return Page(tuple(found), meta) if isinstance(found, list) else self._unanswered(raw, meta)
-        if status == 429:
-            return Throttled(meta)
-        body = _json_object(raw)
-        if status in (401, 403):
-            return KeyRefused(self._message(body, status), meta)
-        if status is not None and 400 <= status < 500 and self._is_refusal(status, body):
-            return Refused(self._message(body, status), meta)
-        return self._unanswered(raw, meta)
+        """Return what the response to a list call means."""
+        meta, body = self.meta(raw), _json_value(raw)
+        if raw.status == 200 and isinstance(body, list):
+            return Page(tuple(body), meta)
+        return self._not_carried_out(raw, body, meta)
 
     def meta(self, raw: RawAnswer) -> Meta:
-        """Read the headers that any answer may carry."""
+        """Read the headers that any response may have."""
         header = raw.headers.get
-        request_id = header("x-ik-requestId")
         return Meta(
             status=raw.status,
-            request_id=clean(request_id, self._secrets) or None if request_id else None,
+            request_id=self._clean(header("x-ik-requestId")) or None,
             limits=read_limits(header("X-RateLimit-Limit"), header("X-RateLimit-Interval")),
             reset_ms=read_reset(header("X-RateLimit-Reset")),
             elapsed_ms=raw.elapsed_ms,
             sent_at=raw.sent_at,
         )
 
-    def _listed(self, raw: RawAnswer, sent: frozenset[str], meta: Meta) -> Answer:
-        body = _json_object(raw)
-        gone, faults = _list_or_none(body, "successfullyDeletedFileIds"), _list_or_none(body, "errors")
-        # A 207 in which every file failed might leave the first list out; a 200 without it says nothing.
-        if gone is None and (raw.status == 200 or faults is None):
-            return self._unanswered(raw, meta)
-        deleted, foreign = _known(gone or (), sent)
-        errors, foreign_errors = self._errors(faults or (), sent)
-        # Of an id in both lists nothing is known. Calling it deleted might be untrue, and so might its error;
-        # it is left out of both, so that it is asked for again.
+    def _per_file(self, raw: RawAnswer, body: object, sent: frozenset[str], meta: Meta) -> Answer:
+        listed, entries = _list_or_none(body, "successfullyDeletedFileIds"), _list_or_none(body, "errors")
+        # A 207 in which every file failed may leave out the first list. A 200 without it says nothing.
+        if listed is None and (raw.status == 200 or entries is None):
+            return self._unanswered(raw, body, meta)
+        deleted, foreign = _known(listed or (), sent)
+        errors, foreign_errors = self._errors(entries or (), sent)
+        # An id in both lists may or may not be deleted. It is in neither result, so that it is sent again.
         both = deleted & errors.keys()
-        kept = {file_id: error for file_id, error in errors.items() if file_id not in both}
-        return PerFile(deleted - both, kept, meta, foreign + foreign_errors)
+        errors = {file_id: error for file_id, error in errors.items() if file_id not in both}
+        return PerFile(deleted - both, errors, meta, foreign + foreign_errors)
 
     def _errors(self, entries: Collection[Any], sent: frozenset[str]) -> tuple[dict[str, str], int]:
-        """Read the `errors` of a 207; of several for one id the first counts."""
+        """Return the error of each id, the first of several, and the number of entries for ids that were not sent."""
         errors: dict[str, str] = {}
-        foreign = 0
-        for entry in entries:
-            file_id = entry.get("fileId") if isinstance(entry, dict) else None
-            if not isinstance(file_id, str) or file_id not in sent:
-                foreign += 1
-                continue
-            reason = entry.get("error")
-            text = clean(reason, self._secrets) if isinstance(reason, str) else ""
-            errors.setdefault(file_id, text or "the API gave no reason")
-        return errors, foreign
+        pairs = [(entry.get("fileId"), entry.get("error")) for entry in entries if isinstance(entry, dict)]
+        known = [(file_id, error) for file_id, error in pairs if isinstance(file_id, str) and file_id in sent]
+        for file_id, error in known:
+            errors.setdefault(file_id, self._clean(error) or "the API gave no reason")
+        return errors, len(entries) - len(known)
 
-    def _refusal(self, raw: RawAnswer, status: int, sent: frozenset[str], meta: Meta) -> Answer:
-        body = _json_object(raw)
-        if status == 404:
-            missing, foreign = _known(_list_or_none(body, "missingFileIds") or (), sent)
-            if missing:
-                return Missing(missing, meta, foreign)
-        if self._is_refusal(status, body):
-            return Refused(self._message(body, status), meta)
-        return self._unanswered(raw, meta)
+    def _not_carried_out(
+        self, raw: RawAnswer, body: object, meta: Meta
+    ) -> Refused | KeyRefused | Throttled | Unanswered:
+        status = raw.status
+        if status == 429:
+            return Throttled(meta)
+        if status in (401, 403):
+            return KeyRefused(self._message(body) or f"HTTP {status} without a message", meta)
+        if status is not None and _is_refusal(status, body):
+            return Refused(self._message(body) or f"HTTP {status} without a message", meta)
+        return self._unanswered(raw, body, meta)
 
-    @staticmethod
-    def _is_refusal(status: int, body: Mapping[str, Any] | None) -> bool:
-        if status == 413:
-            return True  # told by whatever stands in front of the API, and seldom in JSON
-        if status in (408, 425):
-            return False  # "too slow" and "too early" are the line's fault, never a file's
-        if body is None:
-            return False
-        return status in (400, 404) or isinstance(body.get("message"), str)
+    def _unanswered(self, raw: RawAnswer, body: object, meta: Meta) -> Unanswered:
+        reason = raw.failure or self._message(body)
+        if raw.status is not None:
+            reason = f"HTTP {raw.status}: {reason}" if reason else f"HTTP {raw.status}{_remark(raw, body)}"
+        return Unanswered(self._clean(reason) or "no response", sent=raw.sent, meta=meta)
 
-    def _unanswered(self, raw: RawAnswer, meta: Meta) -> Unanswered:
-        if raw.status is None:
-            return Unanswered(clean(raw.failure or "no answer", self._secrets), sent=raw.sent, meta=meta)
-        if raw.failure:
-            return Unanswered(clean(f"HTTP {raw.status}: {raw.failure}", self._secrets), meta=meta)
-        message = (_json_object(raw) or {}).get("message")
-        if isinstance(message, str):
-            return Unanswered(clean(f"HTTP {raw.status}: {message}", self._secrets), meta=meta)
-        return Unanswered(f"HTTP {raw.status}{_remark(raw)}", meta=meta)
+    def _message(self, body: object) -> str:
+        return self._clean(body.get("message")) if isinstance(body, dict) else ""
 
-    def _message(self, body: Mapping[str, Any] | None, status: int) -> str:
-        message = (body or {}).get("message")
-        text = clean(message, self._secrets) if isinstance(message, str) else ""
-        return text or f"HTTP {status} without a message"
+    def _clean(self, text: object) -> str:
+        return clean(text, self._secrets) if isinstance(text, str) else ""
 
 
-def _remark(raw: RawAnswer) -> str:
+def _is_refusal(status: int, body: object) -> bool:
+    if status == 413:
+        return True  # sent by a proxy in front of the API, and seldom as JSON
+    if status in (408, 425) or not 400 <= status < 500 or not isinstance(body, dict):
+        return False  # 408 and 425 are about the connection, not about a file
+    return status in (400, 404) or isinstance(body.get("message"), str)
+
+
+def _remark(raw: RawAnswer, body: object) -> str:
     if raw.status is not None and 300 <= raw.status < 400:
         return ", a redirect, which is not followed"
     if not raw.body:
         return " with an empty body"
-    kind = "JSON of another shape" if _json_object(raw) is not None else "a body that is no JSON object"
-    return f" with {kind}"
-
-
-def _json_object(raw: RawAnswer) -> dict[str, Any] | None:
-    """Read the body as one JSON object; None if it is none."""
-    value = _json_value(raw)
-    return value if isinstance(value, dict) else None
+    return f" with {'unexpected JSON' if isinstance(body, dict) else 'a body that is not a JSON object'}"
 
 
 def _json_value(raw: RawAnswer) -> Any:
-    """Read the body as JSON; None if it is not UTF-8, not JSON, or nested too deep."""
+    """Parse the body. None if it is incomplete, not UTF-8, not JSON, or nested too deep."""
+    if raw.failure:
+        return None
     try:
-        return json.loads(raw.body.decode("utf-8-sig"), parse_constant=_no_constant)
+        return json.loads(raw.body.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return None
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
-def _list_or_none(body: Mapping[str, Any] | None, key: str) -> list[Any] | None:
-    value = body.get(key) if body else None
+def _list_or_none(body: object, key: str) -> list[Any] | None:
+    value = body.get(key) if isinstance(body, dict) else None
     return value if isinstance(value, list) else None
 
 
 def _known(values: Collection[Any], sent: frozenset[str]) -> tuple[frozenset[str], int]:
-    """Those of `values` that were sent, and how many entries are anything else."""
+    """Return the values that were sent, and the number of other values."""
     known = [value for value in values if isinstance(value, str) and value in sent]
     return frozenset(known), len(values) - len(known)
 
 
 @lru_cache(maxsize=64)
 def read_limits(limits: str | None, intervals: str | None) -> tuple[Window, ...]:
-    """Windows from `X-RateLimit-Limit` (calls) and `X-RateLimit-Interval` (ms), in pairs if several.
+    """Return the windows in `X-RateLimit-Limit` (calls) and `X-RateLimit-Interval` (ms), which may be lists.
 
-    What makes no sense is left out: zero, negative, not a number, beyond a million calls or 31 days, unequal
-    in number.
+    Invalid pairs are ignored: zero, negative, no numbers, above a million calls or 31 days. So are lists of different
+    length.
     """
     counts, lengths = _numbers(limits), _numbers(intervals)
     if len(counts) != len(lengths):
@@ -214,13 +185,13 @@ def read_limits(limits: str | None, intervals: str | None) -> tuple[Window, ...]
 
 
 def read_reset(text: str | None) -> int | None:
-    """Milliseconds to wait from `X-RateLimit-Reset`, the longest of several; None if none makes sense."""
+    """Return the ms to wait in `X-RateLimit-Reset`, the longest of a list; None if none is valid."""
     waits = [ms for ms in _numbers(text) if ms and ms <= MAX_INTERVAL_MS]
     return max(waits, default=None)
 
 
 def _numbers(text: str | None) -> list[int | None]:
-    """Whole numbers above zero from a comma-separated header, fractions rounded up; None for what is none."""
+    """Return the numbers above zero in a comma-separated header, rounded up, and None for each other part."""
     if text is None or len(text) > MAX_TEXT:
         return []
     matches = [_NUMBER.fullmatch(part.strip()) for part in text.split(",")]

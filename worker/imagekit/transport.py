@@ -1,9 +1,8 @@
-"""One HTTP exchange on `requests`, bounded in time and size: a `RawAnswer` for whatever happens.
+"""One HTTP exchange on `requests`, limited in time and size. It returns a `RawAnswer` whatever happens.
 
-Three things are added to `requests`, which has none of them: a deadline for the answer as a whole (its own
-read time-out starts anew with every byte, and so a trickle can last for ever) that may come nearer when the
-worker is to stop, a cap on the size of a body, and the certainty whether anything of a call can have reached
-the server.
+`requests` lacks three things that are added here: a deadline for the response as a whole (its own read timeout starts
+anew with every byte) that a stopping worker can bring forward, a limit on the size of a body, and the certainty that
+nothing of a call reached the server.
 """
 
 from __future__ import annotations
@@ -34,56 +33,54 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 IDLE_SECONDS = 4.0
-"""A connection that idled for longer is not used again: servers close idle ones (Node's default is 5 s), and
-a call sent into the closing is an ambiguous one. A new connection costs little to whoever calls so rarely."""
-GLANCE_SECONDS = 0.5
-"""How often a call that waits looks whether it is to be given up."""
+"""Connections that were idle for longer are not reused. Servers close idle connections (Node.js after 5 s), and a call
+sent while the server closes is ambiguous."""
+POLL_SECONDS = 0.5
+"""How often a waiting call checks whether its deadline was brought forward."""
 
-# It would log a server's malformed headers as they are, control characters included, with a traceback for
-# each.
+# It logs malformed headers unescaped, with a traceback each.
 logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
 class RawAnswer:
-    """What came back, unread: no `status` if no status line came; `failure` says why no whole body."""
+    """An unparsed response. `status` is None if no status line arrived; `failure` says why the body is incomplete."""
 
     status: int | None
     headers: Mapping[str, str]
     body: bytes
     failure: str | None = None
     sent: bool = True
-    """False when no connection was made, and so nothing of the call can have reached the server."""
+    """False if no connection was made, so nothing of the call can have reached the server."""
     elapsed_ms: float = 0.0
     sent_at: float | None = None
-    """When the last byte of the call was sent, monotonic seconds; None when it was not sent whole."""
+    """When the last byte of the call was sent, in monotonic seconds; None if it was not sent completely."""
 
 
-def never() -> float:
-    """Tell of no end."""
+def no_deadline() -> float:
+    """Return infinity: the call may take as long as its timeouts allow."""
     return math.inf
 
 
-class _UnderWay(threading.local):
-    """This thread's call."""
+class _CurrentCall(threading.local):
+    """The call of this thread."""
 
     sent_at: float | None = None
-    """Monotonic seconds."""
-    end: Callable[[], float] = staticmethod(never)
+    deadline: Callable[[], float] = staticmethod(no_deadline)
 
 
-_under_way = _UnderWay()
+_current_call = _CurrentCall()
 
 
 class _DeadlineReader(io.RawIOBase):
-    """Reads a socket until a moment that is set at the start, however the bytes dribble in, or an earlier `end`."""
+    """Reads a socket until its timeout from now, however slowly bytes arrive, or until an earlier deadline."""
 
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, end: Callable[[], float]) -> None:
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: Callable[[], float]) -> None:
         self._raw = raw
         self._sock = sock
         seconds = sock.gettimeout()
-        self._deadline = math.inf if seconds is None else time.monotonic() + seconds
-        self._end = end
+        self._times_out_at = math.inf if seconds is None else time.monotonic() + seconds
+        self._deadline = deadline
 
     def readable(self) -> bool:
         return True
@@ -94,17 +91,17 @@ class _DeadlineReader(io.RawIOBase):
         return self._raw.readinto(buffer)
 
     def _is_ready(self) -> bool:
-        """Wait for bytes, for a glance at most. Raises `TimeoutError` when it is too late."""
-        now, end = time.monotonic(), self._end()
-        if now >= end:
-            raise TimeoutError("given up, since the worker stops")
-        if now >= self._deadline:
+        """Wait for bytes, at most `POLL_SECONDS`. Raises `TimeoutError` after the timeout or the deadline."""
+        now, deadline = time.monotonic(), self._deadline()
+        if now >= deadline:
+            raise TimeoutError("aborted because the worker is stopping")
+        if now >= self._times_out_at:
             raise TimeoutError("timed out")
-        left = min(self._deadline, end) - now
-        # A record of TLS that came in part would block after the glance.
+        left = min(self._times_out_at, deadline) - now
+        # An incomplete TLS record would block beyond the poll.
         self._sock.settimeout(left if math.isfinite(left) else None)
         pending = isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
-        return pending or wait_for_read(self._sock, min(left, GLANCE_SECONDS))
+        return pending or wait_for_read(self._sock, min(left, POLL_SECONDS))
 
     def close(self) -> None:
         self._raw.close()
@@ -112,17 +109,17 @@ class _DeadlineReader(io.RawIOBase):
 
 
 class _Response(http.client.HTTPResponse):
-    """An answer that must arrive within the read time-out as a whole, status line, headers and body."""
+    """A response whose status line, headers and body must all arrive before the deadline."""
 
     def __init__(self, sock: socket.socket, debuglevel: int = 0, method: str | None = None) -> None:
         super().__init__(sock, debuglevel, method)
-        _under_way.sent_at = time.monotonic()  # http.client makes the answer's reader when all is sent
+        _current_call.sent_at = time.monotonic()  # http.client creates the response when the request is sent
         raw = self.fp.detach()
-        self.fp = io.BufferedReader(_DeadlineReader(raw, sock, _under_way.end))
+        self.fp = io.BufferedReader(_DeadlineReader(raw, sock, _current_call.deadline))
 
 
 class _NoConnectionError(NewConnectionError):
-    """No connection: the name, the address or TLS failed, before the first byte of the call."""
+    """DNS, TCP or TLS failed, before the first byte of the call."""
 
 
 class _Connection(HTTPConnection):
@@ -135,14 +132,8 @@ class _Connection(HTTPConnection):
             raise _NoConnectionError(self, type(error).__name__) from error
 
 
-class _SecureConnection(HTTPSConnection):
-    response_class = _Response
-
-    def connect(self) -> None:
-        try:
-            super().connect()
-        except Exception as error:
-            raise _NoConnectionError(self, type(error).__name__) from error
+class _SecureConnection(_Connection, HTTPSConnection):
+    """The same over TLS."""
 
 
 class _Pool(HTTPConnectionPool):
@@ -154,82 +145,76 @@ class _SecurePool(HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
-    """One kept connection, no retries, and the classes above."""
+    """One keep-alive connection of the classes above, without retries."""
 
     def __init__(self) -> None:
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
         self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
 
-class _Kept(threading.local):
-    """The session of one thread, the process that made it, and when it was last used (monotonic seconds)."""
+class _ThreadAdapter(threading.local):
+    """The adapter of one thread."""
 
-    session: requests.Session | None = None
+    adapter: _Adapter | None = None
     pid: int = 0
-    used: float = 0.0
+    used_at: float = 0.0
+    """Monotonic seconds."""
 
 
 @dataclass(slots=True)
 class Transport:
-    """Sends calls, each thread over a session of its own, kept between calls; safe to share, even over forks.
+    """Sends calls over one keep-alive connection per thread. Safe to share among threads and across forks.
 
-    Nothing is taken from the surroundings: a `.netrc` would replace the key by other credentials without a
-    word, and a proxy variable would send the deletions of a local simulator elsewhere. Proxies are therefore
-    not supported.
+    It ignores the environment: credentials in a `.netrc` would replace the key, and a proxy variable would redirect
+    calls meant for a local simulator. Proxies are therefore not supported.
     """
 
     connect_seconds: float
-    """For each address of the server; the time that looking up a name takes is the system's."""
+    """Timeout for each address of the server. The system limits how long a DNS lookup takes."""
     answer_seconds: float
-    """For the whole answer, from the last byte sent to the last byte received."""
-    end: Callable[[], float] = never
-    """Tells by when an answer must be there at the latest, monotonic seconds; asked again and again while one waits."""
-    _kept: _Kept = field(default_factory=_Kept, repr=False)
+    """Timeout for the whole response, from the last byte sent to the last byte received."""
+    deadline: Callable[[], float] = no_deadline
+    """Returns when calls must end, in monotonic seconds. It is called repeatedly while a call waits."""
+    _thread: _ThreadAdapter = field(default_factory=_ThreadAdapter, repr=False)
 
     def exchange(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, max_bytes: int
     ) -> RawAnswer:
         """Send a request once, without following redirects, and read up to `max_bytes` of the response's body."""
         start = time.perf_counter()
-        request = _prepared(method, url, headers, body)
-        _under_way.sent_at, _under_way.end = None, self.end
-        adapter = self._session().get_adapter(str(request.url))
+        status, response_headers, content, sent = None, CaseInsensitiveDict[str](), b"", True
+        failure: str | None
+        _current_call.sent_at, _current_call.deadline = None, self.deadline
         try:
-            # Not Session.send: it obeys the environment, keeps cookies, and reads redirects without bound.
-            response = adapter.send(request, stream=True, timeout=(self.connect_seconds, self.answer_seconds))
-        except Exception as error:  # noqa: BLE001  # whatever a server does to the libraries is an answer too
-            sent = not _never_connected(error)
-            return RawAnswer(None, {}, b"", _describe(error), sent, _ms_since(start), _under_way.sent_at)
-        body, failure = _read(response.raw, response.status_code, max_bytes)
-        self._kept.used = time.monotonic()
-        return RawAnswer(
-            response.status_code,
-            response.headers,
-            body,
-            failure,
-            elapsed_ms=_ms_since(start),
-            sent_at=_under_way.sent_at,
-        )
+            # Not Session.send: it reads the environment, keeps cookies, and reads redirects without limit.
+            response = self._adapter().send(
+                _prepared(method, url, headers, body), stream=True, timeout=(self.connect_seconds, self.answer_seconds)
+            )
+        except Exception as error:  # noqa: BLE001  # anything that a server can cause is a result
+            failure, sent = _describe(error), not _never_connected(error)
+        else:
+            status, response_headers = response.status_code, response.headers
+            content, failure = _read(response.raw, status, max_bytes)
+            self._thread.used_at = time.monotonic()
+        elapsed_ms = (time.perf_counter() - start) * 1000
+        return RawAnswer(status, response_headers, content, failure, sent, elapsed_ms, _current_call.sent_at)
 
     def close(self) -> None:
-        """Close this thread's connection; a later call opens a new one."""
-        if self._kept.session is not None and self._kept.pid == os.getpid():
-            self._kept.session.close()
+        """Close the connection of the calling thread. A later call opens a new one."""
+        if self._thread.adapter is not None and self._thread.pid == os.getpid():
+            self._thread.adapter.close()
 
-    def _session(self) -> requests.Session:
-        kept = self._kept
-        if kept.session is None or kept.pid != os.getpid():
-            kept.session = requests.Session()
-            kept.session.mount("http://", _Adapter())
-            kept.session.mount("https://", _Adapter())
-            kept.pid = os.getpid()
-        elif time.monotonic() - kept.used > IDLE_SECONDS:
-            kept.session.close()
-        return kept.session
+    def _adapter(self) -> _Adapter:
+        thread = self._thread
+        if thread.adapter is None or thread.pid != os.getpid():
+            thread.adapter, thread.pid = _Adapter(), os.getpid()
+        elif time.monotonic() - thread.used_at > IDLE_SECONDS:
+            thread.adapter.close()
+        return thread.adapter
 
 
 def _prepared(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> requests.PreparedRequest:
-    # By hand: Session.request merges and checks at every call what never changes here.
+    # By hand: Session.request would merge and check the same values at every call.
     request = requests.PreparedRequest()
     request.method, request.url, request.body = method, url, body
     request.headers = CaseInsensitiveDict(headers)
@@ -239,30 +224,29 @@ def _prepared(method: str, url: str, headers: Mapping[str, str], body: bytes | N
 
 
 def _read(raw: BaseHTTPResponse, status: int, max_bytes: int) -> tuple[bytes, str | None]:
-    """Read a body to its end; else return nothing and why not, with the connection closed."""
-    body = b""
-    failure: str | None = None
-    if status < 200:
-        failure = "an interim answer in the place of a final one"
-    else:
-        try:
-            body = b"".join(_pieces(raw, max_bytes))
-        except Exception as error:  # noqa: BLE001  # the same
-            failure = _describe(error)
+    """Return the whole body; or no body and the reason, with the connection closed."""
+    body, failure = b"", None
+    try:
+        if status < 200:
+            failure = "an interim response instead of a final one"
+        else:
+            body = b"".join(_chunks(raw, max_bytes))
+    except Exception as error:  # noqa: BLE001  # anything that a server can cause is a result
+        failure = _describe(error)
     if len(body) > max_bytes:
-        failure = f"an answer of more than {max_bytes} bytes"
+        failure = f"a response of more than {max_bytes} bytes"
     if failure:
         raw.close()
         return b"", failure
     return body, None
 
 
-def _pieces(raw: BaseHTTPResponse, max_bytes: int) -> Iterator[bytes]:
-    """Yield a body up to one byte over the cap; the last, empty read is what notices that a body was cut."""
+def _chunks(raw: BaseHTTPResponse, max_bytes: int) -> Iterator[bytes]:
+    """Yield a body, at most one byte over the limit. The last, empty read detects a body that was cut off."""
     left = max_bytes + 1
-    while left > 0 and (piece := raw.read(left, decode_content=True)):
-        left -= len(piece)
-        yield piece
+    while left > 0 and (chunk := raw.read(left, decode_content=True)):
+        left -= len(chunk)
+        yield chunk
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -276,13 +260,9 @@ def _never_connected(error: BaseException) -> bool:
 
 
 def _describe(error: BaseException) -> str:
-    """Tell what went wrong by its innermost cause: outer ones quote addresses, pools, sometimes headers."""
+    """Describe an error by its innermost cause; outer ones show addresses, pools, and sometimes headers."""
     cause = list(_causes(error))[-1]
     quotable = isinstance(cause, OSError | http.client.HTTPException)
     detail = f": {cause}" if quotable and str(cause) else ""
-    stage = "no connection" if _never_connected(error) else "no whole answer"
+    stage = "no connection" if _never_connected(error) else "no complete response"
     return f"{stage} ({type(cause).__name__}{detail})"
-
-
-def _ms_since(start: float) -> float:
-    return (time.perf_counter() - start) * 1000

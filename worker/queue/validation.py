@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypedDict, TypeGuard, TypeVar
 
+from config.names import is_name
 from worker.errors import InvalidRequest
 from worker.text import HIDDEN, quote
 
@@ -18,7 +19,6 @@ MAX_HOLD_SECONDS = 10 * 366 * 86_400
 
 _FILE_ID = re.compile(rf"[^\s{HIDDEN}]{{1,{MAX_FILE_ID}}}")
 _REASON = re.compile(rf"[^{HIDDEN}]{{0,{MAX_REASON}}}")
-_SOURCE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 _FILE_ID_RULE = f"a file id is 1 to {MAX_FILE_ID} characters without spaces, control or invisible characters"
@@ -99,7 +99,7 @@ def check_file_id(value: object) -> str:
 
 def check_source(value: object) -> str:
     """Validate a source: the service or cleanup rule that a request comes from."""
-    if isinstance(value, str) and _SOURCE.fullmatch(value):
+    if isinstance(value, str) and is_name(value):
         return value
     raise ValueError(f"{_SOURCE_RULE}, not {quote(value)}")
 

@@ -1,10 +1,10 @@
-"""Answers of the API before they go over the wire: statuses, bodies, and the messages that are documented."""
+"""The responses of the API: statuses, bodies, and the documented messages."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from simulator.plain import Json
+from simulator.json_value import Json
 
 _HELP = "For support kindly contact us at support@imagekit.io ."
 _GATEWAY_PAGE = (
@@ -16,8 +16,8 @@ HTML_TYPE = "text/html"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """Status, body and headers of one answer. `headers` lacks those that every answer has."""
+class Response:
+    """Status, body and headers of one response. `headers` holds only those that not every response has."""
 
     status: int
     body: bytes = b""
@@ -25,21 +25,21 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def json_answer(status: int, content: Json) -> Answer:
-    """Make an answer with a JSON body."""
-    return Answer(status, json.dumps(content).encode())
+def json_response(status: int, content: Json) -> Response:
+    """Return a response with a JSON body."""
+    return Response(status, json.dumps(content).encode())
 
 
-def refusal(status: int, message: str, **more: Json) -> Answer:
-    """Make an answer that says why a call was not carried out."""
-    return json_answer(status, {"message": message, "help": _HELP, **more})
+def refusal(status: int, message: str, **more: Json) -> Response:
+    """Return a response that says why the call was not carried out."""
+    return json_response(status, {"message": message, "help": _HELP, **more})
 
 
-def server_error(status: int) -> Answer:
-    """Make a 5xx: JSON for 500, a gateway's HTML page for the others, since neither is specified."""
+def server_error(status: int) -> Response:
+    """Return a 5xx: JSON for 500, a gateway's HTML page for the others. The vendor documents neither."""
     if status == 500:
         return refusal(500, "We have encountered an internal error.")
-    return Answer(status, _GATEWAY_PAGE % {b"status": status}, HTML_TYPE)
+    return Response(status, _GATEWAY_PAGE % {b"status": status}, HTML_TYPE)
 
 
 NO_KEY = refusal(401, "Your request does not contain private API key.")
@@ -58,6 +58,6 @@ INVALID_PURGE_URL = refusal(400, "The URL is not valid for cache purging.")
 UNKNOWN_PURGE = refusal(400, "Your request contains invalid requestId parameter.")
 
 
-def missing_files(file_ids: list[str]) -> Answer:
-    """Make the 404 of a bulk call that names ids of no file."""
+def missing_files(file_ids: list[str]) -> Response:
+    """Return the 404 of a bulk call with ids that do not exist."""
     return refusal(404, "The requested file(s) does not exist.", missingFileIds=file_ids)

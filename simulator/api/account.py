@@ -1,4 +1,4 @@
-"""Everything that the simulated account is and remembers, in one place."""
+"""The simulated account: everything that the API knows, in one place."""
 
 import random
 import re
@@ -6,19 +6,19 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from simulator.api.keys import KeyCheck
+from simulator.api.authentication import KeyCheck
 from simulator.faults import ENDPOINT_CLASSES, Fault, FaultPlan
 from simulator.ledger import Call, Ledger
-from simulator.library.files import Library
+from simulator.library.files import MediaLibrary
 from simulator.library.listing import Lister
-from simulator.limits import SlidingLimit, Verdict
+from simulator.limits import Admission, SlidingLimit
 
 HEADER_POLICIES = ("always", "429", "never")
 REAL_ID = re.compile("[0-9a-f]{24}")
 
 
 def now_ms() -> int:
-    """Read the present moment, in ms since 1970."""
+    """Return the current time in ms since 1970."""
     return time.time_ns() // 1_000_000
 
 
@@ -26,12 +26,12 @@ def now_ms() -> int:
 class Behaviour:
     """How the API behaves, changeable at any time.
 
-    `latency_ms` before the effect of every call, give or take `jitter_ms`. `headers` says when the rate
-    headers come: always, with a 429 only, or never; `header_overrides` replaces their values (None drops
-    one). `duplicates` in a bulk call are accepted or refused, `malformed_ids` are missing or refused: the
-    vendor documents neither. `refused` ids make a call a 400 with that message, `poison` ids a 500, `partial`
-    ids end in a 207 with that error. A purge is pending for `purge_ms`. With `shuffle_ties` a list answers
-    equal sort keys in another order at every call.
+    Every call takes `latency_ms`, plus or minus `jitter_ms`, before its effect. `headers`: when rate headers are sent
+    (always, with a 429 only, or never); `header_overrides` replaces their values, and None drops a header. The vendor
+    does not document what happens to duplicate ids in a bulk call (`duplicates`: accept or refuse), nor to malformed
+    ones (`malformed_ids`: missing or refuse). A call with one of the `refused` ids gets a 400 with that message, with
+    one of the `poison` ids a 500; `partial` ids are listed with that error in a 207. A purge is pending for `purge_ms`.
+    With `shuffle_ties`, files with equal sort keys are listed in another order at every call.
     """
 
     latency_ms: float = 0.0
@@ -47,19 +47,16 @@ class Behaviour:
     shuffle_ties: bool = False
 
 
-class State:
-    """The account: library, key, limits, faults, ledger.
-
-    Belongs to one event loop; not safe for several threads.
-    """
+class SimulatedAccount:
+    """Library, key, limits, faults and ledger of one account. Not thread-safe: it belongs to one event loop."""
 
     def __init__(self, *, seed: int, private_key: str | None, keep_calls: int, keep_ids: bool) -> None:
-        self.library = Library(seed, now_ms)
+        self.library = MediaLibrary(seed, now_ms)
         self.lister = Lister(self.library)
         self.key = KeyCheck(private_key)
         self.limits = {endpoint: SlidingLimit() for endpoint in ENDPOINT_CLASSES}
-        self.dice = random.Random(seed)  # noqa: S311 (no secrets)
-        self.faults = FaultPlan(self.dice)
+        self.rng = random.Random(seed)  # noqa: S311 (no secrets)
+        self.faults = FaultPlan(self.rng)
         self.ledger = Ledger(keep_calls, keep_ids=keep_ids)
         self.behaviour = Behaviour()
         self.outage: str | None = None
@@ -70,11 +67,11 @@ class State:
 
 
 @dataclass(slots=True)
-class Visit:
-    """One call on its way through: what was sent, and what is known so far of its fate.
+class PendingCall:
+    """A call in progress: what was sent, and what has happened so far.
 
-    `endpoint` is the operation's name, `limit` the class whose limits and faults concern it, `argument` the
-    id in its path.
+    `arrived`: seconds since 1970. `endpoint`: name of the operation, "" if there is none. `limit`: the endpoint class
+    whose limits and faults apply. `argument`: the id in the path.
     """
 
     arrived: float
@@ -85,7 +82,7 @@ class Visit:
     body: bytes
     request_id: str
     fault: Fault | None = None
-    verdict: Verdict = Verdict(allowed=True)  # noqa: RUF009 (it is frozen)
+    admission: Admission = Admission(allowed=True)  # noqa: RUF009 (it is frozen)
     ids: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     detail: str = ""

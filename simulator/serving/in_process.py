@@ -1,4 +1,4 @@
-"""A simulator in a thread of this process."""
+"""A simulator that runs in a thread of this process."""
 
 import asyncio
 import threading
@@ -6,22 +6,22 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from simulator.api.state import State
-from simulator.control.steering import Steering, WindowForm, read_windows
+from simulator.api.account import SimulatedAccount
+from simulator.control.interface import ControlInterface, RateWindowForm, read_rate_windows
 from simulator.faults import Fault
+from simulator.json_value import Json
 from simulator.ledger import Call
-from simulator.plain import Json
 from simulator.serving.server import Server
 
 _WAIT_SECONDS = 30.0
 
 
-class Simulator(Steering):
-    """A local ImageKit, running from `with` (or `start`) to the end of the block (or `stop`).
+class Simulator(ControlInterface):
+    """A local ImageKit. It runs inside a `with` block, or from `start` to `stop`.
 
-    `files`: how many to generate, or their ids. `limits`: windows for delete (`["5/1s"]`, `[(5, 1000)]`), or
-    a mapping from endpoint class to windows. `private_key`: None accepts any key. `port` 0 takes a free one.
-    `seed` makes ids and dice reproducible. The ledger keeps the last `keep_calls` calls, with their ids if
+    `files`: how many to generate, or their ids. `limits`: rate windows for deletion (`["5/1s"]`, `[(5, 1000)]`), or a
+    mapping from endpoint class to windows. `private_key`: None accepts any key. `port`: 0 takes a free one. `seed`
+    makes ids and random faults reproducible. The ledger keeps the last `keep_calls` calls, with their ids if
     `keep_ids`.
     """
 
@@ -29,7 +29,7 @@ class Simulator(Steering):
         self,
         files: int | Iterable[str] = 0,
         *,
-        limits: Sequence[WindowForm] | Mapping[str, Sequence[WindowForm]] = (),
+        limits: Sequence[RateWindowForm] | Mapping[str, Sequence[RateWindowForm]] = (),
         latency_ms: float = 0.0,
         jitter_ms: float = 0.0,
         private_key: str | None = None,
@@ -41,15 +41,17 @@ class Simulator(Steering):
         keep_calls: int = 10_000,
         keep_ids: bool = True,
     ) -> None:
-        self._state = state = State(seed=seed, private_key=private_key, keep_calls=keep_calls, keep_ids=keep_ids)
-        state.library.add_generated(files)
-        for endpoint, windows in read_windows(limits).items():
-            state.limits[endpoint].windows = tuple(windows)
+        self._account = account = SimulatedAccount(
+            seed=seed, private_key=private_key, keep_calls=keep_calls, keep_ids=keep_ids
+        )
+        account.library.add_generated(files)
+        for endpoint, windows in read_rate_windows(limits).items():
+            account.limits[endpoint].windows = tuple(windows)
         for fault in faults:
-            state.faults.add(fault)
-        state.behaviour.latency_ms, state.behaviour.jitter_ms = latency_ms, jitter_ms
-        state.behaviour.headers = headers
-        self._server = Server(state, host, port)
+            account.faults.add(fault)
+        account.behaviour.latency_ms, account.behaviour.jitter_ms = latency_ms, jitter_ms
+        account.behaviour.headers = headers
+        self._server = Server(account, host, port)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -64,14 +66,14 @@ class Simulator(Steering):
         return self._server.control_url
 
     def on_call(self, observer: Callable[[Call], None] | None) -> None:
-        """Let `observer` see each call, on the server's thread; it may steer the simulator.
+        """Run `observer` for each call, after its effect and before its response. None removes it.
 
-        It comes after the call's effect and before its answer. None ends it.
+        It runs on the server's thread and may control the simulator.
         """
-        self._state.on_call = observer
+        self._account.on_call = observer
 
     def start(self) -> Self:
-        """Open the port and serve in a thread. Raises OSError where the port is taken."""
+        """Open the port and serve in a thread. Raises OSError if the port is taken."""
         self._loop = loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=loop.run_forever, name="imagekit-simulator", daemon=True)
         self._thread.start()
@@ -83,7 +85,7 @@ class Simulator(Steering):
         return self
 
     def stop(self) -> None:
-        """Close the port and all connections. Stopping twice does no harm."""
+        """Close the port and all connections. A second call does nothing."""
         if self._loop is not None:
             _wait_for(self._server.stop(), self._loop)
             self._end_thread()
@@ -97,7 +99,7 @@ class Simulator(Steering):
         self.stop()
 
     async def serve(self, ready: Callable[[], None]) -> None:
-        """Serve on the running loop until cancelled; `ready` is called once the port is open."""
+        """Serve on the running event loop until cancelled; `ready` is called when the port is open."""
         await self._server.start()
         try:
             ready()
@@ -121,13 +123,13 @@ class Simulator(Steering):
 
 
 def _run_at_once(work: Coroutine[Any, Any, Json]) -> Json:
-    """Run work that never waits, outside any loop or inside the server's own."""
+    """Run a coroutine that never waits, outside any event loop or inside the server's own."""
     try:
         work.send(None)
     except StopIteration as done:
         return done.value
     work.close()
-    raise RuntimeError("this operation cannot be carried out from here")
+    raise RuntimeError("this operation waits, so it cannot run on the server's own thread or before the start")
 
 
 def _wait_for(work: Coroutine[Any, Any, Json], loop: asyncio.AbstractEventLoop) -> Json:
