@@ -18,7 +18,7 @@ from worker.errors import KitsweepError
 PAGE = 1000
 """Objects in a page, the most that the API returns."""
 MAX_REPEATS = 8
-"""Pages in a row that end with the anchor: files that the index shows late cause some, an API that ignores `skip` all."""
+"""Pages in a row that end with the anchor. Files that appear late cause some; an API that ignores `skip`, all."""
 
 
 class ListingError(KitsweepError):
