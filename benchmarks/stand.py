@@ -66,9 +66,9 @@ class Stand:
                 yield control
 
     def drained(self) -> bool:
-        """Whether nothing waits, flies or is unpublished."""
+        """Whether nothing is unaccepted, waits, flies or is unpublished."""
         stats = self.client.stats()
-        return stats["waiting"] + stats["in_flight"] + stats["unpublished"] == 0
+        return stats["unaccepted"] + stats["waiting"] + stats["in_flight"] + stats["unpublished"] == 0
 
 
 @contextmanager

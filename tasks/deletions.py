@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from celery import Task
@@ -14,7 +12,7 @@ from redis.exceptions import RedisError
 from worker.app import app
 from worker.batch.pipeline import Ran
 from worker.errors import InvalidRequest, QueueFull, RedisUnreachable
-from worker.queue.validation import checked_file_ids, checked_request
+from worker.queue.validation import bound_arguments, checked_file_ids, checked_request
 from worker.runtime import stopping
 from worker.runtime.canvas import canvas_of
 from worker.runtime.dispatcher import BATCH_TASK
@@ -22,20 +20,6 @@ from worker.store.connection import explained
 
 RUN_SECONDS = 1.0
 """How long one message keeps running full batches before it frees its pool thread."""
-
-
-def _arguments(file_ids: object, source: object = "default", reason: object = None, hold_seconds: object = 0) -> None:
-    """Declare the arguments of `delete_files`, for `inspect.signature`."""
-
-
-def _bind(args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
-    try:
-        bound = inspect.signature(_arguments).bind(*args, **kwargs)
-    except TypeError as error:
-        rule = f"{error}; kitsweep.delete_files takes file_ids, source, reason and hold_seconds"
-        raise InvalidRequest("arguments", None, rule) from None
-    bound.apply_defaults()
-    return bound.arguments
 
 
 @app.task(name="kitsweep.delete_files", bind=True, typing=False, acks_late=True, throws=(InvalidRequest, QueueFull))
@@ -50,7 +34,7 @@ def delete_files(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
         QueueFull: Redis is out of memory; nothing was enqueued.
     """
     account, about = app.account, app.account.settings
-    given = _bind(args, kwargs)
+    given = bound_arguments(args, kwargs)
     request = checked_request(self.request.id, given["source"], given["reason"], given["hold_seconds"])
     file_ids = checked_file_ids(given["file_ids"], about.max_request_ids)
     try:

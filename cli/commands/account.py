@@ -80,6 +80,8 @@ def _stats_lines(figures: Stats) -> list[str]:
         ("limit", "; ".join(limits) or "none known"),
         ("ended", ", ".join(done) or "nothing yet"),
     ]
+    if figures["unaccepted"]:
+        rows.append(("unaccepted", f"{counted(figures['unaccepted'], 'message')} sent by task name"))
     if figures["unapproved"]:
         rows.append(("approval", f"{counted(figures['unapproved'], 'request')} waiting for it: kitsweep cleanup held"))
     if figures["unpublished"]:

@@ -36,6 +36,9 @@ class Service:
         result = self._app.send_task("kitsweep.delete_files", args, kwargs, **options)
         return str(result.id)
 
+    def send_other(self, name: str) -> str:
+        return str(self._app.send_task(name).id)
+
     def look(self, request_id: str) -> dict[str, Any]:
         result = self._app.AsyncResult(request_id)
         return {"state": result.state, **_shown(result.info), "ready": result.ready(), "failed": result.failed()}
@@ -49,28 +52,32 @@ class Service:
     def revoke(self, request_id: str) -> None:
         self._app.AsyncResult(request_id).revoke()
 
-    def link(self, file_ids: list[str], queue: str) -> str:
+    def revoke_first(self, request_id: str) -> list[Any]:
+        """Revoke an id that is not sent yet; return the workers' answers."""
+        return self._app.control.revoke(request_id, reply=True, timeout=2) or []
+
+    def link(self, file_ids: list[str], queue: str, **options: Any) -> str:
         """Send a request on whose end `catalog.done` or `catalog.sorry` is sent to a queue."""
         done, sorry = (self._app.signature(f"catalog.{name}", queue=queue) for name in ("done", "sorry"))
-        return str(self._request(file_ids).apply_async(link=done, link_error=sorry).id)
+        return str(self._request(file_ids, options).apply_async(link=done, link_error=sorry).id)
 
-    def chain(self, file_ids: list[str], queue: str) -> str:
+    def chain(self, file_ids: list[str], queue: str, **options: Any) -> str:
         """Send a chain of a request and `catalog.next`."""
         following = self._app.signature("catalog.next", queue=queue)
-        result: Any = self._celery.chain(self._request(file_ids), following).apply_async()
+        result: Any = self._celery.chain(self._request(file_ids, options), following).apply_async()
         return str(result.parent.id)
 
-    def chord(self, requests: list[list[str]], queue: str) -> list[str]:
+    def chord(self, requests: list[list[str]], queue: str, **options: Any) -> list[str]:
         """Send a chord of requests, whose body is `catalog.all`."""
         body = self._app.signature("catalog.all", queue=queue)
-        result: Any = self._celery.chord([self._request(ids) for ids in requests], app=self._app)(body)
+        result: Any = self._celery.chord([self._request(ids, options) for ids in requests], app=self._app)(body)
         return [child.id for child in result.parent.children]
 
     def loaded(self) -> dict[str, list[str]]:
         return {"path": sys.path, "ours": sorted(name for name in sys.modules if name.partition(".")[0] in OURS)}
 
-    def _request(self, file_ids: list[str]) -> Any:
-        return self._app.signature("kitsweep.delete_files", args=(file_ids,), app=self._app)
+    def _request(self, file_ids: list[str], options: dict[str, Any]) -> Any:
+        return self._app.signature("kitsweep.delete_files", args=(file_ids,), app=self._app, options=options)
 
 
 def _shown(info: Any) -> dict[str, Any]:

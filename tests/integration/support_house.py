@@ -190,6 +190,11 @@ class House:
             return False
         return True
 
+    def ran_by_celery(self, request_id: str) -> bool:
+        """Whether Celery ran the request's message as a task, and not the intake in bulk. Needs logs of level DEBUG."""
+        line = f"Task kitsweep.delete_files[{request_id}] received"
+        return any(line in log.read_text(errors="replace") for log in self.folder.glob("*.log"))
+
     def wait_for_state(self, request_id: str, state: str, seconds: float = 10.0) -> Seen:
         """Wait until the foreign service sees the request in a state."""
         wait_until(lambda: self.service.look(request_id).state == state, f"{request_id} is {state}", seconds)

@@ -1,4 +1,7 @@
-"""Celery's canvas on a request: what hangs on it goes off when the files are gone, and once."""
+"""Celery's canvas on a request: what hangs on it goes off when the files are gone, and once.
+
+Both where the intake accepts the message in bulk, and where Celery runs it, because it is compressed.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,15 @@ from tests.integration.support_house import House
 from tests.integration.support_waiting import wait_until
 
 WORKERS = 2
+ENVIRONMENT = {"KITSWEEP_LOG_LEVEL": "DEBUG"}  # so that the log shows what Celery runs
 QUEUE = "catalog"
+
+
+@pytest.fixture(params=[{}, {"compression": "zlib"}], ids=["in bulk", "by Celery"])
+def way(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Options with which the messages go one way or the other."""
+    options: dict[str, str] = request.param
+    return options
 
 
 @pytest.fixture(autouse=True)
@@ -35,42 +46,43 @@ def wait_for_messages(house: House, number: int = 1) -> list[tuple[str, Any]]:
     return messages(house)
 
 
-def test_link(house: House) -> None:
+def test_link(house: House, way: dict[str, str]) -> None:
     """`link` goes off with the report when the deletion is done, not when it is accepted."""
     house.admin.pause("so that nothing is deleted yet")
-    request_id = house.service.do("link", house.files(2), QUEUE)
+    request_id = house.service.do("link", house.files(2), QUEUE, **way)
     house.wait_for_state(request_id, "QUEUED")
     assert messages(house) == []
     house.admin.resume()
     [(task, args)] = wait_for_messages(house)
     assert task == "catalog.done"
+    assert house.ran_by_celery(request_id) == bool(way)
     assert args == [house.final(request_id).report]
 
 
-def test_link_error(house: House) -> None:
+def test_link_error(house: House, way: dict[str, str]) -> None:
     """`link_error` goes off when files could not be deleted, and `link` does not."""
     ids = house.files(2)
     house.simulator.refuse_ids(ids[:1])
-    request_id = house.service.do("link", ids, QUEUE)
+    request_id = house.service.do("link", ids, QUEUE, **way)
     assert house.final(request_id).state == "FAILURE"
     [(task, args)] = wait_for_messages(house)
     assert (task, args) == ("catalog.sorry", [request_id])
 
 
-def test_link_error_of_a_cancelled_request(house: House) -> None:
+def test_link_error_of_a_cancelled_request(house: House, way: dict[str, str]) -> None:
     """A request that is revoked, which every worker hears, calls back once."""
     house.admin.pause()
-    request_id = house.service.do("link", house.files(2), QUEUE)
+    request_id = house.service.do("link", house.files(2), QUEUE, **way)
     house.wait_for_state(request_id, "QUEUED")
     house.service.do("revoke", request_id)
     assert house.final(request_id).state == "REVOKED"
     assert wait_for_messages(house) == [("catalog.sorry", [request_id])]
 
 
-def test_nothing_goes_off_twice(house: House) -> None:
+def test_nothing_goes_off_twice(house: House, way: dict[str, str]) -> None:
     """What is over stays over: cancelling, revoking or sending it again calls nobody back once more."""
     ids = house.files(2)
-    request_id = house.service.do("link", ids, QUEUE)
+    request_id = house.service.do("link", ids, QUEUE, **way)
     wait_for_messages(house)
     house.client.cancel(request_id)
     house.service.do("revoke", request_id)
@@ -79,21 +91,22 @@ def test_nothing_goes_off_twice(house: House) -> None:
     assert len(wait_for_messages(house)) == 1
 
 
-def test_chain(house: House) -> None:
+def test_chain(house: House, way: dict[str, str]) -> None:
     """The next task of a chain gets the report."""
-    request_id = house.service.do("chain", house.files(2), QUEUE)
+    request_id = house.service.do("chain", house.files(2), QUEUE, **way)
     [(task, args)] = wait_for_messages(house)
     assert (task, args) == ("catalog.next", [house.final(request_id).report])
 
 
-def test_chord(house: House) -> None:
+def test_chord(house: House, way: dict[str, str]) -> None:
     """The body of a chord gets all reports, when the last of its requests is done."""
     house.admin.pause("so that nothing is deleted yet")
-    request_ids = house.service.do("chord", [house.files(2), house.files(3)], QUEUE)
+    request_ids = house.service.do("chord", [house.files(2), house.files(3)], QUEUE, **way)
     for request_id in request_ids:
         house.wait_for_state(request_id, "QUEUED")
     assert messages(house) == []
     house.admin.resume()
     [(task, [reports])] = wait_for_messages(house)
     assert task == "catalog.all"
+    assert [house.ran_by_celery(each) for each in request_ids] == [bool(way)] * 2
     assert [report["deleted"] for report in reports] == [2, 3]

@@ -10,8 +10,9 @@ from celery import Celery
 from celery.app.defaults import DEFAULTS
 from redis.connection import SSLConnection, UnixDomainSocketConnection
 
+from config.queue_names import queue_names
 from config.settings import load_settings
-from worker.runtime.celery_settings import celery_settings, queue_names
+from worker.runtime.celery_settings import celery_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

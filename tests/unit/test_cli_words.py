@@ -55,6 +55,7 @@ def report(**changes: Any) -> Report:
 
 def stats(**changes: Any) -> Stats:
     about: dict[str, Any] = {
+        "unaccepted": 0,
         "waiting": 10,
         "in_flight": 0,
         "due_retries": 0,

@@ -16,7 +16,15 @@ LEAVES = {"worker.errors", "worker.identity", "worker.states", "worker.text", "w
 _STORE = {*LEAVES, "config", "worker.store"}
 _CALLS = {*_STORE, "worker.limiter", "worker.imagekit"}
 _PIPELINE = {*_CALLS, "worker.calls", "worker.queue"}
-_WORKER = {*_PIPELINE, "worker.batch", "worker.cleanup", "worker.reports", "worker.account", "worker.runtime"}
+_WORKER = {
+    *_PIPELINE,
+    "worker.batch",
+    "worker.cleanup",
+    "worker.intake",
+    "worker.reports",
+    "worker.account",
+    "worker.runtime",
+}
 _CALLERS = {"config", "tasks", "worker.reports.report", "worker.reports.stats", *LEAVES}
 ALLOWED = {
     "config": set(),
@@ -30,7 +38,8 @@ ALLOWED = {
     "worker.cleanup.rules": {"config", "worker.queue", *LEAVES},
     "worker.cleanup.listing": {"config", "worker.queue", "worker.cleanup.rules", *LEAVES},
     "worker.cleanup.runs": {*_PIPELINE, "worker.cleanup"},
-    "worker.reports": {*_STORE, "worker.limiter", "worker.queue"},
+    "worker.intake": {*_STORE, "worker.queue"},
+    "worker.reports": {*_STORE, "worker.limiter", "worker.queue", "worker.intake"},
     "worker.account": _WORKER - {"worker.runtime"},
     "worker.runtime": _WORKER,
     "worker.app": _WORKER,

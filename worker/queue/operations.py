@@ -158,7 +158,7 @@ class Queue:
             json.dumps(canvas) if canvas else "",
             early_result[1] if early_result else "",
             whoami() if origin is None else origin,
-            self._guards.bounds_of(source),
+            self.guard_of(source),
             stream,
             *ids,
             pipe=pipe,
@@ -208,6 +208,10 @@ class Queue:
         who = whoami() if by is None else by
         reply = self.scripts.run("queue/cancel", request_id, self._result_ttl_ms, LEFT_TO_ALL_MS, who)
         return (State(reply[0]), int(reply[1])) if reply else None
+
+    def guard_of(self, source: str) -> str:
+        """Return the bounds of a source's guard as the operations take them; empty: none."""
+        return self._guards.bounds_of(source)
 
     def now_ms(self) -> int:
         """Return the time of the Redis server, milliseconds since 1970: the clock of everything in the queue."""

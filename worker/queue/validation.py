@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypedDict, TypeGuard, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypedDict, TypeGuard, TypeVar
 
 from config.names import is_name
 from worker.errors import InvalidRequest
@@ -38,6 +39,26 @@ class Asked(TypedDict):
     source: str
     reason: str | None
     hold_seconds: float
+
+
+def _delete_files(
+    file_ids: object, source: object = "default", reason: object = None, hold_seconds: object = 0
+) -> None:
+    """Declare the arguments of the task `kitsweep.delete_files`."""
+
+
+_ARGUMENTS = inspect.signature(_delete_files)
+
+
+def bound_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the task `kitsweep.delete_files` by name. Raises `InvalidRequest`."""
+    try:
+        bound = _ARGUMENTS.bind(*args, **kwargs)
+    except TypeError as error:
+        rule = f"{error}; kitsweep.delete_files takes file_ids, source, reason and hold_seconds"
+        raise InvalidRequest("arguments", None, rule) from None
+    bound.apply_defaults()
+    return bound.arguments
 
 
 def checked_request(request_id: object, source: object, reason: object, hold_seconds: object) -> Asked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
+from worker.intake.backlog import count_unaccepted
 from worker.limiter.slots import Limiter
 from worker.queue.operations import Queue
 from worker.states import Outcome
@@ -45,6 +46,8 @@ class PauseStats(TypedDict):
 class Stats(TypedDict):
     """All of `kitsweep stats --json`. Times are ISO 8601 in UTC."""
 
+    unaccepted: int
+    """Messages, sent by task name, of which no request has been made yet."""
     waiting: int
     in_flight: int
     due_retries: int
@@ -89,6 +92,7 @@ def read_stats(queue: Queue, limiter: Limiter) -> Stats:
     }
     limits = limiter.look()
     return Stats(
+        unaccepted=count_unaccepted(redis, keys),
         waiting=sum(about["waiting"] for about in sources.values()),
         in_flight=sum(about["in_flight"] for about in sources.values()),
         due_retries=sum(about["due_retries"] for about in sources.values()),

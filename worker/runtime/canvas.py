@@ -12,23 +12,18 @@ from celery import Celery, signature
 from celery.app.task import Context
 from celery.canvas import group
 
+from worker.intake.messages import CANVAS_PARTS, canvas_in
 from worker.states import State
-
-_PARTS = ("callbacks", "errbacks", "chord", "chain", "group", "group_index", "root_id", "parent_id")
-_CALLBACKS = ("callbacks", "errbacks", "chord", "chain")
 
 
 def canvas_of(request: Context) -> dict[str, Any] | None:
     """Return the callbacks of a task message as plain data; None if it has none."""
-    parts = {part: getattr(request, part, None) for part in _PARTS}
-    if not any(parts[part] for part in _CALLBACKS):
-        return None
-    return {part: value for part, value in parts.items() if value is not None}
+    return canvas_in(vars(request))
 
 
 def run_canvas(app: Celery, canvas: dict[str, Any], request_id: str, result: Any, state: str) -> None:
     """Dispatch the callbacks of a request that is final."""
-    context = Context({**dict.fromkeys(_PARTS), **canvas, "id": request_id, "delivery_info": {}})
+    context = Context({**dict.fromkeys(CANVAS_PARTS), **canvas, "id": request_id, "delivery_info": {}})
     if state != State.SUCCESS:
         app.backend.mark_as_failure(request_id, result, request=context, state=state)
         return

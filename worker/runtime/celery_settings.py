@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ssl
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from kombu import Exchange, Queue
+
+from config.queue_names import queue_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,32 +19,6 @@ if TYPE_CHECKING:
 _CERTIFICATES = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}
 SOCKET_TIMEOUT_SECONDS = 5
 SOCKET_CONNECT_TIMEOUT_SECONDS = 3
-
-
-class QueueNames(NamedTuple):
-    """Names of the Celery queues of one account."""
-
-    default: str
-    """Where a producer that knows nothing of ours sends to."""
-    requests: str
-    """``kitsweep.delete_files``: accepting has its own queue, so that batches never keep a source waiting."""
-    batches: str
-    """``kitsweep.delete_batch``."""
-    cleanup: str
-    """``kitsweep.cleanup_run``: wake-ups for the runs of cleanup rules."""
-
-
-def queue_names(account: str) -> QueueNames:
-    """Name the queues of ``account``.
-
-    Celery's own default queue belongs to the account "default". Another account that shares the Redis has its
-    name in all of them: its workers must never take a message that is meant for this one's files.
-    """
-    suffix = "" if account == "default" else f".{account}"
-    requests = f"kitsweep.requests{suffix}"
-    return QueueNames(
-        requests if suffix else "celery", requests, f"kitsweep.batches{suffix}", f"kitsweep.cleanup{suffix}"
-    )
 
 
 def celery_settings(settings: Settings, arguments: Sequence[str] | None = None) -> dict[str, Any]:

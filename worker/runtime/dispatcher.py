@@ -18,12 +18,12 @@ from celery.worker import state as worker_state
 from kombu.exceptions import OperationalError
 from redis.exceptions import OutOfMemoryError, RedisError
 
+from config.queue_names import queue_names
 from worker.account import Account
 from worker.calls import HORIZON_MS
 from worker.limiter.slots import Limits
 from worker.queue.operations import Queue, Work
 from worker.runtime import stopping
-from worker.runtime.celery_settings import queue_names
 from worker.runtime.process import App
 from worker.runtime.wakeups import wake_runs
 from worker.store.durability import eviction_policy, eviction_problem

@@ -7,6 +7,7 @@ cancels what still waits; doing so more than once changes nothing.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from celery.worker import control
@@ -24,12 +25,17 @@ def cancel_on_revoke() -> None:
     control.Panel.data["revoke"] = _revoke
 
 
-def _revoke(state: Any, task_id: Any, *args: Any, **options: Any) -> Any:
-    request_ids = [task_id] if isinstance(task_id, str) else list(task_id or ())
-    app: App = state.app
+def cancel(app: App, request_ids: Sequence[str]) -> None:
+    """Cancel those of the requests that are known."""
     try:
         known = [request_id for request_id in request_ids if app.account.queue.cancel(request_id) is not None]
         app.publisher.publish_reports(known)
     except RedisError as error:
         logger.warning("could not cancel %d revoked requests, revoke them again: %s", len(request_ids), error)
-    return _revoke_messages(state, task_id, *args, **options)
+
+
+def _revoke(state: Any, task_id: Any, *args: Any, **options: Any) -> Any:
+    # Celery's part comes first: the intake looks there once it has accepted a request.
+    reply = _revoke_messages(state, task_id, *args, **options)
+    cancel(state.app, [task_id] if isinstance(task_id, str) else list(task_id or ()))
+    return reply

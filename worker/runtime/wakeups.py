@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.runtime.celery_settings import queue_names
+from config.queue_names import queue_names
 from worker.runtime.process import App
 
 RUN_TASK = "kitsweep.cleanup_run"

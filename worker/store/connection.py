@@ -28,19 +28,19 @@ OUTLAST_SECONDS = 55.0
 T = TypeVar("T")
 
 
-def connect(settings: Settings) -> Redis:
+def connect(settings: Settings, *, retries: int = 2, decode: bool = True) -> Redis:
     """Return a client that gives up on a frozen server after seconds, and tries a cut connection anew twice.
 
     Trying again is safe: all our operations are idempotent (`worker.store.scripts`). With a `sentinel://` address it
-    follows the master that the sentinels name.
+    follows the master that the sentinels name. Answers are text, or bytes without `decode`.
     """
     options: dict[str, Any] = {
-        "decode_responses": True,
+        "decode_responses": decode,
         "socket_timeout": SOCKET_TIMEOUT_SECONDS,
         "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "health_check_interval": 30,
         # A time-out is not tried again: a frozen server would cost each call three of them.
-        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 2, supported_errors=(RedisConnectionError,)),
+        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), retries, supported_errors=(RedisConnectionError,)),
     }
     where = settings.redis_parts
     if where.scheme != "sentinel":

@@ -19,6 +19,9 @@ request:retries:<id>   zset    file id → due (ms): items that came back one by
 request:tried:<id>     hash    file id → "attempts doubt" of the items in `retries`
 request:<outcome>:<id> list    JSON [ended_at ms, attempts, error, file id, …]: how items ended, in groups
 request:withdrawn:<id> list    file ids that waited when the request was cancelled (the whole list, renamed)
+intake                 zset    token → ms: by when what was taken under it must be accepted, or anybody takes it over
+intake:<token>         list    messages of the broker as they came, oldest first, until they are accepted
+unreadable             list    what lay in the broker and is no message, newest first, the last 1000
 sources                zset    source → turn: sources that have work, the one that waited longest first
 source:<name>:line     zset    request id → sequence: requests with ids to claim, in the order of their coming
 retries                zset    request id → when its first retry is due (ms)
@@ -56,6 +59,8 @@ sequence               string  counter: order of requests, and turns of sources
 from __future__ import annotations
 
 NAMES = (
+    "intake",
+    "unreadable",
     "sources",
     "retries",
     "holds",
@@ -83,7 +88,7 @@ NAMES = (
 )
 """Keys of which an account has one."""
 
-BASES = ("request:", "source:", "lease:", "limits:", "calls:", "cleanup:")
+BASES = ("request:", "intake:", "source:", "lease:", "limits:", "calls:", "cleanup:")
 """Starts of keys of which there are many."""
 
 
@@ -91,6 +96,7 @@ class Keys:
     """The key names of one account."""
 
     def __init__(self, account: str) -> None:
+        self.account = account
         self.prefix = f"{{kitsweep:{account}}}:"
 
     def __call__(self, name: str) -> str:
@@ -102,6 +108,10 @@ class Keys:
     def request(self, request_id: str, part: str = "about") -> str:
         """Return a key of one request: its hash `about`, or another part of it."""
         return f"{self.prefix}request:{part}:{request_id}"
+
+    def taken(self, token: str) -> str:
+        """Return the key of the messages that the intake took under a token."""
+        return f"{self.prefix}intake:{token}"
 
     def lease(self, token: str) -> str:
         """Return the key of one claim."""

@@ -25,7 +25,7 @@ from worker.states import FINAL_STATES, Doubt, Outcome, State
 from worker.store.keys import Keys
 
 ROOMS = Path(__file__).parents[1]
-REFUSED_WHEN_FULL = frozenset({"queue/enqueue"})
+REFUSED_WHEN_FULL = frozenset({"queue/enqueue", "intake/accept"})
 _SHEBANG = "#!lua flags=allow-oom\n"
 _USES = "-- uses: "
 _TABLES = {

@@ -1,0 +1,1 @@
+"""The intake: takes messages from the broker in bulk and makes requests of them, atomically."""

@@ -1,0 +1,38 @@
+-- uses: base
+-- Take messages onto a list of their own, oldest first: what somebody took and did not accept in time, else those of the
+-- first broker list that has any. The list is leased under a token, which nobody uses twice: so what a token stands for
+-- never changes, and whoever holds it may accept it as often as it likes.
+--
+-- KEYS  1 prefix   2… lists of the broker, most urgent first
+-- ARGV  1 token   2 most messages   3 bytes from which on no further message is taken   4 lease, ms
+-- Returns the time, ms.
+local token, most, most_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local list, now = KEY['intake:'] .. token, now_ms()
+
+local function take_over()
+  local left = redis.call('ZRANGEBYSCORE', KEY.intake, '-inf', now, 'LIMIT', 0, 1)[1]
+  if not left then return false end
+  redis.call('ZREM', KEY.intake, left)
+  return redis.call('EXISTS', KEY['intake:'] .. left) == 1 and redis.call('RENAME', KEY['intake:'] .. left, list)
+end
+
+local function take_from(source)
+  local taken, bytes = 0, 0
+  while taken < most and bytes < most_bytes do
+    local message = redis.call('LMOVE', source, list, 'RIGHT', 'RIGHT')
+    if not message then break end
+    taken, bytes = taken + 1, bytes + #message
+  end
+  return taken > 0
+end
+
+local function take()
+  if take_over() then return true end
+  for i = 2, #KEYS do
+    if take_from(KEYS[i]) then return true end
+  end
+  return false
+end
+
+if take() then redis.call('ZADD', KEY.intake, now + tonumber(ARGV[4]), token) end
+return now
