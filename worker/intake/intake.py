@@ -121,7 +121,9 @@ class Intake:
             "requests": [self._as_request(each) for each in messages],
         }
         keys = [*self._places, *(key for key, _ in results)]
-        replies = self._queue.scripts.run("intake/accept", json.dumps(asked), *(value for _, value in results), keys=keys)
+        replies = self._queue.scripts.run(
+            "intake/accept", json.dumps(asked), *(value for _, value in results), keys=keys
+        )
         for each, reply in zip(messages, replies, strict=False):
             read_enqueued(reply, each.asked["request_id"], each.asked["source"])
         return [each.asked["request_id"] for each in messages]
