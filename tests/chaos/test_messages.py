@@ -1,7 +1,7 @@
-"""Messages that are sent by name to workers that die while they take them: what is lost, and what mends that.
+"""Messages that are sent by name, once, to workers that die or lose Redis while they accept them: none is lost.
 
-kombu pops a message and notes it as unacknowledged in two steps; a worker that is killed in between loses it. Such a
-task id stays `PENDING`, and may be sent again at any time.
+A worker takes messages onto a list of its own, and makes requests of them in a second step. Whatever it dies in, the
+messages are in the broker, on that list, or accepted; another worker takes such a list over.
 """
 
 from __future__ import annotations
@@ -11,30 +11,29 @@ import random
 import signal
 import time
 from collections.abc import Collection, Mapping
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from celery import states
+from redis.exceptions import RedisError
 
-from local.processes.process import wait_until as true_within
-from tests.chaos.honesty import await_final, check_honest
+from tests.chaos.honesty import await_final, check_honest, state_of
 from tests.chaos.processes import Proc, say, wait_until
 from tests.chaos.rig import Rig
-from worker.errors import UnknownRequest
+from tests.chaos.service import Service
+from worker.intake.intake import LEASE_MS
+from worker.states import State
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 Messages = Mapping[str, list[str]]
 """Task id → file ids, the first of them twice."""
 
-QUEUES = ("celery", "kitsweep.requests")
 GLANCE_SECONDS = 0.001
-"""Between two looks at a worker that is to be hit while it accepts; it takes a message in 1 to 2 ms."""
-PATTERN_SECONDS = 5.0
-"""How long the documented pattern waits before it sends again."""
-KILL_AFTER = (5, 80)
-"""Messages that a worker takes before it is killed."""
+"""Between two looks at a worker that is to be hit while it accepts; it takes a hundred messages in some 10 ms."""
+TAKEN_OVER_SECONDS = 15.0
+"""Within which another worker accepts what a dead one took."""
 
 
 def dice_of_this_run() -> random.Random:
@@ -51,152 +50,230 @@ def deal(dice: random.Random, files: list[str], count: int) -> dict[str, list[st
     return {f"message{place}": [*part, part[0]] for place, part in enumerate(parts)}
 
 
-def send(rig: Rig, messages: Messages, task_ids: Collection[str]) -> None:
-    """Send these messages as another service would."""
-    for task_id in task_ids:
-        rig.celery.send_task("kitsweep.delete_files", [messages[task_id]], {"source": "catalog"}, task_id=task_id)
-
-
-def is_pending(rig: Rig, task_id: str) -> bool:
-    """Whether nothing is known of a task."""
-    return rig.celery.AsyncResult(task_id).state == states.PENDING
-
-
-def is_unknown(rig: Rig, task_id: str) -> bool:
-    """Whether nothing is known of a request."""
-    try:
-        rig.client.status(task_id)
-    except UnknownRequest:
-        return True
-    return False
+def send(rig: Rig, messages: Messages, task_ids: Collection[str] = ()) -> None:
+    """Send these messages, or all, as another service would: some to its default queue, some to ours."""
+    for place, task_id in enumerate(task_ids or messages):
+        queue = "kitsweep.requests" if place % 3 == 0 else "celery"
+        args, kwargs = [messages[task_id]], {"source": "catalog"}
+        rig.celery.send_task("kitsweep.delete_files", args, kwargs, task_id=task_id, queue=queue)
 
 
 def backlog(rig: Rig) -> int:
     """How many messages wait for a worker."""
-    return sum(int(rig.redis.llen(name)) for name in QUEUES)
+    return int(rig.redis.llen("celery")) + int(rig.redis.llen("kitsweep.requests"))
 
 
-def unacknowledged(rig: Rig) -> int:
-    """How many messages were taken and are noted as not done."""
-    return int(rig.redis.hlen("unacked"))
+def taken(rig: Rig) -> int:
+    """How many lists of messages were taken and not accepted."""
+    return int(rig.redis.zcard(rig.keys("intake")))
 
 
-def kill_while_it_accepts(rig: Rig, dice: random.Random, worker: Proc) -> None:
-    """Wait until a worker has taken some of the messages that wait, and kill it while it takes more."""
-    left = backlog(rig) - dice.randint(*KILL_AFTER)
-    assert left > 0, "it would be idle"
-    assert true_within(lambda: backlog(rig) <= left, 60), f"it takes messages:\n{worker.tail()}"
+def kill_while_it_accepts(rig: Rig, dice: random.Random, worker: Proc) -> int:
+    """Kill a worker just after it has taken some messages; returns how many taken lists it leaves behind."""
+    before = backlog(rig) + taken(rig)
+    assert before > 0, "it would be idle"
+    deadline = time.monotonic() + 60
+    while backlog(rig) + taken(rig) == before:
+        assert time.monotonic() < deadline, f"it takes messages:\n{worker.tail()}"
+        time.sleep(GLANCE_SECONDS)
+    time.sleep(dice.uniform(0, 0.012))
     worker.kill()
-
-
-def let_visibility_pass(rig: Rig) -> int:
-    """Set the clock of what dead workers held, as if five minutes had passed; returns how many messages that were."""
-    tags = [str(tag) for tag in rig.redis.zrange("unacked_index", 0, -1)]
-    if tags:
-        rig.redis.zadd("unacked_index", dict.fromkeys(tags, 1), xx=True)
-    return len(tags)
-
-
-def drain(rig: Rig, worker: Proc, seconds: float = 120) -> None:
-    """Let a worker take all messages, those that dead workers held included, and stop it: none is in any hand then."""
-    wait_until(lambda: backlog(rig) + unacknowledged(rig) == 0, seconds, f"all is taken:\n{worker.tail()}")
-    worker.signal(signal.SIGTERM)
-    worker.wait(60)
-    assert backlog(rig) + unacknowledged(rig) == 0
-
-
-def send_while_pending(rig: Rig, messages: Messages) -> int:
-    """Send again what is `PENDING`, as documented, until nothing is; returns how many messages that took."""
-    sent, until = 0, time.monotonic() + 120
-    while left := [task_id for task_id in messages if is_pending(rig, task_id)]:
-        assert time.monotonic() < until, f"{len(left)} are never accepted"
-        send(rig, messages, left)
-        sent += len(left)
-        true_within(lambda left=left: not any(is_pending(rig, each) for each in left), PATTERN_SECONDS)  # type: ignore[misc]
-    return sent
+    return taken(rig)
 
 
 def check_sent_again_after_the_end(rig: Rig, messages: Messages, worker: Proc) -> None:
-    """Send everything once more, let what dead workers held come back as well, and check that nothing changes."""
+    """Send everything once more, and check that nothing changes."""
     calls = rig.sim.stats()["calls"]
     finished = {task_id: rig.client.status(task_id)["finished_at"] for task_id in messages}
-    send(rig, messages, messages)
-    let_visibility_pass(rig)
-    drain(rig, worker)
+    send(rig, messages)
+    wait_until(lambda: rig.client.stats()["unaccepted"] == 0, 60, f"all are known:\n{worker.tail()}")
     check_honest(rig, messages)
     assert rig.sim.stats()["calls"] == calls
     assert {task_id: rig.client.status(task_id)["finished_at"] for task_id in messages} == finished
 
 
-def run_pattern(folder: Path, *, count: int, kills: int) -> None:
-    """Kill workers while they accept, send again whatever is `PENDING` after each kill, and check everything."""
-    dice, start = dice_of_this_run(), time.monotonic()
+def run_kills(folder: Path, *, count: int, kills: int, pool: str, places: int) -> None:
+    """Send some messages before each kill of a worker that accepts, and none again; check everything."""
+    dice, start, left = dice_of_this_run(), time.monotonic(), 0
     with Rig(folder, files=count * 4) as rig:
         messages = deal(dice, rig.sim.remaining(), count)
-        worker, sent = rig.worker(concurrency=8), 0
-        for _ in range(kills):
-            left = [task_id for task_id in messages if is_pending(rig, task_id)]
-            send(rig, messages, left)
-            sent += len(left)
-            if not worker.running:
-                worker.start()
-            kill_while_it_accepts(rig, dice, worker)
+        names = list(messages)
+        worker = rig.worker("w1", pool, places)
+        worker.kill()
+        for kill in range(kills):
+            send(rig, messages, names[kill * count // kills : (kill + 1) * count // kills])
+            worker.start()
+            left += kill_while_it_accepts(rig, dice, worker) > 0
         worker.start()
-        sent += send_while_pending(rig, messages)
+        killed = time.monotonic()
+        wait_until(lambda: rig.client.stats()["unaccepted"] == 0, 60, f"all are accepted:\n{worker.tail()}")
+        seconds = time.monotonic() - killed
         await_final(rig, messages, 120)
         ended = check_honest(rig, messages)
         check_sent_again_after_the_end(rig, messages, worker)
+        assert seconds < TAKEN_OVER_SECONDS
         say(
-            f"{count} task ids, {sent} messages until none was PENDING, {kills} kills, all sent once more at the end: "
-            f"{dict(ended)}; {time.monotonic() - start:.1f} s"
+            f"{pool}: {count} messages, sent once, none lost in {kills} kills while accepting, {left} of them between "
+            f"taking and accepting; the last were accepted {seconds:.1f} s after the last kill; {dict(ended)}; "
+            f"{time.monotonic() - start:.1f} s"
         )
 
 
-def run_measurement(folder: Path, *, kills: int, pool: str, places: int) -> None:
-    """Kill workers while they accept, send nothing again, and count what stays `PENDING`."""
-    dice, start = dice_of_this_run(), time.monotonic()
-    count = kills * (KILL_AFTER[1] + 40)
-    with Rig(folder, files=count * 4) as rig:
-        messages = deal(dice, rig.sim.remaining(), count)
-        send(rig, messages, messages)
-        worker = rig.worker("w1", pool, places)
-        kill_while_it_accepts(rig, dice, worker)
-        for _ in range(kills - 1):
-            worker.start()
-            kill_while_it_accepts(rig, dice, worker)
-        redelivered = let_visibility_pass(rig)
-        worker.start()
-        drain(rig, worker)
-        lost = {task_id for task_id in messages if is_pending(rig, task_id)}
-        worker.start()
-        await_final(rig, messages.keys() - lost, 120)
-        assert all(is_unknown(rig, task_id) for task_id in lost), "nothing is half accepted"
-        assert set(rig.sim.remaining()) == {file_id for task_id in lost for file_id in messages[task_id]}
-        say(
-            f"{pool}: {len(lost)} of {count} messages lost in {kills} kills of a saturated worker, {redelivered} came "
-            f"back by the visibility timeout; {time.monotonic() - start:.1f} s"
-        )
-        send_while_pending(rig, messages)
-        await_final(rig, messages, 120)
-        check_honest(rig, messages)
-        check_sent_again_after_the_end(rig, messages, worker)
-
-
-def test_a_message_that_is_sent_again_while_it_is_pending_is_done_exactly_once(tmp_path: Path) -> None:
-    """Whatever workers die with messages in hand; and also when it is sent again after the end."""
-    run_pattern(tmp_path, count=200, kills=2)
-
-
-@pytest.mark.chaos_long
-@pytest.mark.timeout(900)
-def test_many_messages_that_are_sent_again_while_pending_are_done_exactly_once(tmp_path: Path) -> None:
-    """The same with more kills."""
-    run_pattern(tmp_path, count=800, kills=12)
+def test_no_message_is_lost_when_workers_die_while_they_accept(tmp_path: Path) -> None:
+    """Nobody sends again; and who sends again after the end changes nothing."""
+    run_kills(tmp_path, count=360, kills=3, pool="threads", places=8)
 
 
 @pytest.mark.chaos_long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("pool", "places", "kills"), [("threads", 8, 40), ("prefork", 4, 20)])
-def test_only_what_is_pending_for_ever_is_lost(tmp_path: Path, pool: str, places: int, kills: int) -> None:
-    """Every other message is done; what is lost left nothing behind, and is done when it is sent again."""
-    run_measurement(tmp_path, kills=kills, pool=pool, places=places)
+def test_no_message_is_lost_in_many_kills(tmp_path: Path, pool: str, places: int, kills: int) -> None:
+    """The same with 120 messages for each kill."""
+    run_kills(tmp_path, count=120 * kills, kills=kills, pool=pool, places=places)
+
+
+def test_what_a_dead_worker_took_is_accepted_by_another(tmp_path: Path) -> None:
+    """Within 15 s, also where it died just after accepting and before anybody knew; each exactly once."""
+    with Rig(tmp_path, files=200) as rig, Service(rig) as service:
+        files = rig.sim.remaining()
+        messages = {f"message{place}": [files[place]] for place in range(200)}
+        send(rig, messages)
+        service.trap("message0", "taken")
+        service.start_worker("first").wait(60)
+        died = time.monotonic()
+        assert taken(rig) > 0
+        service.trap("message0", "accepted")
+        service.start_worker("second").wait(TAKEN_OVER_SECONDS)
+        say(f"\naccepted {time.monotonic() - died:.1f} s after the death of who took them")
+        assert state_of(rig, "message0") == State.QUEUED
+        rig.worker("third")
+        await_final(rig, messages, 60)
+        check_honest(rig, messages)
+        assert sorted(accepted(rig)) == sorted(messages), "each was accepted once"
+
+
+def accepted(rig: Rig) -> list[str]:
+    """Return the ids of all requests that were accepted, as often as they were."""
+    return [entry["request"] for entry in rig.admin.audit(timedelta(hours=1)) if entry["event"] == "accepted"]
+
+
+def run_restarts(folder: Path, *, count: int, restarts: int) -> None:
+    """Kill the server while two workers accept messages that were sent before, and check everything."""
+    with Rig(folder, files=count) as rig:
+        files = rig.sim.remaining()
+        messages = {f"message{place}": [file_id] for place, file_id in enumerate(files)}
+        send(rig, messages)
+        workers = [rig.worker("threads"), rig.worker("prefork", "prefork", 2)]
+        for restart in range(restarts):
+            wait_until(lambda at=restart + 1: accepted_share(rig, count) * (restarts + 1) > at, 60, "some are accepted")  # type: ignore[misc]
+            rig.server.proc.kill()
+            rig.server.start()
+        await_final(rig, messages, 120)
+        check_honest(rig, messages)
+        assert all(proc.running and proc.starts == 1 for proc in workers)
+
+
+def accepted_share(rig: Rig, count: int) -> float:
+    """Return which share of the messages has been accepted; 0 where the server does not say."""
+    try:
+        return int(rig.redis.xlen(rig.keys("audit"))) / count
+    except RedisError:
+        return 0.0
+
+
+def test_no_message_is_lost_when_redis_restarts_meanwhile(tmp_path: Path) -> None:
+    """Workers go on by themselves, and nobody sends again."""
+    run_restarts(tmp_path, count=2000, restarts=2)
+
+
+@pytest.mark.chaos_long
+@pytest.mark.timeout(600)
+def test_no_message_is_lost_when_redis_restarts_often(tmp_path: Path) -> None:
+    """The same with more restarts."""
+    run_restarts(tmp_path, count=20_000, restarts=10)
+
+
+def run_freeze(folder: Path, *, count: int, seconds: float) -> None:
+    """Freeze the server while two workers accept."""
+    with Rig(folder, files=count) as rig:
+        files = rig.sim.remaining()
+        messages = {f"message{place}": [file_id] for place, file_id in enumerate(files)}
+        send(rig, messages)
+        workers = [rig.worker("w1"), rig.worker("w2")]
+        wait_until(lambda: accepted_share(rig, count) > 0.1, 60, "some are accepted")
+        rig.server.freeze()
+        time.sleep(seconds)  # the length of the attack, not a wait
+        rig.server.thaw()
+        await_final(rig, messages, 120)
+        check_honest(rig, messages)
+        assert all(proc.running and proc.starts == 1 for proc in workers)
+
+
+def test_no_message_is_lost_or_doubled_when_redis_freezes(tmp_path: Path) -> None:
+    """For longer than the time-outs of its clients."""
+    run_freeze(tmp_path, count=2000, seconds=6)
+
+
+@pytest.mark.chaos_long
+@pytest.mark.timeout(600)
+def test_no_message_is_lost_or_doubled_in_a_long_freeze(tmp_path: Path) -> None:
+    """For longer than what was taken belongs to who took it."""
+    run_freeze(tmp_path, count=10_000, seconds=LEASE_MS / 1000 + 5)
+
+
+def test_a_worker_that_stood_still_does_no_harm(tmp_path: Path) -> None:
+    """One worker is stopped while it accepts, for longer than its messages are its own; another accepts them."""
+    with Rig(tmp_path, files=2000) as rig:
+        files = rig.sim.remaining()
+        messages = {f"message{place}": [file_id] for place, file_id in enumerate(files)}
+        send(rig, messages)
+        still = rig.worker("still")
+        wait_until(lambda: accepted_share(rig, 2000) > 0, 60, "some are accepted")
+        still.signal(signal.SIGSTOP)
+        rig.worker("other")
+        wait_until(lambda: rig.client.stats()["unaccepted"] == 0, 60, "all are accepted")
+        still.signal(signal.SIGCONT)
+        await_final(rig, messages, 60)
+        check_honest(rig, messages)
+
+
+def test_a_full_server_keeps_messages_and_goes_on_deleting(tmp_path: Path) -> None:
+    """Messages wait, nothing is lost, the worker lives and deletes what was accepted; with room again all is taken."""
+    with Rig(tmp_path, files=1500, batch_size=50) as rig:
+        files = rig.sim.remaining()
+        before = {rig.client.enqueue(files[:1000]): files[:1000]}
+        messages = {f"message{place}": [file_id] for place, file_id in enumerate(files[1000:])}
+        send(rig, messages)
+        rig.redis.config_set("maxmemory", "1mb")
+        worker = rig.worker()
+        await_final(rig, before, 60)
+        wait_until(lambda: "intake: waiting for Redis" in worker.text(), 30, "the intake says what it waits for")
+        assert rig.client.stats()["unaccepted"] == 500
+        assert worker.running
+        rig.redis.config_set("maxmemory", "0")
+        await_final(rig, messages, 60)
+        check_honest(rig, {**before, **messages})
+        assert worker.starts == 1
+
+
+def test_a_worker_of_the_previous_version_beside_it(tmp_path: Path) -> None:
+    """One worker takes messages one by one through Celery, the other in bulk: each message is accepted once."""
+    with Rig(tmp_path, files=900) as rig:
+        files = rig.sim.remaining()
+        messages = {f"message{place}": [file_id] for place, file_id in enumerate(files)}
+        names = list(messages)
+        previous = ["-m", "celery", "-A", "tests.chaos.previous_app", "worker", "-P", "threads", "-c", "4"]
+        workers = [rig.proc("previous", [*previous, "-n", "previous@chaos", "-l", "INFO"], KITSWEEP_LOG_LEVEL="DEBUG")]
+        rig.await_workers(*workers)
+        send(rig, messages, names[:300])
+        workers.append(rig.worker("bulk"))
+        send(rig, messages, names[300:])
+        compressed = rig.sim.add_files(1)
+        odd = rig.celery.send_task("kitsweep.delete_files", [compressed], compression="zlib", queue="celery").id
+        messages[odd] = compressed
+        await_final(rig, messages, 120)
+        check_honest(rig, messages)
+        by_previous = workers[0].text().count("Task kitsweep.delete_files[")
+        assert by_previous > 0
+        assert sorted(accepted(rig)) == sorted(messages)
+        assert all(rig.client.status(each)["state"] == State.SUCCESS for each in messages)

@@ -13,7 +13,9 @@ from typing import Any
 from unittest.mock import patch
 
 from worker.app import app
-from worker.queue.operations import Queue
+from worker.intake import intake
+from worker.intake.messages import Message, read_message
+from worker.queue.operations import Queue, read_enqueued
 from worker.runtime import canvas
 from worker.runtime import publisher as results
 from worker.runtime.publisher import Publisher
@@ -73,7 +75,23 @@ def trapped_cancel(self: Queue, request_id: str, by: str | None = None) -> Any:
     return done
 
 
+def trapped_read_message(raw: bytes, most_ids: int) -> Any:
+    """`taken`: the message lies on a list of this worker's, and no request has been made of it."""
+    read = read_message(raw, most_ids)
+    if isinstance(read, Message):
+        spring("taken", [read.asked["request_id"]])
+    return read
+
+
+def trapped_read_enqueued(reply: Any, request_id: str, source: str) -> Any:
+    """`accepted`: the request is there, and this worker has just learnt of it."""
+    spring("accepted", [request_id])
+    return read_enqueued(reply, request_id, source)
+
+
 for owner, name, trapped in (
+    (intake, "read_message", trapped_read_message),
+    (intake, "read_enqueued", trapped_read_enqueued),
     (Publisher, "publish", trapped_publish),
     (results, "run_canvas", trapped_run_canvas),
     (type(app.backend), "mark_as_done", trapped_mark_as_done),
