@@ -35,6 +35,8 @@ types: $(STAMP) ## check types
 	@$(IN) -m mypy
 
 bench: $(STAMP) ## measure the figures in the README; choose some with ARGS
+	@# celery-batches, for comparison: it asks for a Celery below 5.7, and works with 5.7.
+	@$(IN) -m pip install --quiet --disable-pip-version-check --no-deps celery-batches==0.11
 	@$(IN) -m benchmarks $(ARGS)
 
 clean: ## remove generated files, except .kitsweep, the data of `kitsweep up`

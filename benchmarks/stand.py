@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,16 +54,23 @@ class Stand:
         with _process("-m", "simulator", "--port", "0", "--files", str(files), "--seed", "1", *arguments) as simulator:
             line = simulator.stdout.readline() if simulator.stdout else ""
             control = Control(line.split()[-1])
-            environment = {
-                "IMAGE_KIT_BASE_URL": control.url,
-                "IMAGEKIT_PRIVATE_KEY": KEY,
-                "KITSWEEP_RATE_LIMITS": json.dumps(list(limits)),
-                "KITSWEEP_LOG_LEVEL": "ERROR",
-            }
-            with _workers(workers, app, environment):
+            with self.workers(control, limits, workers, app):
                 if app == "worker.app":
                     wait_until(lambda: len(self.client.stats()["workers"]) >= workers)
                 yield control
+
+    @staticmethod
+    def workers(
+        simulator: Control, limits: Sequence[str] = (), count: int = 2, app: str = "worker.app"
+    ) -> AbstractContextManager[None]:
+        """Start workers, and end them."""
+        environment = {
+            "IMAGE_KIT_BASE_URL": simulator.url,
+            "IMAGEKIT_PRIVATE_KEY": KEY,
+            "KITSWEEP_RATE_LIMITS": json.dumps(list(limits)),
+            "KITSWEEP_LOG_LEVEL": "ERROR",
+        }
+        return _workers(count, app, environment)
 
     def drained(self) -> bool:
         """Whether nothing is unaccepted, waits, flies or is unpublished."""
