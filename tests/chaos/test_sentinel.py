@@ -104,7 +104,10 @@ def await_promotion(rig: Rig, second: Server) -> None:
 
 
 def test_a_promotion_loses_nothing_that_the_replica_has(tmp_path: Path) -> None:
-    """The master is killed for good, its replica takes over, and the work ends there by itself."""
+    """The master is killed for good, its replica takes over, and the work ends there by itself.
+
+    Also of messages that were sent by name just before, and are accepted meanwhile.
+    """
     with a_pair(tmp_path) as (first, second, sentinel):
         run_promotion(tmp_path, first, second, sentinel)
 
@@ -138,6 +141,10 @@ def run_promotion(folder: Path, first: Server, second: Server, sentinel: int) ->
         rig.admin.pause("the test waits for the replica")
         rig.sim.wait_for(lambda stats: stats["in_flight"] == 0)
         wait_until(lambda: rig.client.stats()["in_flight"] == 0, 30, "all is settled")
+        by_name = rig.sim.add_files(300)
+        for file_id in by_name:
+            rig.celery.send_task("kitsweep.delete_files", [[file_id]], task_id=f"by-name-{file_id}")
+        asked |= {f"by-name-{file_id}": [file_id] for file_id in by_name}
         wait_until(lambda: first.client.wait(1, 1000) == 1, 30, "the replica has it all")
         first.proc.kill()
         await_promotion(rig, second)

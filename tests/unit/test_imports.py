@@ -39,7 +39,7 @@ ALLOWED = {
     "worker.cleanup.listing": {"config", "worker.queue", "worker.cleanup.rules", *LEAVES},
     "worker.cleanup.runs": {*_PIPELINE, "worker.cleanup"},
     "worker.intake": {*_STORE, "worker.queue"},
-    "worker.reports": {*_STORE, "worker.limiter", "worker.queue", "worker.intake"},
+    "worker.reports": {*_STORE, "worker.limiter", "worker.queue"},
     "worker.account": _WORKER - {"worker.runtime"},
     "worker.runtime": _WORKER,
     "worker.app": _WORKER,

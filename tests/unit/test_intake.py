@@ -18,10 +18,10 @@ from config.queue_names import broker_lists
 from tests.unit.support_messages import Sender, put, undecoded
 from tests.unit.support_queue import LONG_AGO_MS, queue_on, raw
 from worker.intake import intake as intake_module
-from worker.intake.backlog import count_unaccepted
 from worker.intake.intake import Intake, Turn
 from worker.queue.operations import Queue
 from worker.queue.validation import Asked
+from worker.reports.backlog import count_unaccepted
 from worker.reports.reader import Reports
 
 SENDER = Sender()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
-from worker.intake.backlog import count_unaccepted
 from worker.limiter.slots import Limiter
 from worker.queue.operations import Queue
+from worker.reports.backlog import count_unaccepted
 from worker.states import Outcome
 from worker.times import iso
 

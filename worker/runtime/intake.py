@@ -72,7 +72,7 @@ class IntakeStep(bootsteps.StartStopStep):
         """Take no more messages."""
         self._stop.set()
         for thread in self._threads:
-            thread.join(timeout=5)
+            thread.join(timeout=2)
 
     terminate = stop
 
