@@ -104,6 +104,6 @@ def test_what_is_revoked_while_it_is_accepted_is_cancelled(
 
     monkeypatch.setattr(Intake, "_accept", revoked_after_reading)
     monkeypatch.setattr(app.publisher, "publish_reports", lambda _: None)
-    step._take_one_turn(app, intake, Pace(lambda: 0))
+    step._take_one_turn(intake, Pace(lambda: 0))
     states = [raw(app.account.queue).hget(app.account.keys.request(each), "state") for each in ("r1", "r2")]
     assert states == [State.REVOKED, State.QUEUED]

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from celery import bootsteps
+from celery import bootsteps, signals
 from celery.worker import state as worker_state
 from redis.exceptions import RedisError
 
@@ -49,22 +49,27 @@ class Pace:
 
 
 class IntakeStep(bootsteps.StartStopStep):
-    """Takes messages from the pool's start to the worker's stop."""
+    """Takes messages from when the worker is ready to its stop.
+
+    Not sooner: by then it hears revocations, and has learnt from its neighbours what was revoked before.
+    """
 
     requires = ("celery.worker.components:Pool",)
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
-        self._queues = take_from_celery(parent.app)
+        self._app: App = parent.app
+        self._queues = take_from_celery(self._app)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    def start(self, parent: Any) -> None:
-        """Start the threads."""
+    def start(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
+        """Start the threads when the worker is ready."""
+        signals.worker_ready.connect(self._start_threads)
+
+    def _start_threads(self, **_: Any) -> None:
         for name in self._queues:
-            thread = threading.Thread(
-                target=self._run, args=(parent.app, name), name=f"kitsweep-intake-{name}", daemon=True
-            )
+            thread = threading.Thread(target=self._run, args=(name,), name=f"kitsweep-intake-{name}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
@@ -76,11 +81,11 @@ class IntakeStep(bootsteps.StartStopStep):
 
     terminate = stop
 
-    def _run(self, app: App, broker_queue: str) -> None:
-        intake, pace = intake_of(app, broker_queue), Pace(lambda: worker_state.total_count[BATCH_TASK])
+    def _run(self, broker_queue: str) -> None:
+        intake, pace = intake_of(self._app, broker_queue), Pace(lambda: worker_state.total_count[BATCH_TASK])
         while not self._stop.is_set() and not stopping.has_begun():
             try:
-                self._take_one_turn(app, intake, pace)
+                self._take_one_turn(intake, pace)
             except (RedisError, OSError) as error:
                 logger.warning("intake: waiting for Redis: %s", error)
                 self._stop.wait(RETRY_SECONDS)
@@ -88,13 +93,13 @@ class IntakeStep(bootsteps.StartStopStep):
                 logger.exception("intake: unexpected error, continuing")
                 self._stop.wait(RETRY_SECONDS)
 
-    def _take_one_turn(self, app: App, intake: Intake, pace: Pace) -> None:
+    def _take_one_turn(self, intake: Intake, pace: Pace) -> None:
         began = time.monotonic()
         turn = intake.turn(_is_revoked)
         if not turn.taken:
             intake.wait()
             return
-        _cancel_what_was_revoked_meanwhile(app, turn)
+        _cancel_what_was_revoked_meanwhile(self._app, turn)
         self._stop.wait(pace.rest_after(time.monotonic() - began))
 
 
