@@ -48,10 +48,13 @@ def _delete_files(
 
 
 _ARGUMENTS = inspect.signature(_delete_files)
+_DEFAULTS = {each.name: each.default for each in _ARGUMENTS.parameters.values() if each.default is not each.empty}
 
 
 def bound_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of the task `kitsweep.delete_files` by name. Raises `InvalidRequest`."""
+    if len(args) == 1 and kwargs.keys() <= _DEFAULTS.keys():  # the usual form; binding takes ten times as long
+        return {"file_ids": args[0], **_DEFAULTS, **kwargs}
     try:
         bound = _ARGUMENTS.bind(*args, **kwargs)
     except TypeError as error:

@@ -10,9 +10,11 @@
 local asked, now, replies = cjson.decode(ARGV[1]), now_ms(), {}
 local list = KEY['intake:'] .. asked.token
 if redis.call('EXISTS', list) == 0 then return replies end
+local tally = new_tally()
 for i, request in ipairs(asked.requests) do
-  replies[i] = enqueue_whole(request, KEYS[6 + i], ARGV[1 + i], now)
+  replies[i] = enqueue_whole(tally, request, KEYS[6 + i], ARGV[1 + i], now)
 end
+write_tally(tally)
 for _, message in ipairs(asked.unusual) do
   redis.call('LPUSH', KEYS[2 + message[2]], redis.call('LINDEX', list, message[1]))
 end

@@ -4,9 +4,10 @@
 -- never changes, and whoever holds it may accept it as often as it likes.
 --
 -- KEYS  1 prefix   2… lists of the broker, most urgent first
--- ARGV  1 token   2 most messages   3 bytes from which on no further message is taken   4 lease, ms
+-- ARGV  1 token   2 messages, and 3 bytes, from which on no further messages are taken   4 lease, ms
 -- Returns the time, ms.
 local token, most, most_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local AT_ONCE = 10 -- messages, so that it stops in time when they are large
 local list, now = KEY['intake:'] .. token, now_ms()
 
 local function take_over()
@@ -19,9 +20,11 @@ end
 local function take_from(source)
   local taken, bytes = 0, 0
   while taken < most and bytes < most_bytes do
-    local message = redis.call('LMOVE', source, list, 'RIGHT', 'RIGHT')
-    if not message then break end
-    taken, bytes = taken + 1, bytes + #message
+    local some = redis.call('RPOP', source, AT_ONCE)
+    if not some or #some == 0 then break end
+    redis.call('RPUSH', list, unpack(some))
+    taken = taken + #some
+    for _, message in ipairs(some) do bytes = bytes + #message end
   end
   return taken > 0
 end

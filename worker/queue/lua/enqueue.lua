@@ -17,7 +17,12 @@ local last, place, stream, FIRST_ID = ARGV[5] == '1', ARGV[6], ARGV[12], 13
 local asked = {id = ARGV[1], source = ARGV[2], reason = ARGV[3], hold_ms = tonumber(ARGV[4]), canvas = ARGV[8],
   origin = ARGV[10], guard = ARGV[11], file_ids = {unpack(ARGV, FIRST_ID)}}
 local request, now = asked.id, now_ms()
-if place == 'whole' and #asked.file_ids > 0 then return enqueue_whole(asked, KEYS[2], ARGV[9], now) end
+local tally = new_tally()
+if place == 'whole' and #asked.file_ids > 0 then
+  local reply = enqueue_whole(tally, asked, KEYS[2], ARGV[9], now)
+  write_tally(tally)
+  return reply
+end
 
 local key, waiting = request_key(request), request_key(request, 'waiting')
 local incoming = request_key(request, 'incoming') .. ':' .. stream
@@ -42,7 +47,7 @@ local ids = new_ids()
 in_slices('SADD', seen, ids)
 in_slices('RPUSH', incoming, ids)
 if not last then
-  if not about[1] then describe(asked, now) end
+  if not about[1] then redis.call('HSET', key, 'state', STATE.OPEN, unpack(described(asked, now))) end
   redis.call('HSET', key, 'stream:' .. stream, '1')
   for _, part in ipairs({key, incoming, seen}) do redis.call('PEXPIRE', part, ARGV[7]) end
   return {STATE.OPEN, '0', redis.call('LLEN', incoming), ''}
@@ -52,5 +57,6 @@ redis.call('UNLINK', seen)
 redis.call('RENAME', incoming, waiting)
 redis.call('PERSIST', waiting)
 if about[1] then redis.call('DEL', key) end
-describe(asked, now)
-return seal_and_tell(asked, total, KEYS[2], ARGV[9], now)
+local reply = seal_and_tell(tally, asked, total, KEYS[2], ARGV[9], now, next_number())
+write_tally(tally)
+return reply

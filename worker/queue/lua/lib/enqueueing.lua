@@ -12,22 +12,23 @@ local function approval_of(guard, source, total)
   return approval
 end
 
--- Begin the hash of a request: `about` has id, source, and reason, canvas and origin, '' for none.
-local function describe(about, now)
-  local fields = {'state', STATE.OPEN, 'source', about.source, 'enqueued_at', now}
+-- The first fields of a request's hash, and their values.
+local function described(about, now)
+  local fields = {'source', about.source, 'enqueued_at', now}
   for _, name in ipairs({'reason', 'canvas', 'origin'}) do
     if about[name] ~= '' then fields[#fields + 1], fields[#fields + 2] = name, about[name] end
   end
-  redis.call('HSET', request_key(about.id), unpack(fields))
+  return fields
 end
 
--- Seal a request whose ids are in: `about` as above, with hold_ms and guard. Its first result is written to the key of
--- Celery's backend, where there is one. Returns what `enqueue` does.
-local function seal_and_tell(about, total, result_key, first_result, now)
+local function given(text) return text ~= '' and text or nil end
+
+-- Seal a request whose ids are in. Its first result is written to the key of Celery's backend, where there is one.
+-- Returns what `enqueue` does.
+local function seal_and_tell(tally, about, total, result_key, first_result, now, sequence)
   local approval = approval_of(about.guard, about.source, total)
-  local function given(text) return text ~= '' and text or nil end
   local known = {source = about.source, reason = given(about.reason), origin = given(about.origin)}
-  seal(about.id, known, total, about.hold_ms, approval, now)
+  seal_into(tally, about.id, known, total, about.hold_ms, approval, now, sequence, described(about, now))
   if result_key then
     redis.call('SET', result_key, first_result)
     redis.call('PUBLISH', result_key, first_result)
@@ -40,12 +41,11 @@ end
 
 -- Enqueue a request with all its file_ids, unless its id is known. The first to write is a command that a full server
 -- refuses: after any other write it would let all the rest pass.
-local function enqueue_whole(about, result_key, first_result, now)
+local function enqueue_whole(tally, about, result_key, first_result, now)
   local key = request_key(about.id)
   local known = redis.call('HMGET', key, 'state', 'total')
   if known[1] and known[1] ~= STATE.OPEN then return {known[1], '0', tonumber(known[2]), ''} end
   in_slices('RPUSH', request_key(about.id, 'waiting'), about.file_ids)
   if known[1] then redis.call('DEL', key) end
-  describe(about, now)
-  return seal_and_tell(about, #about.file_ids, result_key, first_result, now)
+  return seal_and_tell(tally, about, #about.file_ids, result_key, first_result, now, next_number())
 end

@@ -1,12 +1,17 @@
 -- uses: base
 -- The lines of requests with ids to claim, and what brings requests back into them.
 
--- Put a request at its place in its source's line, and the source among those that have work.
-local function enter_line(request, source, sequence)
-  redis.call('ZADD', line_key(source), sequence, request)
+-- Put requests at their places in their source's line, and the source among those that have work. `places` is a list of
+-- sequence, request, sequence, request …
+local function enter_lines(source, places)
+  in_slices('ZADD', line_key(source), places)
   if not redis.call('ZSCORE', KEY.sources, source) then
     redis.call('ZADD', KEY.sources, next_number(), source)
   end
+end
+
+local function enter_line(request, source, sequence)
+  enter_lines(source, {sequence, request})
 end
 
 -- Let requests back into line whose retries are due or whose hold has ended; 200 of each at a time.

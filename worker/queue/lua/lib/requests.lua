@@ -25,29 +25,59 @@ local function record_end(request, about, state, by_outcome)
   end
 end
 
+-- What sealing requests changes of keys that they share, by source: written once for all of them, by `write_tally`.
+local function new_tally() return {sources = {}} end
+
+local function tally_of(tally, source)
+  if not tally[source] then
+    tally[source] = {waiting = 0, held = 0, places = {}}
+    tally.sources[#tally.sources + 1] = source
+  end
+  return tally[source]
+end
+
+local function write_tally(tally)
+  for _, source in ipairs(tally.sources) do
+    local of = tally[source]
+    count(KEY.waiting, source, of.waiting)
+    count(KEY.held, source, of.held)
+    if #of.places > 0 then enter_lines(source, of.places) end
+  end
+end
+
 -- Seal a request: it goes into line, waits for its hold to end, or, for `approval` (a reason in words; '' for none),
--- waits until somebody approves it. `about` has its source, reason and origin, where there are any.
-local function seal(request, about, total, hold, approval, now)
-  local key, sequence = request_key(request), next_number()
-  local detail = {reason = about.reason}
-  redis.call('HSET', key, 'state', STATE.QUEUED, 'total', total, 'sequence', sequence)
-  count(KEY.waiting, about.source, total)
-  if hold > 0 or approval ~= '' then count(KEY.held, about.source, total) end
+-- waits until somebody approves it. `about` has its source, reason and origin, where there are any; `fields` is a list of
+-- further fields of its hash, and their values.
+local function seal_into(tally, request, about, total, hold, approval, now, sequence, fields)
+  local of, detail = tally_of(tally, about.source), {reason = about.reason}
+  local function set(name, value) fields[#fields + 1], fields[#fields + 2] = name, value end
+  set('state', STATE.QUEUED)
+  set('total', total)
+  set('sequence', sequence)
+  of.waiting = of.waiting + total
+  if hold > 0 or approval ~= '' then of.held = of.held + total end
   if hold > 0 then
-    redis.call('HSET', key, 'hold_until', now + hold)
+    set('hold_until', now + hold)
     detail.hold_ms = hold
   end
   if approval ~= '' then
-    redis.call('HSET', key, 'approval', approval)
+    set('approval', approval)
     redis.call('ZADD', KEY.approvals, now, request)
     detail.why = approval
   elseif hold > 0 then
     redis.call('ZADD', KEY.holds, now + hold, request)
   else
-    enter_line(request, about.source, sequence)
+    of.places[#of.places + 1], of.places[#of.places + 2] = sequence, request
   end
+  redis.call('HSET', request_key(request), unpack(fields))
   local event = approval == '' and 'accepted' or 'held'
   write_audit(event, request, about.source, about.origin or '', STATE.QUEUED, total, detail)
+end
+
+local function seal(request, about, total, hold, approval, now)
+  local tally = new_tally()
+  seal_into(tally, request, about, total, hold, approval, now, next_number(), {})
+  write_tally(tally)
 end
 
 -- When all items of a request have ended: make it final and put it in the outbox. Returns whether it has.
