@@ -15,7 +15,7 @@ from tests.unit.support_messages import Sender, put, undecoded
 from tests.unit.support_queue import raw, settings_for_tests
 from worker.intake.intake import Intake
 from worker.runtime import intake as intake_module
-from worker.runtime.intake import BATCHES_RAN_SECONDS, IntakeStep, Pace, take_from_celery
+from worker.runtime.intake import BATCHES_RAN_SECONDS, REST, IntakeStep, Pace, take_from_celery
 from worker.runtime.process import App, create_app
 from worker.states import State
 
@@ -61,17 +61,17 @@ def test_a_worker_takes_from_the_queues_that_it_was_given(
 
 
 def test_the_intake_rests_only_while_batches_run() -> None:
-    """As long as it worked; not before any batch was started here, and not when the last one is long over."""
+    """A share of the time it worked; not before any batch was started here, and not when the last one is long over."""
     now, started = [100.0], [0]
     pace = Pace(lambda: started[0], lambda: now[0])
     assert pace.rest_after(0.02) == 0
     started[0] += 1
-    assert pace.rest_after(0.02) == 0.02
+    assert pace.rest_after(0.02) == 0.02 * REST
     now[0] += BATCHES_RAN_SECONDS * 0.9
     started[0] += 3
-    assert pace.rest_after(0.01) == 0.01
+    assert pace.rest_after(0.01) == 0.01 * REST
     now[0] += BATCHES_RAN_SECONDS * 0.9
-    assert pace.rest_after(0.03) == 0.03
+    assert pace.rest_after(0.03) == 0.03 * REST
     now[0] += BATCHES_RAN_SECONDS * 0.2
     assert pace.rest_after(0.02) == 0
 

@@ -27,8 +27,10 @@ from worker.store.connection import connect
 
 logger = logging.getLogger(__name__)
 
+REST = 0.5
+"""How long the intake rests while batches run, as a share of its working time."""
 BATCHES_RAN_SECONDS = 1.0
-"""For how long after a batch was started here the intake leaves half of the time to batches."""
+"""For how long after a batch was started here batches are taken to run."""
 RETRY_SECONDS = 1.0
 
 
@@ -42,10 +44,10 @@ class Pace:
         self._busy_until = -math.inf
 
     def rest_after(self, worked: float) -> float:
-        """Return how many seconds to rest after so many of work: as many while batches run, else none."""
+        """Return how many seconds to rest after so many of work: none while no batches run."""
         if (started := self._batches_started()) != self._seen:
             self._seen, self._busy_until = started, self._clock() + BATCHES_RAN_SECONDS
-        return worked if self._clock() < self._busy_until else 0.0
+        return REST * worked if self._clock() < self._busy_until else 0.0
 
 
 class IntakeStep(bootsteps.StartStopStep):
