@@ -115,7 +115,7 @@ def test_an_early_state_never_hides_a_final_one(redis_client: Redis, app: Celery
     end_all(queue, must_claim(queue, "t"))
     publisher.publish(["r"])
     with queue.redis.pipeline() as pipe:
-        publisher._add(pipe, early, is_last=True)
+        publisher._add(pipe, early, publisher._meta("QUEUED"), is_last=True)
         assert pipe.execute() == [0]
     assert stored(queue, app)["status"] == "SUCCESS"
 
@@ -127,8 +127,9 @@ def test_an_early_state_of_an_unknown_request_is_not_written(redis_client: Redis
     early = Reports(queue.redis, queue.keys).read(["r"])[0]
     assert early is not None
     raw(queue).flushall()
+    publisher = publisher_of(queue, app)
     with queue.redis.pipeline() as pipe:
-        publisher_of(queue, app)._add(pipe, early, is_last=True)
+        publisher._add(pipe, early, publisher._meta("QUEUED"), is_last=True)
         pipe.execute()
     assert raw(queue).keys("*meta*") == []
 

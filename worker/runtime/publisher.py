@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from celery import Celery
@@ -80,16 +81,17 @@ class Publisher:
 
     def early_result(self, report: Report) -> tuple[str, str]:
         """Return the backend's key and value of a new request's first report, for `Queue.add_chunk`."""
-        return self._key(report["request_id"]), self._encode(report)
+        return self._key(report["request_id"]), self._encode(report, self._meta(report["state"]))
 
     def _publish_some(self, request_ids: Sequence[str]) -> list[Known]:
         known = self._reports.read_all(request_ids)
         found = [about for about in known if about]
+        meta_of = cache(self._meta)
         with self._redis.pipeline(transaction=False) as pipe:
             if expired := [request_id for request_id, about in zip(request_ids, known, strict=True) if not about]:
                 pipe.zrem(self._keys("outbox"), *expired)
             for report, canvas in found:
-                self._add(pipe, report, is_last=not canvas)
+                self._add(pipe, report, meta_of(report["state"]), is_last=not canvas)
             pipe.execute()
         return found
 
@@ -115,13 +117,13 @@ class Publisher:
             if not body_is_promised(self._app, canvas):
                 self._redis.zrem(self._keys("outbox"), report["request_id"])
 
-    def _add(self, pipe: Pipeline, report: Report, *, is_last: bool) -> None:
+    def _add(self, pipe: Pipeline, report: Report, meta: dict[str, Any], *, is_last: bool) -> None:
         request_id = report["request_id"]
         final = int(_is_final(report))
         self._scripts.run(
             "runtime/publish",
             request_id,
-            self._encode(report),
+            self._encode(report, meta),
             final,
             self._ttl_ms,
             int(is_last),
@@ -133,12 +135,14 @@ class Publisher:
         key: str | bytes = self._backend.get_key_for_task(request_id)
         return key.decode() if isinstance(key, bytes) else key
 
-    def _encode(self, report: Report) -> str:
-        backend, state = self._backend, report["state"]
-        result = backend.encode_result(result_of(report), state)
-        meta = backend._get_result_meta(result, state, None, None)  # noqa: SLF001 - the one way to its own format
-        meta["task_id"] = report["request_id"]
-        return str(backend.encode(meta))
+    def _meta(self, state: str) -> dict[str, Any]:
+        """Return what Celery stores with a result in this state; the same for all that are published together."""
+        meta: dict[str, Any] = self._backend._get_result_meta(None, state, None, None)  # noqa: SLF001 - its own format
+        return meta
+
+    def _encode(self, report: Report, meta: dict[str, Any]) -> str:
+        result = self._backend.encode_result(result_of(report), report["state"])
+        return str(self._backend.encode({**meta, "result": result, "task_id": report["request_id"]}))
 
 
 def _is_final(report: Report) -> bool:
