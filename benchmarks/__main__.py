@@ -25,7 +25,7 @@ MEASURES: dict[str, Callable[[Stand], list[Row]]] = {
     "bulk": lambda place: measure_bulk(place, 100_000, rounds=3),
     "growth": lambda place: measure_growth(place, [10_000, 100_000, 1_000_000]),
     "small": lambda place: measure_small(place, 30_000),
-    "messages": lambda place: measure_messages(place, 60_000),
+    "messages": lambda place: measure_messages(place, 40_000),
     "memory": lambda place: measure_memory(place, 1_000_000),
     "quiet": lambda place: measure_quiet_source(place, 100_000),
     "limit10": lambda place: measure_limit(place, 10, 60),

@@ -13,7 +13,7 @@ from benchmarks.stand import Stand, file_ids, wait_until
 from tasks.admin import Admin
 
 RESULTS = "celery-task-meta-*"
-PLAIN_SHARE = 10
+PLAIN_SHARE = 8
 """Plain Celery gets this part of the messages: it takes a minute for ten thousand."""
 
 
