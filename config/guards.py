@@ -58,10 +58,10 @@ class Guards(RootModel[dict[Annotated[str, AfterValidator(_source_name)], Guard]
             problems = [explain(detail, Guard.model_fields) for detail in error.errors() if detail["loc"]]
         raise ValueError("; ".join(problems) or f"must be a JSON object such as {FORM}")
 
-    def bounds_of(self, source: str) -> str:
-        """Return the guard as the operation `enqueue` takes it; empty for a source without a guard."""
+    def bounds_of(self, source: str) -> dict[str, float] | None:
+        """Return max_files, max_share and usual_factor of a source, as the operations take them; None: no guard."""
         guard = self.root.get(source) or self.root.get(ALL)
-        return f"{guard.max_files} {guard.usual_factor:g} {guard.max_share:g}" if guard else ""
+        return guard.model_dump() if guard else None
 
     @property
     def need_a_count(self) -> bool:

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from config.settings import Settings, load_settings
 from worker.errors import UnknownRequest
 from worker.limiter.slots import Limiter
-from worker.queue.operations import CHUNK_IDS, Queue, read_enqueued
+from worker.queue.operations import CHUNK_IDS, NewRequest, Queue, read_enqueued
 from worker.queue.validation import (
     Asked,
     check_reason,
@@ -195,7 +195,7 @@ class Client:
             for asked, file_ids in requests:
                 distinct = list(dict.fromkeys(file_ids))
                 first = self._publisher.early_result(queued_report(asked, len(distinct), now))
-                self._queue.add_chunk(**asked, file_ids=distinct, early_result=first, pipe=pipe)
+                self._queue.add_chunk(NewRequest(**asked), distinct, early_result=first, pipe=pipe)
             replies = pipe.execute()
         for (asked, _), reply in zip(requests, replies, strict=True):
             read_enqueued(reply, asked["request_id"], asked["source"])
@@ -207,7 +207,7 @@ class Client:
             yield from rest
 
         try:
-            self._queue.enqueue(**asked, file_ids=stream())
+            self._queue.enqueue(NewRequest(**asked), stream())
         except BaseException:
             self._drop_unsealed(asked["request_id"])
             raise

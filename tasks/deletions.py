@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from worker.app import app
 from worker.batch.pipeline import Ran
 from worker.errors import InvalidRequest, QueueFull, RedisUnreachable
+from worker.queue.operations import NewRequest
 from worker.queue.validation import bound_arguments, checked_file_ids, checked_request
 from worker.runtime import stopping
 from worker.runtime.canvas import canvas_of
@@ -40,7 +41,7 @@ def delete_files(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
     try:
         with explained(about):
             origin = str(self.request.origin or "")
-            account.queue.enqueue(**request, file_ids=file_ids, canvas=canvas_of(self.request), origin=origin)
+            account.queue.enqueue(NewRequest(**request, canvas=canvas_of(self.request), origin=origin), file_ids)
             app.publisher.publish_reports([request["request_id"]])
     except RedisUnreachable:
         # The message is requeued; enqueuing a request twice changes nothing.

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from worker.imagekit.answers import Answer, KeyRefused, ListAnswer, Throttled, Unanswered
-from worker.limiter.slots import Endpoint, Kind, Learned, Limiter
-from worker.limiter.transit import Arrivals
+from worker.limiter.slots import Call, Endpoint, Health, Kind, Limiter
+from worker.limiter.transit import Transit
 from worker.store.connection import outlast
 
 HORIZON_MS = 50
@@ -39,12 +39,12 @@ class Gate:
 
     def __init__(self, limiter: Limiter) -> None:
         self.limiter = limiter
-        self._arrivals = Arrivals()
+        self._transit = Transit()
 
     def ask(self, call_id: str) -> Permit:
         """Reserve a slot at most `HORIZON_MS` ahead, or learn how long to wait. Never sleeps."""
         slot = self.limiter.acquire(call_id, HORIZON_MS)
-        return Permit(call_id, slot.granted, slot.wait_ms, time.monotonic() + slot.wait_ms / 1000, slot.probe)
+        return Permit(call_id, slot.granted, slot.wait_ms, time.monotonic() + slot.wait_ms / 1000, slot.is_probe)
 
     def wait(self, patience_ms: float, sleep: Callable[[float], None] = time.sleep) -> Permit:
         """Ask until a slot is granted; a permit that is not granted says that the next wait exceeds `patience_ms`."""
@@ -58,28 +58,26 @@ class Gate:
         """Return the slot of a call that is not made."""
         self.limiter.give_back(permit.call_id)
 
-    def make(self, permit: Permit, call: Callable[[], A], *, shows_health: bool = False) -> tuple[A, Learned]:
+    def make(self, permit: Permit, call: Callable[[], A], *, shows_health: bool = False) -> tuple[A, Health]:
         """Make the call at its slot, and tell every worker's limiter what the response says about the API.
 
         `shows_health`: the call is as likely to succeed as any other, so its result counts towards the API's health.
         """
         time.sleep(max(0.0, permit.slot_at - time.monotonic()))
         answer = call()
-        late_ms = self._arrivals.late_ms(permit.slot_at, answer.meta.sent_at)
+        late_ms = self._transit.late_ms(permit.slot_at, answer.meta.sent_at)
         kind, reason, reset_ms = self._news(answer)
-        learned = outlast(
-            lambda: self.limiter.record(
-                kind,
-                reason=reason,
-                reset_ms=reset_ms,
-                probe=permit.probe,
-                learned=answer.meta.limits,
-                call_id=permit.call_id,
-                late_ms=late_ms,
-                shows_health=shows_health,
-            )
+        made = Call(
+            kind,
+            reason,
+            reset_ms,
+            is_probe=permit.probe,
+            windows=answer.meta.limits,
+            call_id=permit.call_id,
+            late_ms=late_ms,
+            shows_health=shows_health,
         )
-        return answer, learned
+        return answer, outlast(lambda: self.limiter.record(made))
 
     def _news(self, answer: Answer | ListAnswer) -> tuple[Kind, str, int | None]:
         match answer:

@@ -19,7 +19,7 @@ from tests.unit.support_api import Works, works_on
 from tests.unit.support_queue import LONG_AGO_MS, check_invariants, raw, settings_for_tests
 from worker.errors import InvalidRequest
 from worker.imagekit.answers import Answer, KeyRefused, Meta, Missing, PerFile, Refused, Throttled, Unanswered
-from worker.queue.operations import Queue
+from worker.queue.operations import NewRequest, Queue
 from worker.reports.reader import Reports
 from worker.states import Outcome
 
@@ -121,7 +121,7 @@ def test_any_answers_and_crashes_end_honestly(requests: list[list[str]], script:
         works.api.refused, works.api.poison = {REFUSED}, {POISON}
         expected = {f"r{at}": set(ids) for at, ids in enumerate(requests)}
         for at, ids in enumerate(requests):
-            works.queue.enqueue(f"r{at}", ids, source=f"s{at % 2}")
+            works.queue.enqueue(NewRequest(f"r{at}", f"s{at % 2}"), ids)
         for place, name in enumerate(script):
             if place == cancelled:
                 works.queue.cancel("r0")
@@ -135,7 +135,7 @@ def test_any_answers_and_crashes_end_honestly(requests: list[list[str]], script:
             check_invariants(works.queue, expected)
         works.api.faults = []
         # One file that is surely gone: without any success ever, a poison id cannot be told from an outage.
-        works.queue.enqueue("other", ["other"], source="s9")
+        works.queue.enqueue(NewRequest("other", "s9"), ["other"])
         expected["other"] = {"other"}
         works.run()
         check_invariants(works.queue, expected)

@@ -10,6 +10,7 @@ import pytest
 from tests.unit.support_cleanup import DRAFTS, RELEASED, Bench, matching, request_of
 from worker.cleanup.runs.slice import run_slice
 from worker.imagekit.answers import ListAnswer, Page, Unanswered
+from worker.queue.operations import NewRequest
 from worker.states import RunOutcome
 
 pytestmark = pytest.mark.real_server
@@ -210,7 +211,7 @@ def test_a_key_that_may_not_list_stops_no_deletion(bench: Bench) -> None:
     run_id = bench.start("drafts")
     bench.cleaner.api = _Refusing()
     run_slice(bench.cleaner, run_id)
-    bench.queue.enqueue("r1", bench.sim.remaining()[:10], source="catalog")
+    bench.queue.enqueue(NewRequest("r1", "catalog"), bench.sim.remaining()[:10])
     bench.delete_all()
     assert len(bench.sim.deleted()) == 10
 

@@ -19,7 +19,7 @@ from worker.calls import Gate
 from worker.imagekit.answers import Answer, Missing, PerFile, Refused, Unanswered
 from worker.limiter.slots import Limiter
 from worker.queue.leases import LeaseKeeper
-from worker.queue.operations import Queue
+from worker.queue.operations import NewRequest, Queue
 from worker.reports.reader import Reports
 from worker.reports.report import Report
 
@@ -139,7 +139,7 @@ def enqueued(client: Redis, count: int, **overrides: Any) -> tuple[Works, list[s
     """Return works with one request `r` for all files that the API has."""
     files = ids("f", count)
     works = works_on(client, files=set(files), **overrides)
-    works.queue.enqueue("r", files, source="s")
+    works.queue.enqueue(NewRequest("r", "s"), files)
     return works, files
 
 

@@ -41,6 +41,12 @@ def let_pass(client: Any, ms: float, endpoint: Endpoint = Endpoint.DELETE) -> No
             client.hset(limits, field, f"{limit} {int(at) - int(ms)}")
 
 
+def pause_of(limiter: Limiter) -> str | None:
+    """Return who or what holds the calls back; None if nothing does."""
+    pause = limiter.read_pause()
+    return pause and pause.by
+
+
 def take_all(client: Any, limiter: Limiter, most: int = 1000) -> int:
     """Ask for calls, just far enough apart, until one has to wait; return how many were granted."""
     for number in range(most):

@@ -58,21 +58,20 @@ def files_of(items: Iterable[Item]) -> list[str]:
 
 def end_all(queue: Queue, claim: Claim, outcome: Outcome = Outcome.DELETED, error: str = "") -> list[str]:
     """Settle a whole claim with one outcome; return the requests that are final now."""
-    return queue.settle(claim.token, end(claim.items, outcome, error)).finished
+    return queue.settle(claim.token, end(claim.items, outcome, error))
 
 
 def run_out(queue: Queue, token: str) -> None:
     """Let the lease of a claim run out, as if its holder had died."""
-    assert raw(queue).hget(queue.keys.lease(token), "held") == "1"
+    assert raw(queue).exists(queue.keys.lease(token))
     raw(queue).zadd(queue.keys("leases"), {token: LONG_AGO_MS})
 
 
 def make_groups_due(queue: Queue) -> None:
     """Let the delay of all parked groups pass; their order stays."""
     client = raw(queue)
-    for token in client.zrange(queue.keys("leases"), 0, -1):
-        if client.hget(queue.keys.lease(token), "held") == "0":
-            client.zincrby(queue.keys("leases"), -LONGEST_DELAY_MS, token)
+    for token in client.smembers(queue.keys("parked")):
+        client.zincrby(queue.keys("leases"), -LONGEST_DELAY_MS, token)
 
 
 def make_retries_due(queue: Queue) -> None:
@@ -99,14 +98,14 @@ class Seen:
     about: dict[str, str]
     waiting: list[str]
     retries: list[str]
-    held: list[str]
+    in_flight: list[str]
     parked: list[str]
     ended: list[tuple[str, Outcome]]
 
     @property
     def everywhere(self) -> list[str]:
         """All ids, in all places."""
-        return self.waiting + self.retries + self.held + self.parked + [file for file, _ in self.ended]
+        return self.waiting + self.retries + self.in_flight + self.parked + [file for file, _ in self.ended]
 
 
 @dataclass
@@ -116,7 +115,7 @@ class Picture:
     requests: dict[str, Seen] = field(default_factory=dict)
     leases: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     """Token → (request, file id)."""
-    held_tokens: set[str] = field(default_factory=set)
+    tokens_in_flight: set[str] = field(default_factory=set)
 
     def outcomes(self) -> dict[tuple[str, str], Outcome]:
         """Return how each item that has ended did."""
@@ -127,13 +126,14 @@ def take_picture(queue: Queue, requests: Iterable[str]) -> Picture:
     """Read all keys of some sealed requests, and all leases."""
     client, picture = raw(queue), Picture()
     prefix = queue.keys.lease("")
+    parked = client.smembers(queue.keys("parked"))
     for key in client.keys(f"{prefix}*".replace("{", r"\{").replace("}", r"\}")):
         fields = client.hgetall(key)
         token = key.removeprefix(prefix)
         runs = json.loads(fields["items"])
         picture.leases[token] = [(request, file) for request, _, _, files in runs for file in files]
-        if fields.get("held") == "1":
-            picture.held_tokens.add(token)
+        if token not in parked:
+            picture.tokens_in_flight.add(token)
     for request in requests:
         picture.requests[request] = _see(queue, request, picture)
     return picture
@@ -151,7 +151,7 @@ def _see(queue: Queue, request: str, picture: Picture) -> Seen:
     withdrawn = client.lrange(queue.keys.request(request, "withdrawn"), 0, -1)
     leased: dict[bool, list[str]] = {True: [], False: []}
     for token, items in picture.leases.items():
-        leased[token in picture.held_tokens] += [file for owner, file in items if owner == request]
+        leased[token in picture.tokens_in_flight] += [file for owner, file in items if owner == request]
     retries = client.zrange(queue.keys.request(request, "retries"), 0, -1)
     assert sorted(retries) == sorted(client.hkeys(queue.keys.request(request, "tried")))
     return Seen(
@@ -160,7 +160,7 @@ def _see(queue: Queue, request: str, picture: Picture) -> Seen:
         about=about,
         waiting=client.lrange(queue.keys.request(request, "waiting"), 0, -1),
         retries=retries,
-        held=leased[True],
+        in_flight=leased[True],
         parked=leased[False],
         ended=ended + [(file, Outcome.CANCELLED) for file in withdrawn],
     )
@@ -184,7 +184,7 @@ def _check_request(queue: Queue, request: str, seen: Seen, expected: set[str]) -
     assert max(places.values()) == 1, f"{request}: an id is in two places"
     about = seen.about
     assert int(about["total"]) == len(expected)
-    assert int(about.get("in_flight", 0)) == len(seen.held)
+    assert int(about.get("in_flight", 0)) == len(seen.in_flight)
     by_outcome = Counter(outcome for _, outcome in seen.ended)
     assert {outcome: int(about.get(outcome, 0)) for outcome in Outcome} == {
         outcome: by_outcome[outcome] for outcome in Outcome
@@ -222,27 +222,27 @@ def _check_counters(queue: Queue, picture: Picture) -> None:
     in_flight: Counter[str] = Counter()
     ended: Counter[str] = Counter()
     retrying: Counter[str] = Counter()
-    held: Counter[str] = Counter()
+    on_hold: Counter[str] = Counter()
     client, keys = raw(queue), queue.keys
-    on_hold = {*client.zrange(keys("holds"), 0, -1), *client.zrange(keys("approvals"), 0, -1)}
+    holds = {*client.zrange(keys("holds"), 0, -1), *client.zrange(keys("approvals"), 0, -1)}
     for request, seen in picture.requests.items():
         retrying[seen.source] += len(seen.retries)
-        held[seen.source] += len(seen.waiting) if request in on_hold else 0
+        on_hold[seen.source] += len(seen.waiting) if request in holds else 0
         waiting[seen.source] += len(seen.waiting) + len(seen.retries) + len(seen.parked)
-        in_flight[seen.source] += len(seen.held)
+        in_flight[seen.source] += len(seen.in_flight)
         ended.update(outcome.value for _, outcome in seen.ended)
-    counters = {"waiting": waiting, "in_flight": in_flight, "totals": ended, "retrying": retrying, "held": held}
+    counters = {"waiting": waiting, "in_flight": in_flight, "totals": ended, "retrying": retrying, "on_hold": on_hold}
     for name, counter in counters.items():
         stored = {key: int(value) for key, value in client.hgetall(keys(name)).items()}
         assert stored == {key: value for key, value in counter.items() if value}, name
-    assert client.smembers(keys("parked")) == set(picture.leases) - picture.held_tokens
+    assert client.smembers(keys("parked")) == set(picture.leases) - picture.tokens_in_flight
 
 
 def _check_lines(queue: Queue, picture: Picture) -> None:
     """What can be claimed is in its source's line, or waits where its time will bring it there."""
     client = raw(queue)
     sources = set(client.zrange(queue.keys("sources"), 0, -1))
-    holds = set(client.zrange(queue.keys("holds"), 0, -1))
+    holds = {name for key in ("holds", "approvals") for name in client.zrange(queue.keys(key), 0, -1)}
     retrying = dict(client.zrange(queue.keys("retries"), 0, -1, withscores=True))
     for request, seen in picture.requests.items():
         in_line = client.zscore(queue.keys.line(seen.source), request) is not None

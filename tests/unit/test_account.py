@@ -12,6 +12,7 @@ from simulator import Simulator
 from tests.unit.support_queue import ids
 from worker.account import Account
 from worker.batch.pipeline import Ran
+from worker.queue.operations import NewRequest
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_each_account_deletes_its_own_files_under_its_own_key(
     }
     for (name, each), simulator in zip(accounts.items(), simulators, strict=True):
         simulator.add_files(ids(name, 120))
-        each.queue.enqueue("same-id", ids(name, 120), source="shop")
+        each.queue.enqueue(NewRequest("same-id", "shop"), ids(name, 120))
     for _ in range(2):
         for each in accounts.values():
             assert each.batches.run() is not Ran.NO_WORK
@@ -60,7 +61,7 @@ def test_a_pause_of_one_account_does_not_stop_the_other(
     )
     red.limiter.pause("maintenance")
     for each in (red, blue):
-        each.queue.enqueue("r", ["f1"], source="shop")
+        each.queue.enqueue(NewRequest("r", "shop"), ["f1"])
     assert red.batches.run() is Ran.NO_SLOT
     assert blue.batches.run() is Ran.PARTIAL
 

@@ -10,7 +10,7 @@ from redis import Redis
 
 from config.settings import load_settings
 from worker.queue.claims import end
-from worker.queue.operations import Queue
+from worker.queue.operations import NewRequest, Queue
 from worker.reports.audit import DAY_MS, Audit
 from worker.states import Outcome
 from worker.store.scripts import ROOMS
@@ -28,7 +28,7 @@ def trail(queue: Queue) -> Audit:
 
 def test_a_request_is_recorded_when_it_comes_and_when_it_ends(queue: Queue) -> None:
     """Source, reason, who asked, how many, and how many ended how."""
-    queue.enqueue("r1", ["a", "b", "c"], source="catalog", reason="old", origin="svc@host", hold_seconds=0)
+    queue.enqueue(NewRequest("r1", "catalog", reason="old", hold_seconds=0, origin="svc@host"), ["a", "b", "c"])
     claim = queue.claim("t1")
     assert claim is not None
     queue.settle("t1", end(claim.items[:2], Outcome.DELETED) + end(claim.items[2:], Outcome.FAILED, "no"))
@@ -49,13 +49,13 @@ def test_a_request_is_recorded_when_it_comes_and_when_it_ends(queue: Queue) -> N
 def test_a_request_that_came_before_is_recorded_once(queue: Queue) -> None:
     """The same request again leaves no second line."""
     for _ in range(3):
-        queue.enqueue("r1", ["a"], source="catalog")
+        queue.enqueue(NewRequest("r1", "catalog"), ["a"])
     assert [entry["event"] for entry in trail(queue).entries()] == ["accepted"]
 
 
 def test_who_cancels_is_recorded(queue: Queue) -> None:
     """A cancel is recorded with its author, and the end of the request after it."""
-    queue.enqueue("r1", ["a"], source="catalog", hold_seconds=60)
+    queue.enqueue(NewRequest("r1", "catalog", hold_seconds=60), ["a"])
     queue.cancel("r1", by="boss@host")
     queue.cancel("r1", by="boss@host")
     events = [(entry["event"], entry["by"]) for entry in trail(queue).entries()]

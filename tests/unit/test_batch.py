@@ -14,9 +14,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from config.settings import Window
 from tests.unit.support_api import Works, enqueued, outage, works_on
+from tests.unit.support_limiter import pause_of
 from tests.unit.support_queue import check_invariants, ids, must_claim, raw, run_out
 from worker.batch.pipeline import Ran
 from worker.imagekit.answers import Answer, KeyRefused, Meta, PerFile, Refused, Throttled, Unanswered
+from worker.queue.operations import NewRequest
 from worker.states import Outcome
 
 
@@ -41,7 +43,7 @@ def test_without_work_no_call_and_no_slot_is_spent(redis_client: Redis) -> None:
     """A batch that finds nothing returns its slot."""
     works = works_on(redis_client, rate_limits=(Window(1, 60_000),))
     assert works.batches.run() is Ran.NO_WORK
-    works.queue.enqueue("r", ["a"], source="s")
+    works.queue.enqueue(NewRequest("r", "s"), ["a"])
     assert works.batches.run() is Ran.PARTIAL
 
 
@@ -121,7 +123,7 @@ def test_a_throttled_call_spends_nothing(redis_client: Redis) -> None:
     works, _files = enqueued(redis_client, 5, max_attempts=1)
     works.api.faults = [throttled]
     works.batches.run()
-    assert 29_000 < works.batches.gate.limiter.look().pause_ms <= 30_000
+    assert 29_000 < works.batches.gate.limiter.read_limits().pause_ms <= 30_000
     assert works.batches.run() is Ran.NO_SLOT
     works.run()
     assert works.report("r")["deleted"] == 5
@@ -134,7 +136,7 @@ def test_a_refused_key_fails_nothing(redis_client: Redis, times: int) -> None:
     works, _ = enqueued(redis_client, 5, max_attempts=1)
     works.api.faults = [lambda _: KeyRefused("your account cannot be authenticated")] * times
     works.batches.run()
-    assert works.batches.gate.limiter.look().paused_by == "key_refused"
+    assert pause_of(works.batches.gate.limiter) == "key_refused"
     works.run()
     report = works.report("r")
     assert (report["deleted"], report["failed"]) == (5, 0)
@@ -154,7 +156,7 @@ def test_a_file_that_another_request_deleted_costs_no_call(redis_client: Redis) 
     """Known deletions are settled without a call, and the slot is returned."""
     works, files = enqueued(redis_client, 3)
     works.run()
-    works.queue.enqueue("again", files, source="s")
+    works.queue.enqueue(NewRequest("again", "s"), files)
     assert works.batches.run() is not Ran.NO_WORK
     assert works.report("again")["deleted"] == 3
     assert len(works.api.calls) == 1
@@ -166,7 +168,7 @@ def test_windows_that_the_api_announces_are_kept(redis_client: Redis) -> None:
     works, _ = enqueued(redis_client, 3)
     works.api.faults = [lambda sent: PerFile(frozenset(sent), {}, meta=Meta(limits=(Window(7, 60_000),)))]
     works.batches.run()
-    assert [use.limit for use in works.batches.gate.limiter.look().windows] == [7]
+    assert [use.limit for use in works.batches.gate.limiter.read_limits().windows] == [7]
 
 
 def test_an_answer_waits_for_redis(redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +224,7 @@ def test_any_sequence_of_answers_and_deaths_ends_with_honest_outcomes(
     existed = set(works.api.files)
     expected = {f"r{number}": set(ids("f", size)) for number, size in enumerate(sizes)}
     for request, files in expected.items():
-        works.queue.enqueue(request, sorted(files), source=request)
+        works.queue.enqueue(NewRequest(request, request), sorted(files))
     works.api.faults = [FAULTS[name](works) for name in faults]
     for turn in range(11):
         works.let_time_pass()

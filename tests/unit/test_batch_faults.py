@@ -14,6 +14,7 @@ from tests.unit.support_limiter import let_pass
 from tests.unit.support_queue import ids
 from worker.batch.pipeline import Ran
 from worker.imagekit.answers import Answer, Unanswered
+from worker.queue.operations import NewRequest
 
 
 @pytest.mark.parametrize("culprits", [1, 2])
@@ -40,7 +41,7 @@ def test_a_poison_id_is_isolated_and_its_companions_are_deleted(redis_client: Re
     works, files = enqueued(redis_client, 100)
     works.api.poison = {files[37]}
     if others:
-        works.queue.enqueue("other", ids("o", 3000), source="other")
+        works.queue.enqueue(NewRequest("other", "other"), ids("o", 3000))
         works.api.files |= set(ids("o", 3000))
     works.run()
     report = works.report("r")
@@ -56,7 +57,7 @@ def test_a_lone_poison_id_fails_where_something_was_deleted_before(redis_client:
     """A request of one such id, with nothing else to do, ends: in at most 30 calls."""
     works, _ = enqueued(redis_client, 1)
     works.run()
-    works.queue.enqueue("bad", ["poison"], source="s")
+    works.queue.enqueue(NewRequest("bad", "s"), ["poison"])
     works.api.poison = {"poison"}
     works.run()
     assert works.report("bad")["failed"] == 1
@@ -79,7 +80,7 @@ def test_a_poison_id_whose_calls_time_out_fails_too(redis_client: Redis, monkeyp
         return carry_out(file_ids)
 
     monkeypatch.setattr(works.api, "carry_out", slow)
-    works.queue.enqueue("bad", ["poison"], source="s")
+    works.queue.enqueue(NewRequest("bad", "s"), ["poison"])
     works.api.poison = {"poison"}
     works.run(most=100)
     assert works.report("bad")["failed"] == 1
@@ -103,7 +104,7 @@ def test_a_long_outage_does_not_take_the_only_batch_apart(redis_client: Redis) -
     """A witness tells the outage from an id whose every call fails, before anything is split."""
     works, _ = enqueued(redis_client, 1)
     works.run()
-    works.queue.enqueue("alone", ids("a", 100), source="s")
+    works.queue.enqueue(NewRequest("alone", "s"), ids("a", 100))
     works.api.files |= set(ids("a", 100))
     before = len(works.api.calls)
     works.api.faults = [outage] * 50
@@ -131,7 +132,7 @@ def test_after_an_outage_a_poison_id_is_found_all_the_same(redis_client: Redis) 
     works, _ = enqueued(redis_client, 20)
     works.run()
     works.api.faults = [outage] * 60
-    works.queue.enqueue("bad", ["poison", *ids("a", 9)], source="s")
+    works.queue.enqueue(NewRequest("bad", "s"), ["poison", *ids("a", 9)])
     works.api.files |= set(ids("a", 9))
     works.api.poison = {"poison"}
     works.run()

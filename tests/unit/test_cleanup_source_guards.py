@@ -16,7 +16,7 @@ from tests.unit.support_cleanup import KEY, Bench
 from worker.cleanup.runs.counting import LibraryCounter
 from worker.errors import InvalidRequest
 from worker.queue.approvals import Approvals
-from worker.queue.operations import Queue
+from worker.queue.operations import NewRequest, Queue
 from worker.queue.validation import checked_request
 
 
@@ -33,11 +33,11 @@ def ids(number: int, start: int = 0) -> list[str]:
 def test_a_source_beyond_max_files_is_held(redis_client: Redis, caplog: pytest.LogCaptureFixture) -> None:
     """A request of `max_files` is queued; one more file is held, with a warning that says why."""
     queue = guarded_queue(redis_client, '{"catalog": {"max_files": 3}}')
-    assert queue.enqueue("r1", ids(3), source="catalog").held == ""
+    assert queue.enqueue(NewRequest("r1", "catalog"), ids(3)).held == ""
     with caplog.at_level(logging.WARNING):
-        assert queue.enqueue("r2", ids(4), source="catalog").held == "4 files are more than max_files = 3"
+        assert queue.enqueue(NewRequest("r2", "catalog"), ids(4)).held == "4 files are more than max_files = 3"
     assert "r2 of source catalog is held for approval" in caplog.text
-    assert queue.enqueue("r3", ids(9), source="other").held == ""
+    assert queue.enqueue(NewRequest("r3", "other"), ids(9)).held == ""
     assert [held.request_id for held in Approvals(queue).waiting()] == ["r2"]
     claim = queue.claim("t1")
     assert claim is not None
@@ -48,19 +48,19 @@ def test_a_request_beyond_the_usual_size_is_held(redis_client: Redis) -> None:
     """The usual size is the median of requests that went through; duplicate ids do not count."""
     queue = guarded_queue(redis_client, '{"*": {"usual_factor": 10}}')
     for number in range(5):
-        assert queue.enqueue(f"r{number}", ids(2), source="catalog").held == ""
-    assert queue.enqueue("bound", ids(20) * 2, source="catalog").held == ""
-    assert "10 times the usual 2" in queue.enqueue("beyond", ids(21), source="catalog").held
-    assert queue.enqueue("beyond", ids(21), source="catalog").is_new is False
+        assert queue.enqueue(NewRequest(f"r{number}", "catalog"), ids(2)).held == ""
+    assert queue.enqueue(NewRequest("bound", "catalog"), ids(20) * 2).held == ""
+    assert "10 times the usual 2" in queue.enqueue(NewRequest("beyond", "catalog"), ids(21)).held
+    assert queue.enqueue(NewRequest("beyond", "catalog"), ids(21)).is_new is False
 
 
 @pytest.mark.parametrize(("files", "held"), [(5, False), (6, True)])
 def test_a_share_of_the_library(redis_client: Redis, files: int, held: bool) -> None:
     """A quarter of twenty files is queued, one more is held; and so is any request before the first count."""
     queue = guarded_queue(redis_client, '{"catalog": {"max_share": 0.25}}')
-    assert "not been counted" in queue.enqueue("r1", ids(1), source="catalog").held
+    assert "not been counted" in queue.enqueue(NewRequest("r1", "catalog"), ids(1)).held
     queue.redis.hset(queue.keys("library"), "files", "20")
-    assert bool(queue.enqueue("r2", ids(files), source="catalog").held) is held
+    assert bool(queue.enqueue(NewRequest("r2", "catalog"), ids(files)).held) is held
 
 
 @pytest.mark.parametrize("files", [0, 1, 7, 999, 1000, 1001, 2500])
@@ -78,14 +78,14 @@ def test_the_library_is_counted_exactly(redis_client: Redis, tmp_path: Path, fil
 def test_a_streamed_request_is_guarded_as_a_whole(redis_client: Redis) -> None:
     """Its guard applies when its last chunk is there."""
     queue = guarded_queue(redis_client, '{"catalog": {"max_files": 7000}}')
-    assert queue.enqueue("r1", iter(ids(7000)), source="catalog").held == ""
-    assert queue.enqueue("r2", iter(ids(7001)), source="catalog").held
+    assert queue.enqueue(NewRequest("r1", "catalog"), iter(ids(7000))).held == ""
+    assert queue.enqueue(NewRequest("r2", "catalog"), iter(ids(7001))).held
 
 
 def test_an_approved_request_of_a_source_is_queued(redis_client: Redis) -> None:
     """Approval works for any source, not only for rules."""
     queue = guarded_queue(redis_client, '{"catalog": {"max_files": 1}}')
-    queue.enqueue("r1", ids(2), source="catalog")
+    queue.enqueue(NewRequest("r1", "catalog"), ids(2))
     assert queue.claim("t1") is None
     assert Approvals(queue).approve("r1", "boss@host") == "approved"
     claim = queue.claim("t2")
@@ -132,6 +132,6 @@ def test_written_guards_can_be_read_again() -> None:
     """The text of the guards is a valid value of the setting."""
     guards = Guards.read('{"catalog": {"max_files": 5}, "free": {"max_files": 0}, "*": {"usual_factor": 2.5}}')
     assert Guards.read(str(guards)) == guards
-    assert guards.bounds_of("catalog") == "5 0 0"
-    assert guards.bounds_of("other") == "0 2.5 0"
-    assert Guards({}).bounds_of("other") == ""
+    assert guards.bounds_of("catalog") == {"max_files": 5, "usual_factor": 0, "max_share": 0}
+    assert guards.bounds_of("other") == {"max_files": 0, "usual_factor": 2.5, "max_share": 0}
+    assert Guards({}).bounds_of("other") is None

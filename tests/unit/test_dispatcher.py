@@ -21,18 +21,18 @@ class Clock:
         return self.now
 
 
-def limits(*, pause_ms: int = 0, places: int = 64) -> Limits:
-    return Limits(pause_ms, "", 0, places, 15.0, [])
+def limits(*, pause_ms: int = 0, slots: int = 64) -> Limits:
+    return Limits(pause_ms, slots, 15.0, [])
 
 
 @pytest.mark.parametrize(
     ("work", "worth"),
     [
-        (Work(0, 0, None), 0),
-        (Work(100, 0, None), 1),
-        (Work(350, 0, None), 3),
-        (Work(0, 2, None), 2),
-        (Work(250, 2, None), 4),
+        (Work(0, 0), 0),
+        (Work(100, 0), 1),
+        (Work(350, 0), 3),
+        (Work(0, 2), 2),
+        (Work(250, 2), 4),
     ],
 )
 def test_full_batches_and_due_groups_go_at_once(work: Work, worth: int) -> None:
@@ -44,7 +44,7 @@ def test_a_batch_that_is_not_full_waits_for_company() -> None:
     """It goes when its time is over, and the next one waits anew."""
     clock = Clock()
     window = FillWait(0.2, clock)
-    some = Work(3, 0, None)
+    some = Work(3, 0)
     assert window.worth(some, 100) == 0
     clock.now += 0.19
     assert window.worth(some, 100) == 0
@@ -57,20 +57,20 @@ def test_waiting_starts_anew_when_there_was_nothing_in_between() -> None:
     """An old wait is no reason to send a single new id at once."""
     clock = Clock()
     window = FillWait(0.2, clock)
-    window.worth(Work(3, 0, None), 100)
+    window.worth(Work(3, 0), 100)
     clock.now += 0.1
-    window.worth(Work(0, 0, None), 100)
+    window.worth(Work(0, 0), 100)
     clock.now += 0.15
-    assert window.worth(Work(1, 0, None), 100) == 0
+    assert window.worth(Work(1, 0), 100) == 0
 
 
 def test_without_a_window_nothing_waits() -> None:
     """`KITSWEEP_BATCH_WINDOW_SECONDS=0` sends single ids at once."""
-    assert FillWait(0, Clock()).worth(Work(1, 0, None), 100) == 1
+    assert FillWait(0, Clock()).worth(Work(1, 0), 100) == 1
 
 
 @pytest.mark.parametrize(
-    ("worth", "free", "places", "under_way", "started"),
+    ("worth", "free", "slots", "under_way", "started"),
     [
         (5, 3, 64, 0, 3),
         (5, 8, 2, 0, 2),
@@ -82,16 +82,16 @@ def test_without_a_window_nothing_waits() -> None:
     ],
 )
 def test_no_more_batches_start_than_work_places_and_slots(
-    worth: int, free: int, places: int, under_way: int, started: int
+    worth: int, free: int, slots: int, under_way: int, started: int
 ) -> None:
     """The least of work, free places and slots in sight, less what is on its way already; never below nothing."""
-    assert batches_to_start(worth, free, limits(places=places), under_way) == started
+    assert batches_to_start(worth, free, limits(slots=slots), under_way) == started
 
 
 def test_a_pause_starts_nothing_but_its_very_end_does() -> None:
     """A place of the pool is not held while a pause lasts."""
     assert batches_to_start(5, 5, limits(pause_ms=SIGHT_MS + 1), 0) == 0
-    assert batches_to_start(5, 5, limits(pause_ms=SIGHT_MS, places=1), 0) == 1
+    assert batches_to_start(5, 5, limits(pause_ms=SIGHT_MS, slots=1), 0) == 1
 
 
 def test_a_heart_beats_and_the_dead_are_forgotten(redis_client: Redis) -> None:

@@ -87,10 +87,10 @@ def test_a_message_becomes_a_request(redis_client: Redis) -> None:
 
 
 def test_without_messages_nothing_is_done(redis_client: Redis) -> None:
-    """Not a key is written."""
+    """Not a key is written, but the format in which all is stored."""
     queue = queue_on(redis_client)
     assert intake_on(queue).turn(lambda _: False) == Turn(0, [])
-    assert raw(queue).keys() == []
+    assert raw(queue).keys() == [queue.keys("format")]
 
 
 def test_a_request_that_is_known_is_not_changed(redis_client: Redis) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.unit.support_limiter import KEYS, let_pass, limiter_on
-from worker.limiter.slots import Endpoint, Kind, Limiter
+from tests.unit.support_limiter import KEYS, let_pass, limiter_on, pause_of
+from worker.limiter.slots import Call, Endpoint, Kind, Limiter
 
 PATIENCE = 3
 """Failed calls in a row that make an outage."""
@@ -16,7 +16,7 @@ PATIENCE = 3
 
 def begin_outage(limiter: Limiter) -> None:
     for _ in range(PATIENCE):
-        limiter.record(Kind.TROUBLE, reason="503")
+        limiter.record(Call(Kind.TROUBLE, reason="503"))
 
 
 def fail_probe(client: Any, limiter: Limiter, call: str) -> int:
@@ -24,17 +24,17 @@ def fail_probe(client: Any, limiter: Limiter, call: str) -> int:
     let_pass(client, 70_000)
     slot = limiter.acquire(call, 0)
     assert slot.granted
-    assert slot.probe
-    return limiter.record(Kind.TROUBLE, reason="503", probe=slot.probe).pause_ms
+    assert slot.is_probe
+    return limiter.record(Call(Kind.TROUBLE, reason="503", is_probe=slot.is_probe)).pause_ms
 
 
 def test_a_throttle_lasts_as_long_as_the_api_says(redis_client: Redis) -> None:
     """A 429 with a reset of 15 minutes holds all calls for 15 minutes, and not longer."""
     limiter = limiter_on(redis_client)
-    pause_ms = limiter.record(Kind.THROTTLED, reason="429", reset_ms=900_000).pause_ms
+    pause_ms = limiter.record(Call(Kind.THROTTLED, reason="429", reset_ms=900_000)).pause_ms
     assert 899_000 < pause_ms <= 900_000
     assert not limiter_on(redis_client).acquire("one", 50).granted
-    assert limiter.look().paused_by == "throttled"
+    assert pause_of(limiter) == "throttled"
     let_pass(redis_client, 900_000)
     assert limiter.acquire("one", 50).granted
 
@@ -42,15 +42,15 @@ def test_a_throttle_lasts_as_long_as_the_api_says(redis_client: Redis) -> None:
 def test_a_shorter_throttle_does_not_end_a_longer_one(redis_client: Redis) -> None:
     """Of several throttles the one that lasts longest holds."""
     limiter = limiter_on(redis_client)
-    limiter.record(Kind.THROTTLED, reset_ms=60_000)
-    assert limiter.record(Kind.THROTTLED, reset_ms=1_000).pause_ms > 59_000
+    limiter.record(Call(Kind.THROTTLED, reset_ms=60_000))
+    assert limiter.record(Call(Kind.THROTTLED, reset_ms=1_000)).pause_ms > 59_000
 
 
 def test_a_success_of_a_call_in_the_air_does_not_end_a_throttle(redis_client: Redis) -> None:
     """What was sent before the 429 says nothing of the limit."""
     limiter = limiter_on(redis_client)
-    limiter.record(Kind.THROTTLED, reset_ms=60_000)
-    limiter.record(Kind.OK)
+    limiter.record(Call(Kind.THROTTLED, reset_ms=60_000))
+    limiter.record(Call(Kind.OK))
     assert not limiter.acquire("one", 50).granted
 
 
@@ -59,41 +59,41 @@ def test_throttles_without_a_reset_last_longer_each_time(redis_client: Redis) ->
     limiter = limiter_on(redis_client)
     pauses = []
     for _ in range(10):
-        pauses.append(limiter.record(Kind.THROTTLED).pause_ms)
+        pauses.append(limiter.record(Call(Kind.THROTTLED)).pause_ms)
         let_pass(redis_client, pauses[-1] + 1)
     assert 900 < pauses[0] <= 1_000
     assert pauses == sorted(pauses)
     assert 59_000 < pauses[-1] <= 60_000
-    limiter.record(Kind.OK)
-    assert limiter.record(Kind.THROTTLED).pause_ms <= 1_000
+    limiter.record(Call(Kind.OK))
+    assert limiter.record(Call(Kind.THROTTLED)).pause_ms <= 1_000
 
 
 def test_the_margin_widens_after_a_throttle_and_narrows_with_successes(redis_client: Redis) -> None:
     """A 429 widens the margin at once, successes narrow it slowly, and it stays within its bounds."""
     limiter = limiter_on(redis_client)
-    first = limiter.look().margin_ms
-    limiter.record(Kind.THROTTLED, reset_ms=0)
-    wide = limiter.look().margin_ms
+    first = limiter.read_limits().margin_ms
+    limiter.record(Call(Kind.THROTTLED, reset_ms=0))
+    wide = limiter.read_limits().margin_ms
     assert wide > first * 1.4
-    limiter.record(Kind.OK)
-    assert wide * 0.99 < limiter.look().margin_ms < wide
+    limiter.record(Call(Kind.OK))
+    assert wide * 0.99 < limiter.read_limits().margin_ms < wide
     for _ in range(20):
-        limiter.record(Kind.THROTTLED, reset_ms=0)
-    assert limiter.look().margin_ms == 250
+        limiter.record(Call(Kind.THROTTLED, reset_ms=0))
+    assert limiter.read_limits().margin_ms == 250
     client: Any = redis_client
     client.hset(KEYS.limits("delete"), "margin", "8.001")
     for _ in range(3):
-        limiter.record(Kind.OK)
-    assert limiter.look().margin_ms == 8
+        limiter.record(Call(Kind.OK))
+    assert limiter.read_limits().margin_ms == 8
 
 
 def test_some_failures_make_an_outage(redis_client: Redis) -> None:
     """One or two failed calls pause nobody; the third in a row pauses all."""
     limiter = limiter_on(redis_client)
-    pauses = [limiter.record(Kind.TROUBLE, reason="503").pause_ms for _ in range(PATIENCE)]
+    pauses = [limiter.record(Call(Kind.TROUBLE, reason="503")).pause_ms for _ in range(PATIENCE)]
     assert pauses[:2] == [0, 0]
     assert 1_900 < pauses[2] <= 2_400
-    assert limiter.look().paused_by == "trouble"
+    assert pause_of(limiter) == "trouble"
     assert not limiter.acquire("one", 50).granted
 
 
@@ -101,9 +101,9 @@ def test_a_success_between_failures_makes_no_outage(redis_client: Redis) -> None
     """Failures count only in a row."""
     limiter = limiter_on(redis_client)
     for _ in range(4):
-        limiter.record(Kind.TROUBLE)
-        limiter.record(Kind.TROUBLE)
-        limiter.record(Kind.OK)
+        limiter.record(Call(Kind.TROUBLE))
+        limiter.record(Call(Kind.TROUBLE))
+        limiter.record(Call(Kind.OK))
     assert limiter.acquire("one", 50).granted
 
 
@@ -113,11 +113,11 @@ def test_in_an_outage_one_call_at_a_time_goes_out_as_a_probe(redis_client: Redis
     begin_outage(limiter)
     let_pass(redis_client, 3_000)
     probe = limiter.acquire("probe", 50)
-    assert (probe.granted, probe.probe) == (True, True)
+    assert (probe.granted, probe.is_probe) == (True, True)
     other = limiter.acquire("other", 50)
     assert not other.granted
     assert other.wait_ms > 1_000
-    assert limiter.look(60).places == 0
+    assert limiter.read_limits(60).slots == 0
 
 
 def test_only_failed_probes_deepen_an_outage(redis_client: Redis) -> None:
@@ -126,7 +126,7 @@ def test_only_failed_probes_deepen_an_outage(redis_client: Redis) -> None:
     limiter = limiter_on(redis_client)
     begin_outage(limiter)
     for _ in range(20):
-        limiter.record(Kind.TROUBLE, reason="503")
+        limiter.record(Call(Kind.TROUBLE, reason="503"))
     assert client.hget(KEYS("account"), "trouble_level") == "1"
     pauses = [fail_probe(client, limiter, f"probe{number}") for number in range(5)]
     assert client.hget(KEYS("account"), "trouble_level") == "6"
@@ -140,10 +140,10 @@ def test_a_success_ends_an_outage(redis_client: Redis) -> None:
     limiter = limiter_on(redis_client)
     begin_outage(limiter)
     fail_probe(client, limiter, "probe")
-    limiter.record(Kind.OK)
+    limiter.record(Call(Kind.OK))
     slot = limiter.acquire("one", 50)
-    assert (slot.granted, slot.probe) == (True, False)
-    assert limiter.record(Kind.TROUBLE).pause_ms == 0
+    assert (slot.granted, slot.is_probe) == (True, False)
+    assert limiter.record(Call(Kind.TROUBLE)).pause_ms == 0
     assert "trouble_level" not in client.hgetall(KEYS("account"))
 
 
@@ -151,14 +151,14 @@ def test_a_refused_key_pauses_at_once(redis_client: Redis) -> None:
     """A 401 needs no second one; the pause grows from five seconds to a minute."""
     client: Any = redis_client
     limiter = limiter_on(redis_client)
-    first = limiter.record(Kind.KEY_REFUSED, reason="bad key").pause_ms
+    first = limiter.record(Call(Kind.KEY_REFUSED, reason="bad key")).pause_ms
     assert 4_900 < first <= 6_000
-    assert limiter.look().paused_by == "key_refused"
+    assert pause_of(limiter) == "key_refused"
     pauses = []
     for number in range(6):
         let_pass(client, 80_000)
         slot = limiter.acquire(f"p{number}", 0)
-        pauses.append(limiter.record(Kind.KEY_REFUSED, reason="bad key", probe=slot.probe).pause_ms)
+        pauses.append(limiter.record(Call(Kind.KEY_REFUSED, reason="bad key", is_probe=slot.is_probe)).pause_ms)
     assert 59_000 < pauses[-1] <= 72_000
 
 
@@ -166,8 +166,8 @@ def test_a_late_failure_does_not_change_why_calls_wait(redis_client: Redis) -> N
     """The reason shown is that of the pause, not that of a call that was in the air when it began."""
     client: Any = redis_client
     limiter = limiter_on(redis_client)
-    limiter.record(Kind.KEY_REFUSED, reason="bad key")
-    limiter.record(Kind.TROUBLE, reason="503")
+    limiter.record(Call(Kind.KEY_REFUSED, reason="bad key"))
+    limiter.record(Call(Kind.TROUBLE, reason="503"))
     assert client.hmget(KEYS("account"), "trouble_kind", "trouble") == ["key_refused", "bad key"]
 
 
@@ -176,22 +176,22 @@ def test_a_new_worker_tries_a_refused_key_at_once(redis_client: Redis, kind: Kin
     """The key may have been replaced; an outage is no reason to hurry."""
     limiter = limiter_on(redis_client)
     for _ in range(PATIENCE):
-        limiter.record(kind)
+        limiter.record(Call(kind))
     limiter.probe_soon()
     slot = limiter.acquire("one", 0)
     assert slot.granted == granted
-    assert slot.probe == granted
+    assert slot.is_probe == granted
 
 
 def test_an_operator_pause_holds_until_resumed(redis_client: Redis) -> None:
     """A pause survives restarts, the passing of time and successes of calls in the air."""
     limiter = limiter_on(redis_client)
     limiter.pause("maintenance")
-    limiter.record(Kind.OK)
+    limiter.record(Call(Kind.OK))
     let_pass(redis_client, 10**9)
     again = limiter_on(redis_client)
     assert not again.acquire("one", 50).granted
-    assert again.look().paused_by == "operator"
+    assert pause_of(again) == "operator"
     again.resume()
     assert again.acquire("one", 50).granted
 
@@ -201,9 +201,9 @@ def test_resuming_tries_at_once_in_an_outage_but_keeps_a_throttle(redis_client: 
     limiter = limiter_on(redis_client)
     begin_outage(limiter)
     limiter.resume()
-    assert limiter.acquire("one", 0).probe
-    limiter.record(Kind.OK)
-    limiter.record(Kind.THROTTLED, reset_ms=60_000)
+    assert limiter.acquire("one", 0).is_probe
+    limiter.record(Call(Kind.OK))
+    limiter.record(Call(Kind.THROTTLED, reset_ms=60_000))
     limiter.resume()
     assert not limiter.acquire("two", 0).granted
 
@@ -211,7 +211,7 @@ def test_resuming_tries_at_once_in_an_outage_but_keeps_a_throttle(redis_client: 
 def test_pauses_of_the_deletions_hold_no_listing(redis_client: Redis) -> None:
     """Throttles and outages of one endpoint are its own; an operator pauses all."""
     delete, listing = limiter_on(redis_client), limiter_on(redis_client, endpoint=Endpoint.LIST)
-    delete.record(Kind.THROTTLED, reset_ms=60_000)
+    delete.record(Call(Kind.THROTTLED, reset_ms=60_000))
     begin_outage(delete)
     assert listing.acquire("one", 0).granted
     delete.pause()
@@ -221,11 +221,11 @@ def test_pauses_of_the_deletions_hold_no_listing(redis_client: Redis) -> None:
 def test_success_is_told_by_its_age(redis_client: Redis) -> None:
     """Whether others have succeeded lately is what tells a bad id from an outage."""
     limiter = limiter_on(redis_client)
-    assert limiter.success().success_ago_ms is None
-    assert not limiter.success().succeeded_within(10**9)
-    limiter.record(Kind.OK)
+    assert limiter.read_health().success_ago_ms is None
+    assert not limiter.read_health().succeeded_within(10**9)
+    limiter.record(Call(Kind.OK))
     let_pass(redis_client, 5_000)
-    learned = limiter.success()
+    learned = limiter.read_health()
     assert learned.succeeded_within(6_000)
     assert not learned.succeeded_within(4_000)
     assert not learned.succeeded_within(None)

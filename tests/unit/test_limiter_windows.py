@@ -11,7 +11,7 @@ from redis import Redis
 
 from config.settings import Window
 from tests.unit.support_limiter import KEYS, let_pass, limiter_on, take_all
-from worker.limiter.slots import Endpoint, Kind
+from worker.limiter.slots import Call, Endpoint, Kind
 
 
 def test_without_windows_nothing_waits(redis_client: Redis) -> None:
@@ -90,16 +90,16 @@ def test_a_share_leaves_room_for_others(redis_client: Redis, share: float, calls
 def test_windows_are_learned_from_answers_and_follow_them(redis_client: Redis) -> None:
     """What the API announces holds beside the settings, also when it shrinks, grows, or names another length."""
     limiter = limiter_on(redis_client, (100, 60_000))
-    limiter.record(Kind.OK, learned=(Window(10, 60_000),))
+    limiter.record(Call(Kind.OK, windows=(Window(10, 60_000),)))
     assert take_all(redis_client, limiter) == 10
-    limiter.record(Kind.OK, learned=(Window(4, 60_000),))
+    limiter.record(Call(Kind.OK, windows=(Window(4, 60_000),)))
     let_pass(redis_client, 30_000)
     assert take_all(redis_client, limiter) == 0
     let_pass(redis_client, 31_000)
     assert take_all(redis_client, limiter) == 4
-    limiter.record(Kind.OK, learned=(Window(6, 60_000), Window(50, 3_600_000)))
+    limiter.record(Call(Kind.OK, windows=(Window(6, 60_000), Window(50, 3_600_000))))
     assert take_all(redis_client, limiter) == 2
-    assert {(use.limit, use.interval_ms) for use in limiter.look().windows} == {
+    assert {(use.limit, use.interval_ms) for use in limiter.read_limits().windows} == {
         (100, 60_000),
         (6, 60_000),
         (50, 3_600_000),
@@ -109,10 +109,10 @@ def test_windows_are_learned_from_answers_and_follow_them(redis_client: Redis) -
 def test_a_learned_window_is_believed_for_a_day(redis_client: Redis) -> None:
     """What the API has not announced for long does not hold for ever."""
     limiter = limiter_on(redis_client)
-    limiter.record(Kind.OK, learned=(Window(1, 1000),))
-    assert len(limiter.look().windows) == 1
+    limiter.record(Call(Kind.OK, windows=(Window(1, 1000),)))
+    assert len(limiter.read_limits().windows) == 1
     let_pass(redis_client, 25 * 3_600_000)
-    assert limiter.look().windows == []
+    assert limiter.read_limits().windows == []
 
 
 def test_endpoints_are_counted_apart(redis_client: Redis) -> None:
@@ -121,21 +121,20 @@ def test_endpoints_are_counted_apart(redis_client: Redis) -> None:
     listing = limiter_on(redis_client, (1, 60_000), endpoint=Endpoint.LIST)
     assert delete.acquire("one", 0).granted
     assert listing.acquire("one", 0).granted
-    listing.record(Kind.OK, learned=(Window(7, 60_000),))
-    assert [use.limit for use in delete.look().windows] == [1]
+    listing.record(Call(Kind.OK, windows=(Window(7, 60_000),)))
+    assert [use.limit for use in delete.read_limits().windows] == [1]
 
 
 def test_looking_changes_nothing(redis_client: Redis) -> None:
-    """The view tells the calls in each window, the wait and the free places, and takes none."""
+    """The view tells the calls in each window and the free slots, and takes none."""
     client: Any = redis_client
     limiter = limiter_on(redis_client, (3, 60_000))
     limiter.acquire("one", 0)
     let_pass(client, 1_000)
     before = {key: client.type(key) for key in client.keys("*")}
-    looks = [limiter.look(100) for _ in range(3)]
+    looks = [limiter.read_limits(100) for _ in range(3)]
     assert {look.windows[0] for look in looks} == {(3, 60_000, 1)}
-    assert {look.wait_ms for look in looks} == {0}
-    assert {look.places for look in looks} == {2}
+    assert {look.slots for look in looks} == {2}
     assert {key: client.type(key) for key in client.keys("*")} == before
 
 
@@ -145,7 +144,7 @@ def test_a_call_that_was_sent_late_leaves_less_room_behind_it(redis_client: Redi
     limiter = limiter_on(redis_client, (1, 60_000))
     limiter.acquire("one", 0)
     before = client.zscore(KEYS.calls("delete"), "one")
-    limiter.record(Kind.OK, call_id="one", late_ms=400)
+    limiter.record(Call(Kind.OK, call_id="one", late_ms=400))
     assert client.zscore(KEYS.calls("delete"), "one") == before + 400
 
 

@@ -17,7 +17,7 @@ from tests.unit.support_queue import (
     run_out,
 )
 from worker.queue.claims import park, retry
-from worker.queue.operations import Queue
+from worker.queue.operations import Chunk, NewRequest, Queue
 from worker.reports.reader import Reports
 from worker.states import Doubt, Outcome, State
 
@@ -36,7 +36,7 @@ def test_an_unknown_request_cannot_be_cancelled(redis_client: Redis) -> None:
 def test_an_unsealed_request_vanishes(redis_client: Redis) -> None:
     """Of what was never accepted nothing is left."""
     queue = queue_on(redis_client)
-    queue.add_chunk("r", ["a"], source="s", is_last=False)
+    queue.add_chunk(NewRequest("r", "s"), ["a"], Chunk(is_last=False))
     assert queue.cancel("r") == (State.REVOKED, 0)
     assert raw(queue).keys("*request:*") == []
 
@@ -45,7 +45,7 @@ def test_an_unsealed_request_vanishes(redis_client: Redis) -> None:
 def test_what_waits_is_cancelled_at_once(redis_client: Redis, hold_seconds: float) -> None:
     """A request that waits or is held is final at once, and is never claimed."""
     queue = queue_on(redis_client)
-    queue.enqueue("r", ids("a", 250), source="s", hold_seconds=hold_seconds)
+    queue.enqueue(NewRequest("r", "s", hold_seconds=hold_seconds), ids("a", 250))
     assert queue.cancel("r") == (State.REVOKED, 250)
     assert cancelled(queue, "r") == dict.fromkeys(ids("a", 250), "")
     check_invariants(queue, {"r": set(ids("a", 250))})
@@ -58,8 +58,8 @@ def test_what_waits_is_cancelled_at_once(redis_client: Redis, hold_seconds: floa
 def test_what_came_back_is_cancelled_with_a_remark_if_in_doubt(redis_client: Redis, way: str, doubt: Doubt) -> None:
     """Retries and parked items are cancelled; where a lost call may have deleted the file, that is said."""
     queue = queue_on(redis_client)
-    queue.enqueue("r", ["a", "b"], source="s")
-    queue.enqueue("other", ["c"], source="s")
+    queue.enqueue(NewRequest("r", "s"), ["a", "b"])
+    queue.enqueue(NewRequest("other", "s"), ["c"])
     claim = must_claim(queue, "t")
     if way == "retry":
         queue.settle("t", retry(claim.items, 60_000, doubt))
@@ -75,7 +75,7 @@ def test_what_came_back_is_cancelled_with_a_remark_if_in_doubt(redis_client: Red
 def test_what_is_in_flight_runs_to_its_end(redis_client: Redis) -> None:
     """The call in the air counts; the request is final when it is settled."""
     queue = queue_on(redis_client, batch_size=2)
-    queue.enqueue("r", ids("a", 5), source="s")
+    queue.enqueue(NewRequest("r", "s"), ids("a", 5))
     claim = must_claim(queue, "t")
     assert queue.cancel("r") == (State.PROGRESS, 3)
     check_invariants(queue, {"r": set(ids("a", 5))})
@@ -86,7 +86,7 @@ def test_what_is_in_flight_runs_to_its_end(redis_client: Redis) -> None:
 def test_a_request_of_which_all_was_in_flight_may_still_succeed(redis_client: Redis) -> None:
     """When nothing was left to cancel and all files were deleted, that is what the report says."""
     queue = queue_on(redis_client)
-    queue.enqueue("r", ["a"], source="s")
+    queue.enqueue(NewRequest("r", "s"), ["a"])
     claim = must_claim(queue, "t")
     assert queue.cancel("r") == (State.PROGRESS, 0)
     end_all(queue, claim)
@@ -96,8 +96,8 @@ def test_a_request_of_which_all_was_in_flight_may_still_succeed(redis_client: Re
 def test_what_a_dead_worker_held_of_a_cancelled_request_is_not_sent_again(redis_client: Redis) -> None:
     """The lease that ran out ends the items as cancelled, in doubt, at the next claim; others go on."""
     queue = queue_on(redis_client)
-    queue.enqueue("r", ["a"], source="s")
-    queue.enqueue("other", ["b"], source="s")
+    queue.enqueue(NewRequest("r", "s"), ["a"])
+    queue.enqueue(NewRequest("other", "s"), ["b"])
     must_claim(queue, "t")
     queue.cancel("r")
     run_out(queue, "t")
@@ -109,7 +109,7 @@ def test_what_a_dead_worker_held_of_a_cancelled_request_is_not_sent_again(redis_
 def test_a_finished_request_stays_as_it_is(redis_client: Redis) -> None:
     """Cancelling too late changes nothing."""
     queue = queue_on(redis_client)
-    queue.enqueue("r", ["a"], source="s")
+    queue.enqueue(NewRequest("r", "s"), ["a"])
     end_all(queue, must_claim(queue, "t"))
     assert queue.cancel("r") == (State.SUCCESS, 0)
     check_invariants(queue, {"r": {"a"}})
@@ -118,7 +118,7 @@ def test_a_finished_request_stays_as_it_is(redis_client: Redis) -> None:
 def test_cancelling_twice_keeps_the_first_time(redis_client: Redis) -> None:
     """The second call finds nothing more, and does not move the moment at which the first one came."""
     queue = queue_on(redis_client, batch_size=1)
-    queue.enqueue("r", ["a", "b"], source="s")
+    queue.enqueue(NewRequest("r", "s"), ["a", "b"])
     must_claim(queue, "t")
     queue.cancel("r")
     about = queue.keys.request("r")

@@ -32,17 +32,20 @@ from tests.unit.support_queue import (
     take_picture,
 )
 from worker.limiter.slots import Limiter
+from worker.queue.approvals import Approvals
 from worker.queue.claims import Claim, Item, Settlements, end, park, retry
-from worker.queue.operations import Queue
+from worker.queue.operations import Chunk, NewRequest, Queue
 from worker.states import Doubt, Outcome
 
 SOURCES = ("alpha", "beta", "gamma")
 POOL = [f"f{number:02d}" for number in range(14)]
 """Few file ids, so that several requests ask for the same one."""
 SIZE = 5
+GUARDED = 3
+"""Ids that a request of the source gamma may have without approval."""
 ENDINGS = {outcome.value: outcome for outcome in (Outcome.DELETED, Outcome.NOT_FOUND, Outcome.FAILED)}
 SETTLEMENTS = (*ENDINGS, "retry", "retry doubtful", "park", "park doubtful", "park suspect", "nothing")
-FOR_EVER = {"sequence", "totals", "account", "audit", "source:"}
+FOR_EVER = {"format", "sequence", "totals", "account", "audit", "source:gamma:sizes"}
 """Keys of fixed size that stay when all is done; the audit trail is cut by its own age."""
 
 some_files = st.lists(st.sampled_from(POOL), min_size=1, max_size=9)
@@ -53,9 +56,8 @@ number = st.integers(0, 10**6)
 def make_groups_due(queue: Queue) -> None:
     """Let all parked groups become due at one moment: their order must not depend on how fast the steps ran."""
     client = raw(queue)
-    for token in client.zrange(queue.keys("leases"), 0, -1):
-        if client.hget(queue.keys.lease(token), "held") == "0":
-            client.zadd(queue.keys("leases"), {token: LONG_AGO_MS})
+    for token in client.smembers(queue.keys("parked")):
+        client.zadd(queue.keys("leases"), {token: LONG_AGO_MS})
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -65,7 +67,8 @@ class QueueMachine(RuleBasedStateMachine):
         super().__init__()
         raw_client: Any = client
         raw_client.flushdb()
-        self.queue = queue_on(client, batch_size=SIZE)
+        self.queue = queue_on(client, batch_size=SIZE, guards={"gamma": {"max_files": GUARDED}})
+        self.approvals = Approvals(self.queue)
         self.limiter = Limiter(client, settings_for_tests())
         self.expected: dict[str, set[str]] = {}
         self.unsealed: dict[str, set[str]] = {}
@@ -93,10 +96,10 @@ class QueueMachine(RuleBasedStateMachine):
         request = self.new_name("r")
         self.sources[request] = source
         if how == "in parts":
-            self.queue.add_chunk(request, files, source=source, is_last=False)
+            self.queue.add_chunk(NewRequest(request, source), files, Chunk(is_last=False))
             self.unsealed[request] = set(files)
             return
-        reply = self.queue.enqueue(request, files, source=source, hold_seconds=3600 if how == "held" else 0)
+        reply = self.queue.enqueue(NewRequest(request, source, hold_seconds=3600 if how == "held" else 0), files)
         assert reply.is_new
         assert reply.total == len(set(files))
         self.expected[request] = set(files)
@@ -104,7 +107,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(which=number, files=some_files)
     def send_again_or_seal(self, which: int, files: list[str]) -> None:
         request = sorted(self.sources)[which % len(self.sources)]
-        reply = self.queue.add_chunk(request, files, source=self.sources[request], is_first=False)
+        reply = self.queue.add_chunk(NewRequest(request, self.sources[request]), files, Chunk(is_first=False))
         unsealed = request in self.unsealed
         assert reply.is_new == unsealed
         if unsealed:
@@ -120,7 +123,17 @@ class QueueMachine(RuleBasedStateMachine):
         assert reply is not None
         went = len(before.waiting) + len(before.retries) + len(before.parked)
         assert reply[1] == (0 if before.state.is_final else went)
-        assert reply[0].is_final == (not before.held)
+        assert reply[0].is_final == (not before.in_flight)
+
+    @precondition(lambda self: self.approvals.waiting())
+    @rule(which=number, wanted=st.booleans())
+    def decide(self, which: int, wanted: bool) -> None:
+        waiting = self.approvals.waiting()
+        request = waiting[which % len(waiting)].request_id
+        if wanted:
+            assert self.approvals.approve(request, "somebody") == "approved"
+        else:
+            assert self.approvals.reject(request, "somebody") == "rejected"
 
     # Workers ----------------------------------------------------------------------------------------------------
 
@@ -129,7 +142,7 @@ class QueueMachine(RuleBasedStateMachine):
         token = self.new_name("t")
         before = self.picture()
         claim = self.queue.claim(token, fewest)
-        for lost in before.held_tokens - self.picture().held_tokens:
+        for lost in before.tokens_in_flight - self.picture().tokens_in_flight:
             self.touched |= {file for _, file in before.leases[lost]}
         if claim is not None:
             self.claims.append(claim)
@@ -157,7 +170,9 @@ class QueueMachine(RuleBasedStateMachine):
     def check_shares(self, before: Picture, items: list[Item]) -> None:
         """A source with ids that nobody else wants is left out of one claim in a row at most."""
         wanted = Counter(
-            file for seen in before.requests.values() for file in seen.waiting + seen.retries + seen.held + seen.parked
+            file
+            for seen in before.requests.values()
+            for file in seen.waiting + seen.retries + seen.in_flight + seen.parked
         )
         free = self.claimable(before)
         served = {self.sources[item.request_id] for item in items}
@@ -171,7 +186,8 @@ class QueueMachine(RuleBasedStateMachine):
 
     def claimable(self, before: Picture) -> list[tuple[str, str]]:
         """Return pairs of source and file id that wait without any reason to wait."""
-        holds = set(raw(self.queue).zrange(self.queue.keys("holds"), 0, -1))
+        client, keys = raw(self.queue), self.queue.keys
+        holds = {*client.zrange(keys("holds"), 0, -1), *client.zrange(keys("approvals"), 0, -1)}
         return [
             (seen.source, file)
             for request, seen in before.requests.items()
@@ -190,7 +206,8 @@ class QueueMachine(RuleBasedStateMachine):
     def settle(self, which: int, plan: list[str], twice: bool) -> None:
         claim = self.claims[which % len(self.claims)]
         before = self.picture()
-        mine = set(before.leases.get(claim.token, [])) if claim.token in before.held_tokens else set()
+        self.note_ended(before)  # A claim in the same step may have ended items of cancelled requests.
+        mine = set(before.leases.get(claim.token, [])) if claim.token in before.tokens_in_flight else set()
         settlements, wanted = self.settlements_of(claim, plan)
         self.queue.settle(claim.token, settlements)
         if twice:
@@ -235,7 +252,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(which=number)
     def die(self, which: int) -> None:
         token = self.claims[which % len(self.claims)].token
-        if token in self.picture().held_tokens:
+        if token in self.picture().tokens_in_flight:
             run_out(self.queue, token)
 
     # Time and operators -----------------------------------------------------------------------------------------
@@ -250,7 +267,7 @@ class QueueMachine(RuleBasedStateMachine):
         work = self.queue.peek(1000)
         assert work.claimable >= len(self.claimable(before))
         assert work.groups <= len(before.leases)
-        assert self.queue.renew([claim.token for claim in self.claims] or ["none"]) == len(before.held_tokens)
+        assert self.queue.renew([claim.token for claim in self.claims] or ["none"]) == len(before.tokens_in_flight)
 
     @rule()
     def pause_and_resume(self) -> None:
@@ -267,7 +284,9 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost_doubled_or_miscounted(self) -> None:
-        picture = check_invariants(self.queue, self.expected)
+        self.note_ended(check_invariants(self.queue, self.expected))
+
+    def note_ended(self, picture: Picture) -> None:
         outcomes = picture.outcomes()
         assert self.ended.items() <= outcomes.items(), "what has ended never changes"
         self.ended = outcomes
@@ -278,6 +297,8 @@ class QueueMachine(RuleBasedStateMachine):
             self.delete_all(claim)
         left = self.picture()
         items = sum(len(files) for files in self.expected.values()) - len(left.outcomes())
+        for held in self.approvals.waiting():
+            self.approvals.approve(held.request_id, "somebody")
         for _ in range(items + len(self.expected) + 1):
             for let_pass in (make_groups_due, make_retries_due, release_holds):
                 let_pass(self.queue)

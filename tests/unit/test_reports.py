@@ -9,7 +9,7 @@ from redis import Redis
 
 from tests.unit.support_queue import end_all, ids, must_claim, queue_on
 from worker.queue.claims import end, park
-from worker.queue.operations import Queue
+from worker.queue.operations import Chunk, NewRequest, Queue
 from worker.reports.reader import REPORT_IDS, Reports, read_group
 from worker.reports.report import Report
 from worker.states import Outcome
@@ -29,7 +29,7 @@ def read(queue: Queue, request_id: str = "r") -> Report:
 def test_a_new_request_is_queued(redis_client: Redis) -> None:
     """Nothing has happened yet: all of it waits."""
     queue = queue_on(redis_client)
-    queue.enqueue("r", ids("a", 3), source="shop", reason="cleanup")
+    queue.enqueue(NewRequest("r", "shop", reason="cleanup"), ids("a", 3))
     report = read(queue)
     assert (report["state"], report["total"], report["waiting"]) == ("QUEUED", 3, 3)
     assert (report["source"], report["reason"], report["request_id"]) == ("shop", "cleanup", "r")
@@ -43,7 +43,7 @@ def test_a_new_request_is_queued(redis_client: Redis) -> None:
 def test_a_request_with_an_item_in_flight_or_ended_is_in_progress(redis_client: Redis) -> None:
     """PROGRESS is what QUEUED is called once something has happened."""
     queue = queue_on(redis_client, batch_size=1)
-    queue.enqueue("r", ["a", "b"], source="s")
+    queue.enqueue(NewRequest("r", "s"), ["a", "b"])
     claim = must_claim(queue, "t")
     assert (read(queue)["state"], read(queue)["in_flight"]) == ("PROGRESS", 1)
     end_all(queue, claim)
@@ -53,7 +53,7 @@ def test_a_request_with_an_item_in_flight_or_ended_is_in_progress(redis_client: 
 def test_a_request_never_goes_back_from_progress_to_queued(redis_client: Redis) -> None:
     """Also when all that was in flight waits again, as in an outage."""
     queue = queue_on(redis_client)
-    queue.enqueue("r", ["a", "b"], source="s")
+    queue.enqueue(NewRequest("r", "s"), ["a", "b"])
     claim = must_claim(queue, "t")
     queue.settle("t", park(claim.items, delay_ms=60_000))
     report = read(queue)
@@ -63,14 +63,14 @@ def test_a_request_never_goes_back_from_progress_to_queued(redis_client: Redis) 
 def test_an_unsealed_request_is_open(redis_client: Redis) -> None:
     """It has no total yet."""
     queue = queue_on(redis_client)
-    queue.add_chunk("r", ["a"], source="s", is_last=False)
+    queue.add_chunk(NewRequest("r", "s"), ["a"], Chunk(is_last=False))
     assert (read(queue)["state"], read(queue)["total"]) == ("OPEN", 0)
 
 
 def test_an_unknown_request_has_no_report(redis_client: Redis) -> None:
     """Unknown is told apart from waiting, also among known ones."""
     queue = queue_on(redis_client)
-    queue.enqueue("r", ["a"], source="s")
+    queue.enqueue(NewRequest("r", "s"), ["a"])
     found = Reports(queue.redis, queue.keys).read(["x", "r", "y"])
     assert [report and report["request_id"] for report in found] == [None, "r", None]
 
@@ -78,7 +78,7 @@ def test_an_unknown_request_has_no_report(redis_client: Redis) -> None:
 def test_each_outcome_is_counted_and_listed(redis_client: Redis) -> None:
     """Deleted, missing, presumed deleted and failed files have their lists; errors have their reasons."""
     queue = queue_on(redis_client)
-    queue.enqueue("r", ["a", "b", "c", "d"], source="s")
+    queue.enqueue(NewRequest("r", "s"), ["a", "b", "c", "d"])
     items = {item.file_id: item for item in must_claim(queue, "t").items}
     queue.settle(
         "t",
@@ -109,7 +109,7 @@ def test_each_outcome_is_counted_and_listed(redis_client: Redis) -> None:
 def test_lists_are_cut_at_a_thousand_ids(redis_client: Redis, count: int, truncated: bool) -> None:
     """The lists carry at most a thousand ids each and `truncated` says so; the outcomes give all."""
     queue = queue_on(redis_client)
-    queue.enqueue("r", ids("a", count), source="s")
+    queue.enqueue(NewRequest("r", "s"), ids("a", count))
     turn = 0
     while claim := queue.claim(f"t{turn}"):
         end_all(queue, claim)
@@ -124,7 +124,7 @@ def test_lists_are_cut_at_a_thousand_ids(redis_client: Redis, count: int, trunca
 def test_the_lists_can_be_left_out(redis_client: Redis) -> None:
     """Whoever only wants the counts reads no lists."""
     queue = queue_on(redis_client)
-    queue.enqueue("r", ["a"], source="s")
+    queue.enqueue(NewRequest("r", "s"), ["a"])
     end_all(queue, must_claim(queue, "t"))
     report = Reports(queue.redis, queue.keys).read(["r"], with_ids=False)[0]
     assert report is not None
@@ -134,7 +134,7 @@ def test_the_lists_can_be_left_out(redis_client: Redis) -> None:
 def test_cancelled_ids_are_among_the_outcomes(redis_client: Redis) -> None:
     """Each file of a cancelled request has its line, also those that were never touched."""
     queue = queue_on(redis_client)
-    queue.enqueue("r", ids("a", 12), source="s")
+    queue.enqueue(NewRequest("r", "s"), ids("a", 12))
     queue.cancel("r")
     lines = list(Reports(queue.redis, queue.keys).outcomes("r"))
     assert [line.file_id for line in lines] == ids("a", 12)

@@ -11,7 +11,7 @@ from celery.app.task import Context
 from redis import Redis
 
 from tests.unit.support_queue import end_all, ids, must_claim, queue_on, raw
-from worker.queue.operations import Queue
+from worker.queue.operations import NewRequest, Queue
 from worker.reports.reader import Reports
 from worker.runtime import publisher as results
 from worker.runtime.canvas import canvas_of, run_canvas
@@ -52,7 +52,7 @@ def sent(app: Celery) -> list[dict[str, Any]]:
 
 def finished(client: Redis, outcome: Outcome = Outcome.DELETED, **options: Any) -> Queue:
     queue = queue_on(client)
-    queue.enqueue("r", ["a"], source="s", **options)
+    queue.enqueue(NewRequest("r", "s", **options), ["a"])
     end_all(queue, must_claim(queue, "t"), outcome, "locked" if outcome is Outcome.FAILED else "")
     return queue
 
@@ -81,7 +81,7 @@ def test_what_is_no_success_is_an_error_with_the_report(
         queue = finished(redis_client, Outcome.FAILED)
     else:
         queue = queue_on(redis_client)
-        queue.enqueue("r", ["a"], source="s")
+        queue.enqueue(NewRequest("r", "s"), ["a"])
         queue.cancel("r")
     publisher_of(queue, app).publish(["r"])
     result = stored(queue, app)
@@ -96,7 +96,7 @@ def test_what_is_no_success_is_an_error_with_the_report(
 def test_progress_is_published_until_it_is_final(redis_client: Redis, app: Celery) -> None:
     """Unfinished requests that changed show their report so far."""
     queue = queue_on(redis_client, batch_size=2)
-    queue.enqueue("r", ids("a", 4), source="s")
+    queue.enqueue(NewRequest("r", "s"), ids("a", 4))
     end_all(queue, must_claim(queue, "t"))
     publisher = publisher_of(queue, app)
     assert publisher.publish_progress() == 1
@@ -108,7 +108,7 @@ def test_progress_is_published_until_it_is_final(redis_client: Redis, app: Celer
 def test_an_early_state_never_hides_a_final_one(redis_client: Redis, app: Celery) -> None:
     """A report that was read before the end, and is written after it, is dropped."""
     queue = queue_on(redis_client)
-    queue.enqueue("r", ["a"], source="s")
+    queue.enqueue(NewRequest("r", "s"), ["a"])
     publisher = publisher_of(queue, app)
     early = Reports(queue.redis, queue.keys).read(["r"])[0]
     assert early is not None
@@ -123,7 +123,7 @@ def test_an_early_state_never_hides_a_final_one(redis_client: Redis, app: Celery
 def test_an_early_state_of_an_unknown_request_is_not_written(redis_client: Redis, app: Celery) -> None:
     """What has expired does not come back."""
     queue = queue_on(redis_client)
-    queue.enqueue("r", ["a"], source="s")
+    queue.enqueue(NewRequest("r", "s"), ["a"])
     early = Reports(queue.redis, queue.keys).read(["r"])[0]
     assert early is not None
     raw(queue).flushall()
@@ -140,8 +140,8 @@ def test_what_a_crash_left_unpublished_is_published(redis_client: Redis, app: Ce
     publisher = publisher_of(queue, app)
     assert publisher.publish_left_over() == 0
     raw(queue).zadd(queue.keys("outbox"), {"r": 1})
-    assert queue.scripts.run("runtime/take_unpublished", 10, 10_000) == ["r"]
-    assert queue.scripts.run("runtime/take_unpublished", 10, 10_000) == []
+    assert queue.scripts.run("runtime/take_unpublished", {"most": 10, "take_for_ms": 10_000}) == ["r"]
+    assert queue.scripts.run("runtime/take_unpublished", {"most": 10, "take_for_ms": 10_000}) == []
     raw(queue).zadd(queue.keys("outbox"), {"r": 1})
     assert publisher.publish_left_over() == 1
     assert stored(queue, app)["status"] == "SUCCESS"
@@ -162,7 +162,7 @@ def test_what_cannot_be_sent_off_holds_up_nobody(
     """One bad canvas stays in the outbox; the requests behind it are published and sent off."""
     queue = queue_on(redis_client)
     for request in ("bad", "good"):
-        queue.enqueue(request, [request], source="s", canvas={"callbacks": [{"task": "follow"}]})
+        queue.enqueue(NewRequest(request, "s", canvas={"callbacks": [{"task": "follow"}]}), [request])
     end_all(queue, must_claim(queue, "t"))
     went = []
 

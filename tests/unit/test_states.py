@@ -10,7 +10,7 @@ import pytest
 from worker.reports.report import Report
 from worker.states import FINAL_STATES, Doubt, Outcome, State
 from worker.store.keys import BASES, NAMES, Keys
-from worker.store.scripts import ROOMS, file_of, operation_names, source_of
+from worker.store.scripts import OPERATIONS, ROOMS, source_of
 
 FILES = sorted(ROOMS.rglob("*.lua"))
 QUOTED = re.compile(r"'([^'\n]*)'|\"([^\"\n]*)\"")
@@ -47,17 +47,30 @@ def test_lua_uses_only_names_that_python_knows(path: Path) -> None:
     assert set(re.findall(r"\bKEY\['([^']+)'\]", code)) <= {*NAMES, *BASES}
 
 
-@pytest.mark.parametrize("name", operation_names())
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_each_operation_tells_what_it_takes_and_gives(name: str) -> None:
     """The header of each file has its purpose, KEYS, ARGV and returns."""
-    text = file_of(name).read_text("utf-8")
+    text = OPERATIONS[name].read_text("utf-8")
     header = text[: text.index("\nlocal ")] if "\nlocal " in text else text
     assert text.startswith("-- ")
     assert "KEYS" in header
     assert "Returns" in header or "returns" in header.lower()
 
 
-@pytest.mark.parametrize("name", operation_names())
+SHARED = {
+    name for path in FILES for name in re.findall(r"^local function (\w+)", path.read_text("utf-8"), re.MULTILINE)
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_includes_each_function_that_it_calls_once(name: str) -> None:
+    """A shared function that is left out would be nil: an error, and only on the path that calls it."""
+    code = code_of(source_of(name))
+    called = {each for each in SHARED if re.search(rf"(?<![\w.]){each}\(", code)}
+    assert {each: code.count(f"local function {each}(") for each in called} == dict.fromkeys(called, 1)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
 def test_operations_read_no_keys_by_pattern(name: str) -> None:
     """`KEYS` and `SCAN` in a script would look at the whole server."""
     assert not {"KEYS", "SCAN", "FLUSHDB", "FLUSHALL"} & literals(source_of(name))

@@ -16,10 +16,10 @@ from worker.batch.isolation import Circumstances, needs_witness, shows_health
 from worker.batch.judging import judge, judge_known
 from worker.calls import Gate, Permit
 from worker.imagekit.answers import Answer, Unanswered
-from worker.limiter.slots import Learned
+from worker.limiter.slots import Health
 from worker.queue.claims import Claim, Item, Settlements, snooze
 from worker.queue.leases import LeaseKeeper
-from worker.queue.operations import Queue, Settled
+from worker.queue.operations import Queue
 from worker.states import Doubt
 from worker.store.connection import outlast
 
@@ -70,13 +70,13 @@ class Batches:
             self.gate.give_back(permit)
             return Ran.NO_WORK
         with self.leases.renewed(claim.token):
-            settled = self._carry_out(claim, permit)
-        if settled.finished:
-            self.publish(settled.finished)
+            finished = self._carry_out(claim, permit)
+        if finished:
+            self.publish(finished)
         is_full = len(claim.items) >= self.batch_size or claim.fails or claim.suspect
         return Ran.FULL if is_full else Ran.PARTIAL
 
-    def _carry_out(self, claim: Claim, permit: Permit) -> Settled:
+    def _carry_out(self, claim: Claim, permit: Permit) -> list[str]:
         known = [item for item in claim.items if item.doubt is Doubt.GONE]
         to_send = [item for item in claim.items if item.doubt is not Doubt.GONE]
         settlements = judge_known(known)
@@ -91,19 +91,19 @@ class Batches:
             self.gate.make(permit, lambda: self.api.delete([witness]), shows_health=True)
             return snooze(claim, to_send)
         file_ids = [item.file_id for item in to_send]
-        answer, learned = self.gate.make(permit, lambda: self.api.delete(file_ids), shows_health=shows_health(claim))
-        return judge(claim, to_send, answer, self._circumstances(claim, answer, learned))
+        answer, health = self.gate.make(permit, lambda: self.api.delete(file_ids), shows_health=shows_health(claim))
+        return judge(claim, to_send, answer, self._circumstances(claim, answer, health))
 
     def _witness_for(self, claim: Claim, to_send: list[Item]) -> str | None:
         """Return the id of a file that is already gone, if a call with it must show first that the API is up."""
-        if not needs_witness(claim, to_send) or self.gate.limiter.success().succeeded_within(claim.failed_ago()):
+        if not needs_witness(claim, to_send) or self.gate.limiter.read_health().succeeded_within(claim.failed_ago()):
             return None
         return self.queue.any_gone_id()
 
-    def _circumstances(self, claim: Claim, answer: Answer, learned: Learned) -> Circumstances:
+    def _circumstances(self, claim: Claim, answer: Answer, health: Health) -> Circumstances:
         return Circumstances(
             max_attempts=self.max_attempts,
-            others_succeeded=learned.is_healthy and learned.succeeded_within(claim.failed_ago()),
+            others_succeeded=health.is_healthy and health.succeeded_within(claim.failed_ago()),
             others_wait=not isinstance(answer, Unanswered) or self._others_wait(),
         )
 

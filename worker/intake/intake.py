@@ -7,7 +7,6 @@ list: two atomic steps, so that a message is never in memory only. What a worker
 
 from __future__ import annotations
 
-import json
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 
 from config.queue_names import broker_lists
 from worker.intake.messages import Message, Unusual, read_message
-from worker.queue.operations import CHUNK_IDS, Queue, read_enqueued
+from worker.queue.operations import CHUNK_IDS, NewRequest, Queue, read_enqueued
 from worker.queue.validation import Asked
 from worker.store.scripts import Scripts
 
@@ -97,8 +96,8 @@ class Intake:
 
     def _take(self) -> Taken:
         token = uuid.uuid4().hex
-        limits = (MOST_MESSAGES, MOST_BYTES, LEASE_MS)
-        at_ms = self._scripts.run("intake/take", token, *limits, keys=self._lists)
+        limits = {"most": MOST_MESSAGES, "most_bytes": MOST_BYTES, "lease_ms": LEASE_MS}
+        at_ms = self._scripts.run("intake/take", {"token": token, **limits}, keys=self._lists)
         messages = cast("list[bytes]", self._redis.lrange(self._queue.keys.taken(token), 0, -1))
         return Taken(token, int(at_ms), messages)
 
@@ -121,9 +120,7 @@ class Intake:
             "requests": [self._as_request(each) for each in messages],
         }
         keys = [*self._places, *(key for key, _ in results)]
-        replies = self._queue.scripts.run(
-            "intake/accept", json.dumps(asked), *(value for _, value in results), keys=keys
-        )
+        replies = self._queue.scripts.run("intake/accept", asked, *(value for _, value in results), keys=keys)
         for each, reply in zip(messages, replies, strict=False):
             read_enqueued(reply, each.asked["request_id"], each.asked["source"])
         return [each.asked["request_id"] for each in messages]
@@ -140,17 +137,8 @@ class Intake:
             yield key.replace(_ANY_ID, asked["request_id"]), value.replace(_ANY_ID, asked["request_id"])
 
     def _as_request(self, message: Message) -> dict[str, Any]:
-        asked = message.asked
-        return {
-            "id": asked["request_id"],
-            "source": asked["source"],
-            "reason": asked["reason"] or "",
-            "hold_ms": int(asked["hold_seconds"] * 1000),
-            "canvas": json.dumps(message.canvas) if message.canvas else "",
-            "origin": message.origin,
-            "guard": self._queue.guard_of(asked["source"]),
-            "file_ids": message.file_ids,
-        }
+        request = NewRequest(**message.asked, canvas=message.canvas, origin=message.origin)
+        return {**self._queue.described(request), "file_ids": message.file_ids}
 
 
 def _unless_revoked(read: Message | Unusual, is_revoked: Callable[[str], bool]) -> Message | Unusual:

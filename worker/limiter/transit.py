@@ -1,4 +1,4 @@
-"""When a call reached the API, as far as this side can tell: the limit counts arrivals, not slots."""
+"""Estimates when a call reached the API: its limit counts arrivals, not slots."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import math
 import time
 
 MOST_TRANSIT_SECONDS = 0.025
-"""How much of an answer's extra time may have passed before the API counted the call. An API's own time varies far more
-than the way to it; all of it would be too careful by far."""
+"""How much of a slow response's extra time counts as transit. The API's own time varies far more than the network's:
+counting all of it would waste slots."""
 FORGET = 1.02
-"""By how much the fastest answer is forgotten with each call."""
+"""By how much the fastest response so far is aged with each call."""
 
 
-class Arrivals:
-    """Estimates arrivals from the times of answers: one that took longer than the fastest may have arrived late."""
+class Transit:
+    """Estimates how late calls arrive: one that took longer than the fastest may have spent that time on the way."""
 
     def __init__(self) -> None:
         self._fastest = math.inf
 
     def late_ms(self, slot_at: float, sent_at: float | None) -> int:
-        """Return the ms from the slot to the latest likely arrival of a call that was answered just now.
+        """Return the milliseconds from the slot to the latest likely arrival of a call whose response just came.
 
         Both times are monotonic seconds; `sent_at` is None when the call was not sent whole.
         """

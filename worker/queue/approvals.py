@@ -45,11 +45,11 @@ class Approvals:
 
     def approve(self, request_id: str, by: str | None = None) -> str:
         """Approve a request. Returns approved, rejected (already rejected), not_held or unknown."""
-        return str(self._queue.scripts.run("queue/approve", request_id, by or whoami()))
+        return str(self._queue.scripts.run("queue/approve", {"request": request_id, "by": by or whoami()}))
 
     def reject(self, request_id: str, by: str | None = None) -> str:
         """Reject and cancel a request. Returns rejected, not_held or unknown. Safe to repeat."""
-        answer = str(self._queue.scripts.run("queue/reject", request_id, by or whoami()))
+        answer = str(self._queue.scripts.run("queue/reject", {"request": request_id, "by": by or whoami()}))
         if answer == "rejected":
             self._queue.cancel(request_id, by="")
         return answer

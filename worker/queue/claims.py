@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -90,10 +89,6 @@ class Settlements:
     def __add__(self, other: Settlements) -> Settlements:
         """Return the settlements of both."""
         return Settlements(self.ended + other.ended, self.retried + other.retried, self.parked + other.parked)
-
-    def as_json(self) -> str:
-        """Return the form that `lua/settle.lua` reads; empty parts are left out."""
-        return json.dumps({name: part for name, part in vars(self).items() if part}, separators=(",", ":"))
 
 
 def end(

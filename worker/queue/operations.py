@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -28,10 +29,37 @@ logger = logging.getLogger(__name__)
 CHUNK_IDS = 5000
 """File ids that one call of an operation carries at most; a longer request is streamed in such chunks."""
 
-OUTBOX_PATIENCE_MS = 10_000
+OUTBOX_DELAY_MS = 10_000
 """How long a finished request waits for whoever settled its last item before anybody may publish it."""
 LEFT_TO_ALL_MS = 0
 """The same where whoever finishes it does not publish it: the next worker that looks does."""
+
+
+@dataclass(frozen=True)
+class NewRequest:
+    """What a producer asks for, apart from the file ids."""
+
+    request_id: str
+    source: str
+    reason: str | None = None
+    hold_seconds: float = 0
+    canvas: Mapping[str, Any] | None = None
+    """What Celery runs when the request is done."""
+    origin: str | None = None
+    """Who asks, user or program and host; None: whoever runs this process."""
+
+
+class Chunk(NamedTuple):
+    """Where a chunk of ids stands in the stream that makes a request."""
+
+    is_first: bool = True
+    is_last: bool = True
+    stream: str = ""
+    """A token: chunks with the same one belong together."""
+
+
+WHOLE = Chunk()
+"""The only chunk of a request."""
 
 
 class Enqueued(NamedTuple):
@@ -53,17 +81,6 @@ class Work(NamedTuple):
     """File ids that a claim could take (counted up to a bound)."""
     groups: int
     """Groups that are due: parked batches, and leases that ran out."""
-    soonest_ms: int | None
-    """Until the next retry, hold or group is due."""
-
-
-class Settled(NamedTuple):
-    """What `Queue.settle` did."""
-
-    items: int
-    """Items that were recorded or put back."""
-    finished: list[str]
-    """Ids of the requests that are final now, to be published."""
 
 
 class Queue:
@@ -81,17 +98,7 @@ class Queue:
         self._unsealed_ttl_ms = int(settings.unsealed_ttl_seconds * 1000)
         self._guards = settings.guards
 
-    def enqueue(
-        self,
-        request_id: str,
-        file_ids: Iterable[str],
-        *,
-        source: str,
-        reason: str | None = None,
-        hold_seconds: float = 0,
-        canvas: dict[str, Any] | None = None,
-        origin: str | None = None,
-    ) -> Enqueued:
+    def enqueue(self, request: NewRequest, file_ids: Iterable[str]) -> Enqueued:
         """Accept a request whole, or change nothing when its id was accepted before.
 
         `file_ids` may be a stream of any length. It is sent in chunks, and nothing is deleted before the last is in.
@@ -99,74 +106,44 @@ class Queue:
         to send its last chunk makes the request, of what it sent itself.
         """
         stream, token = iter(file_ids), uuid.uuid4().hex
-        chunk = list(islice(stream, CHUNK_IDS))
-        first = True
+        chunk, is_first = list(islice(stream, CHUNK_IDS)), True
         while True:
             following = list(islice(stream, CHUNK_IDS))
-            reply = self.add_chunk(
-                request_id,
-                chunk,
-                source=source,
-                reason=reason,
-                hold_seconds=hold_seconds,
-                canvas=canvas,
-                origin=origin,
-                is_first=first,
-                is_last=not following,
-                stream=token,
-            )
+            reply = self.add_chunk(request, chunk, Chunk(is_first, not following, token))
             if not following or reply.state is not State.OPEN:
                 return reply
-            chunk, first = following, False
+            chunk, is_first = following, False
 
-    def add_chunk(  # noqa: PLR0913 - what a request has
+    def add_chunk(
         self,
-        request_id: str,
-        file_ids: Sequence[str],
+        request: NewRequest,
+        file_ids: Iterable[str],
+        chunk: Chunk = WHOLE,
         *,
-        source: str,
-        reason: str | None = None,
-        hold_seconds: float = 0,
-        canvas: dict[str, Any] | None = None,
-        origin: str | None = None,
-        is_first: bool = True,
-        is_last: bool = True,
-        stream: str = "",
         early_result: tuple[str, str] | None = None,
         pipe: Pipeline | None = None,
     ) -> Enqueued:
         """Add one chunk of a request, at most `CHUNK_IDS` ids; the last one seals it. In a pipe, ignore the answer.
 
-        Chunks with the same `stream`, a token, belong together.
-
-        `early_result`, a key and a value, is written in the same step if the call seals the request. `origin`
-        says who asks, user or program and host; by default whoever runs this process.
+        `early_result`, a key and a value, is written in the same step if the call seals the request.
 
         Raises `RequestVanished` where what came before is gone.
         """
-        whole = is_first and is_last
-        ids = dict.fromkeys(file_ids)
+        key, value = early_result or (None, None)
         reply = self.scripts.run(
             "queue/enqueue",
-            request_id,
-            source,
-            reason or "",
-            int(hold_seconds * 1000),
-            int(is_last),
-            "whole" if whole else "first" if is_first else "later",
-            self._unsealed_ttl_ms,
-            json.dumps(canvas) if canvas else "",
-            early_result[1] if early_result else "",
-            whoami() if origin is None else origin,
-            self.guard_of(source),
-            stream,
-            *ids,
+            {
+                **self.described(request),
+                **({} if chunk == WHOLE else {**chunk._asdict(), "unsealed_ttl_ms": self._unsealed_ttl_ms}),
+                "first_result": value,
+            },
+            *dict.fromkeys(file_ids),
             pipe=pipe,
-            keys=[early_result[0]] if early_result else [],
+            keys=[key] if key else [],
         )
         if pipe is not None:
             return Enqueued(State.OPEN, is_new=False, total=0)
-        return read_enqueued(reply, request_id, source)
+        return read_enqueued(reply, request.request_id, request.source)
 
     def claim(self, token: str, fewest: int = 1) -> Claim | None:
         """Take up to a batch of items in equal shares of all sources, or a group that is due; None: nothing to do.
@@ -175,13 +152,15 @@ class Queue:
         """
         reply = self.scripts.run(
             "queue/claim",
-            token,
-            self._batch_size,
-            self._lease_ms,
-            fewest,
-            self._result_ttl_ms,
-            LEFT_TO_ALL_MS,
-            self._remember_ms,
+            {
+                "token": token,
+                "size": self._batch_size,
+                "lease_ms": self._lease_ms,
+                "fewest": fewest,
+                "result_ttl_ms": self._result_ttl_ms,
+                "outbox_delay_ms": LEFT_TO_ALL_MS,
+                "remember_ms": self._remember_ms,
+            },
         )
         if not reply:
             return None
@@ -189,29 +168,52 @@ class Queue:
         items = list(_unpacked(packed))
         return Claim(token, items, int(fails), None if int(failed_ago) < 0 else int(failed_ago), suspect == "1")
 
-    def settle(self, token: str, settlements: Settlements) -> Settled:
-        """Record how the items that the token still holds ended, and put back the others, in one step."""
-        items, *finished = self.scripts.run(
-            "queue/settle", token, settlements.as_json(), self._result_ttl_ms, OUTBOX_PATIENCE_MS, self._remember_ms
+    def settle(self, token: str, settlements: Settlements) -> list[str]:
+        """Settle items that the token still holds, in one step; return the requests that are final now."""
+        finished: list[str] = self.scripts.run(
+            "queue/settle",
+            {
+                "token": token,
+                "result_ttl_ms": self._result_ttl_ms,
+                "outbox_delay_ms": OUTBOX_DELAY_MS,
+                "remember_ms": self._remember_ms,
+                **vars(settlements),
+            },
         )
-        return Settled(int(items), finished)
+        return finished
 
     def renew(self, tokens: Sequence[str]) -> int:
-        """Prolong leases; returns how many are still held."""
-        return int(self.scripts.run("queue/renew", self._lease_ms, *tokens))
+        """Prolong leases; return how many had not been taken over."""
+        return int(self.scripts.run("queue/renew", {"lease_ms": self._lease_ms}, *tokens))
 
     def cancel(self, request_id: str, by: str | None = None) -> tuple[State, int] | None:
         """Cancel what waits; returns the request's state and the number of items cancelled, None if it is unknown.
 
         `by` goes to the audit trail; by default whoever runs this process, and nobody when empty.
         """
-        who = whoami() if by is None else by
-        reply = self.scripts.run("queue/cancel", request_id, self._result_ttl_ms, LEFT_TO_ALL_MS, who)
+        reply = self.scripts.run(
+            "queue/cancel",
+            {
+                "request": request_id,
+                "by": (whoami() if by is None else by) or None,
+                "result_ttl_ms": self._result_ttl_ms,
+                "outbox_delay_ms": LEFT_TO_ALL_MS,
+            },
+        )
         return (State(reply[0]), int(reply[1])) if reply else None
 
-    def guard_of(self, source: str) -> str:
-        """Return the bounds of a source's guard as the operations take them; empty: none."""
-        return self._guards.bounds_of(source)
+    def described(self, request: NewRequest) -> dict[str, Any]:
+        """Return a request as the operations take it; what it does not have is left out."""
+        fields = {
+            "request": request.request_id,
+            "source": request.source,
+            "reason": request.reason or None,
+            "hold_ms": int(request.hold_seconds * 1000),
+            "canvas": json.dumps(request.canvas) if request.canvas else None,
+            "origin": whoami() if request.origin is None else request.origin,
+            "guard": self._guards.bounds_of(request.source),
+        }
+        return {name: value for name, value in fields.items() if value is not None}
 
     def now_ms(self) -> int:
         """Return the time of the Redis server, milliseconds since 1970: the clock of everything in the queue."""
@@ -228,8 +230,7 @@ class Queue:
 
     def peek(self, enough: int) -> Work:
         """Return what there is to do now; claimable ids are counted up to `enough`."""
-        claimable, groups, soonest = self.scripts.run("queue/peek", enough)
-        return Work(int(claimable), int(groups), None if int(soonest) < 0 else int(soonest))
+        return Work(*self.scripts.run("queue/peek", {"enough": enough}))
 
 
 def _unpacked(packed: str) -> Iterator[Item]:

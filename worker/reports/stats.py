@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import TypedDict
 
-from worker.limiter.slots import Limiter
+from worker.limiter.slots import Limiter, Pause
 from worker.queue.operations import Queue
 from worker.reports.backlog import count_unaccepted
 from worker.states import Outcome
@@ -72,25 +72,25 @@ class Stats(TypedDict):
 def read_stats(queue: Queue, limiter: Limiter) -> Stats:
     """Read the figures, in a few round trips."""
     redis, keys = queue.redis, queue.keys
+    limits = limiter.read_limits()  # An operation goes first: it brings what an earlier version stored up to date.
     now = queue.now_ms()
     with redis.pipeline(transaction=False) as pipe:
-        for name in ("waiting", "in_flight", "retrying", "held", "totals"):
+        for name in ("waiting", "in_flight", "retrying", "on_hold", "totals"):
             pipe.hgetall(keys(name))
         pipe.zcard(keys("approvals"))
         pipe.zcard(keys("outbox"))
         pipe.scard(keys("parked"))
         pipe.zrangebyscore(keys("workers"), now - ALIVE_MS, "+inf")
-        waiting, in_flight, retrying, held, totals, unapproved, outbox, parked, workers = pipe.execute()
+        waiting, in_flight, retrying, on_hold, totals, unapproved, outbox, parked, workers = pipe.execute()
     sources = {
         source: SourceStats(
             waiting=int(waiting.get(source, 0)),
             in_flight=int(in_flight.get(source, 0)),
             due_retries=int(retrying.get(source, 0)),
-            held=int(held.get(source, 0)),
+            held=int(on_hold.get(source, 0)),
         )
         for source in sorted({*waiting, *in_flight})
     }
-    limits = limiter.look()
     return Stats(
         unaccepted=count_unaccepted(redis, keys),
         waiting=sum(about["waiting"] for about in sources.values()),
@@ -104,27 +104,13 @@ def read_stats(queue: Queue, limiter: Limiter) -> Stats:
         ended={outcome.value: int(totals.get(outcome, 0)) for outcome in Outcome},
         windows=[WindowStats(limit=use.limit, interval_ms=use.interval_ms, calls=use.calls) for use in limits.windows],
         margin_ms=round(limits.margin_ms, 1),
-        pause=_pause(limiter, now),
+        pause=_pause(limiter.read_pause()),
         workers=sorted(workers),
         now=iso(now) or "",
     )
 
 
-def _pause(limiter: Limiter, now: int) -> PauseStats | None:
-    about, limits = limiter.read_account()
-    level = int(about.get("trouble_level", 0))
-    if "paused" in about:
-        return PauseStats(by="operator", reason=about["paused"], until=None, since=iso(about.get("paused_since")))
-    if level > 0:
-        until = max(now, int(about.get("trouble_until", now)))
-        return PauseStats(
-            by=about.get("trouble_kind", "trouble"),
-            reason=about.get("trouble", ""),
-            until=iso(until),
-            since=iso(about.get("trouble_since")),
-        )
-    throttled_until: Any = limits.get("throttled_until", 0)
-    if int(throttled_until) > now:
-        reason = limits.get("throttle_reason", "")
-        return PauseStats(by="throttled", reason=reason, until=iso(throttled_until), since=None)
-    return None
+def _pause(pause: Pause | None) -> PauseStats | None:
+    if pause is None:
+        return None
+    return PauseStats(by=pause.by, reason=pause.reason, until=iso(pause.until_ms), since=iso(pause.since_ms))

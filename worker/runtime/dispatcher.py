@@ -63,7 +63,7 @@ def batches_to_start(worth: int, free_threads: int, limits: Limits, messages_que
     """Return how many batches to start now."""
     if limits.pause_ms > SIGHT_MS:
         return 0
-    return max(0, min(worth, free_threads, limits.places) - messages_queued)
+    return max(0, min(worth, free_threads, limits.slots) - messages_queued)
 
 
 def send_heartbeat(queue: Queue, name: str) -> None:
@@ -156,7 +156,7 @@ def _start_batches(app: App, worker: Any, fill_wait: FillWait) -> None:
         return
     messages = queue_names(account.settings.account).batches
     queued = account.redis.llen(messages)
-    to_start = batches_to_start(worth, free, account.limiter.look(SIGHT_MS), queued)
+    to_start = batches_to_start(worth, free, account.limiter.read_limits(SIGHT_MS), queued)
     try:
         for _ in range(to_start):
             app.send_task(BATCH_TASK, queue=messages, ignore_result=True, retry=False)

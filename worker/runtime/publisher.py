@@ -69,7 +69,7 @@ class Publisher:
 
     def publish_left_over(self) -> int:
         """Publish requests that finished while their worker died; return how many."""
-        left_over = self._scripts.run("runtime/take_unpublished", _AT_ONCE, _TAKE_FOR_MS)
+        left_over = self._scripts.run("runtime/take_unpublished", {"most": _AT_ONCE, "take_for_ms": _TAKE_FOR_MS})
         self.publish(left_over)
         return len(left_over)
 
@@ -119,14 +119,10 @@ class Publisher:
 
     def _add(self, pipe: Pipeline, report: Report, meta: dict[str, Any], *, is_last: bool) -> None:
         request_id = report["request_id"]
-        final = int(_is_final(report))
         self._scripts.run(
             "runtime/publish",
-            request_id,
+            {"request": request_id, "is_final": _is_final(report), "ttl_ms": self._ttl_ms, "is_last": is_last},
             self._encode(report, meta),
-            final,
-            self._ttl_ms,
-            int(is_last),
             pipe=pipe,
             keys=[self._key(request_id)],
         )

@@ -36,8 +36,9 @@ cleanup:run:<id>       hash    one run of a cleanup rule (see `worker.cleanup.ru
 cleanup:rule:<name>    hash    schedule, last_due (ms), run, request, approved: what is known of a rule
 cleanup:history:<name> list    the rule's last runs, newest first
 source:<name>:sizes    list    sizes of the source's last requests that went through, where it has a guard
-leases                 zset    token → ms: until when a claim is held, or when a parked group is due
-lease:<token>          hash    held, fails, failed_at, suspect, items: JSON [[request id, attempts, doubt, [file id…]]…]
+leases                 zset    token → ms: until when the lease of a claim lasts, or when a parked group is due
+lease:<token>          hash    fails, failed_at, suspect, groups (how many of it were parked),
+                               items: JSON [[request id, attempts, doubt, [file id…]]…]
 leased                 hash    file id → token: where a file id is claimed or parked; one place at a time
 gone:0 gone:1          set     file ids that the API said we deleted, by turns of `remember_seconds`
 doubtful               zset    file id → ms of the last call whose answer was lost
@@ -45,7 +46,7 @@ outbox                 zset    finished request id → from when anybody may pub
 changed                set     unfinished requests whose report changed since it was last published
 waiting, in_flight     hash    source → number of ids
 retrying               hash    source → number of ids in `retries`; they count as waiting too
-held                   hash    source → number of ids of requests in `holds` or `approvals`; they count as waiting too
+on_hold                hash    source → number of ids of requests in `holds` or `approvals`; they count as waiting too
 parked                 set     tokens of parked groups
 totals                 hash    outcome → number of items that ended so, ever
 account                hash    pause of the operator, outage and key pauses, last success, share of calls that go well
@@ -53,6 +54,7 @@ limits:<endpoint>      hash    throttle pause, learned windows, margin of one en
 calls:<endpoint>       zset    one member per call → ms: the sliding log
 workers                zset    worker name → last heartbeat (ms)
 sequence               string  counter: order of requests, and turns of sources
+format                 string  the format in which all this is stored; `store/lua/upgrade.lua` brings it up to date
 =====================  ======  ===================================================================================
 """
 
@@ -79,14 +81,18 @@ NAMES = (
     "waiting",
     "in_flight",
     "retrying",
-    "held",
+    "on_hold",
     "parked",
     "totals",
     "account",
     "workers",
     "sequence",
+    "format",
 )
 """Keys of which an account has one."""
+
+FORMAT = "2"
+"""The format in which this version stores an account; see `store/lua/upgrade.lua`."""
 
 BASES = ("request:", "intake:", "source:", "lease:", "limits:", "calls:", "cleanup:")
 """Starts of keys of which there are many."""

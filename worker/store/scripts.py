@@ -1,8 +1,8 @@
-"""Loads the Lua operations: `<room>/lua/<verb>.lua` is the operation `<room>/<verb>`.
+"""Loads and runs the Lua operations, named by room and verb: `queue/claim` is `worker/queue/lua/claim.lua`.
 
-The first line of a Lua file, `-- uses: base, lines`, names the shared files (`<room>/lua/lib`) that it needs; each is
-put in front of it once. The names of states and outcomes come from Python, so that they are not spelled twice. KEYS[1]
-is always the account's key prefix; `KEY.name` is that prefix and a name of `worker.store.keys`.
+What operations share lies in `lua/lib`; a file's first line, `-- uses: base, lines`, names the pieces it needs. The
+tables of states and outcomes come from Python, so that they are spelled once. `KEY.waiting` is that name with the
+account's prefix, which is KEYS[1]. ARGV[1] is a JSON object.
 
 All operations are idempotent (by claim token, request id or call id): redis-py may send one again after a lost answer.
 Those that finish or look after accepted work carry Redis' `allow-oom` flag, so that a server that is out of memory
@@ -11,7 +11,8 @@ still drains (Redis documentation, "EVAL script flags").
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,15 @@ from redis.commands.core import Script
 from redis.exceptions import ResponseError
 
 from worker.states import FINAL_STATES, Doubt, Outcome, State
-from worker.store.keys import Keys
+from worker.store.keys import FORMAT, Keys
 
 ROOMS = Path(__file__).parents[1]
+OPERATIONS = {f"{path.parts[-3]}/{path.stem}": path for path in sorted(ROOMS.glob("*/lua/*.lua"))}
+"""The file of each operation."""
 REFUSED_WHEN_FULL = frozenset({"queue/enqueue", "intake/accept"})
 _SHEBANG = "#!lua flags=allow-oom\n"
 _USES = "-- uses: "
+_LIBRARY = {path.stem: path for path in ROOMS.glob("*/lua/lib/*.lua")}
 _TABLES = {
     "STATE": [f"{state.name} = '{state}'" for state in State],
     "FINAL": [f"['{state}'] = true" for state in sorted(FINAL_STATES)],
@@ -35,55 +39,37 @@ _TABLES = {
     "OUTCOMES": [f"'{outcome}'" for outcome in Outcome],
     "DOUBT": [f"{doubt.name} = '{doubt}'" for doubt in Doubt],
 }
-_KEY = """local KEY = setmetatable({}, {__index = function(known, name)
-  known[name] = KEYS[1] .. name
-  return known[name]
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_HEAD = """\
+local KEY = setmetatable({}, {__index = function(names, name)
+  names[name] = KEYS[1] .. name
+  return names[name]
 end})
 """
 
 
-def file_of(name: str) -> Path:
-    """Return the file of an operation."""
-    room, verb = name.split("/")
-    return ROOMS / room / "lua" / f"{verb}.lua"
-
-
-def operation_names() -> list[str]:
-    """Return the names of all operations, sorted."""
-    return sorted(f"{path.parts[-3]}/{path.stem}" for path in ROOMS.glob("*/lua/*.lua"))
-
-
-@cache
-def _shared() -> dict[str, Path]:
-    return {path.stem: path for path in ROOMS.glob("*/lua/lib/*.lua")}
-
-
-def _with_used(path: Path) -> list[Path]:
-    """Return a Lua file after all that it uses, each once."""
-    first = path.read_text("utf-8").partition("\n")[0]
-    names = first.removeprefix(_USES).split(", ") if first.startswith(_USES) else []
-    used = [part for name in names for part in _with_used(_shared()[name])]
-    return list(dict.fromkeys([*used, path]))
-
-
 @cache
 def source_of(name: str) -> str:
-    """Return the Lua text of an operation as it is sent to Redis.
+    """Return the Lua text of an operation as it is sent to Redis: the pieces that it uses, and its own file.
 
     Redis runs all of it at every call, so a table of names that it does not mention is left out.
     """
-    text = "\n".join(path.read_text("utf-8") for path in _with_used(file_of(name)))
-    tables = (f"local {table} = {{{', '.join(fields)}}}\n" for table, fields in _TABLES.items() if table in text)
-    return _KEY + "".join(tables) + text
+    pieces: dict[str, str] = {}
+    _include(OPERATIONS[name].read_text("utf-8"), pieces)
+    text = "\n".join([*pieces.values(), OPERATIONS[name].read_text("utf-8")])
+    tables = [f"local {table} = {{{', '.join(entries)}}}\n" for table, entries in _TABLES.items() if table in text]
+    return "".join([_HEAD, *tables, text])
 
 
-def _takes_flags(redis: Redis) -> bool:
-    """Whether the server knows script flags (Redis 7 and newer, Valkey)."""
-    try:
-        redis.eval(_SHEBANG + "return 1", 0)
-    except ResponseError:
-        return False
-    return True
+def _include(text: str, pieces: dict[str, str]) -> None:
+    """Add the pieces that a text uses, each once and after those that it uses itself."""
+    first_line = text.partition("\n")[0]
+    if first_line.startswith(_USES):
+        for name in first_line.removeprefix(_USES).split(", "):
+            if name not in pieces:
+                piece = _LIBRARY[name].read_text("utf-8")
+                _include(piece, pieces)
+                pieces[name] = piece
 
 
 class Scripts:
@@ -95,15 +81,35 @@ class Scripts:
         self._scripts: dict[str, Script] = {}
         self._shebang: str | None = None
 
-    def _script(self, name: str) -> Script:
-        script = self._scripts.get(name)
-        if script is None:
-            if self._shebang is None:
-                self._shebang = _SHEBANG if _takes_flags(self._redis) else ""
-            head = "" if name in REFUSED_WHEN_FULL else self._shebang
-            script = self._scripts[name] = self._redis.register_script(head + source_of(name))
-        return script
+    def run(
+        self,
+        name: str,
+        args: Mapping[str, Any],
+        *values: str,
+        pipe: Pipeline | None = None,
+        keys: Sequence[str] = (),
+    ) -> Any:
+        """Run an operation, or add it to `pipe`; `keys` follow the prefix, and `values` the named arguments.
 
-    def run(self, name: str, *args: str | float, pipe: Pipeline | None = None, keys: Sequence[str] = ()) -> Any:
-        """Run an operation, or add it to `pipe`; further KEYS follow the prefix."""
-        return self._script(name)([self._keys.prefix, *keys], args, client=pipe)
+        Arguments that are None are left out: the operation finds nil.
+        """
+        if self._shebang is None:
+            self._shebang = self._prepare()
+        named = {name: value for name, value in args.items() if value is not None}
+        return self._script(name)([self._keys.prefix, *keys], [_encode(named), *values], client=pipe)
+
+    def _script(self, name: str) -> Script:
+        if name not in self._scripts:
+            head = "" if name in REFUSED_WHEN_FULL else self._shebang or ""
+            self._scripts[name] = self._redis.register_script(head + source_of(name))
+        return self._scripts[name]
+
+    def _prepare(self) -> str:
+        """Bring what is stored to the present format; return the first line of operations that a full server runs."""
+        upgrade, packed = source_of("store/upgrade"), _encode({"format": FORMAT})
+        try:
+            self._redis.eval(_SHEBANG + upgrade, 1, self._keys.prefix, packed)
+        except ResponseError:  # The fake server knows no flags.
+            self._redis.eval(upgrade, 1, self._keys.prefix, packed)
+            return ""
+        return _SHEBANG

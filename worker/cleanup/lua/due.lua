@@ -3,9 +3,10 @@
 -- once in a while, however many ask.
 --
 -- KEYS  1 prefix
--- ARGV  1 for how long nobody else is sent to a run, ms
+-- ARGV  1 {hand_out_ms: for how long nobody else is sent to a run}
 -- Returns their ids.
+local args = cjson.decode(ARGV[1])
 local now = now_ms()
 local runs = redis.call('ZRANGEBYSCORE', KEY['cleanup:runs'], '-inf', now, 'LIMIT', 0, 20)
-for _, run in ipairs(runs) do redis.call('ZADD', KEY['cleanup:runs'], now + ARGV[1], run) end
+for _, run in ipairs(runs) do redis.call('ZADD', KEY['cleanup:runs'], now + args.hand_out_ms, run) end
 return runs

@@ -1,14 +1,14 @@
--- uses: base, audit, requests, guards
+-- uses: base, audit, enqueueing, guards
 -- End a run. With outcome `release` its request is sealed: it goes into line, waits for its undo window, or, when a guard
 -- says so, is held for approval. With any other outcome what it collected is forgotten, and nothing is deleted.
 --
 -- KEYS  1 prefix
--- ARGV  1 run id   2 token   3 request id   4 outcome: release | dry_run | failed | stopped | abandoned
---       5 why, or ''   6 hold, ms   7 max_files, 0: none   8 usual_factor, 0: none
---       9 '1' when the first run of the rule's present words is to be held   10 why max_share holds it, or ''
---       11 how long the record of a run is kept, ms
+-- ARGV  1 {run, token, request, outcome: release | dry_run | failed | stopped | abandoned, why: or '', hold_ms,
+--          guard: {max_files, usual_factor}, left out for none, hold_first: whether the first run of the rule's present words is to be
+--          held, share: why max_share holds it, or '', keep_ms: how long the record of a run is kept}
 -- Returns {outcome: released | held | nothing | dry_run | failed | stopped | abandoned | lost, why, number of files}
-local run, token, request, outcome, why = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local args = cjson.decode(ARGV[1])
+local run, request, outcome, why = args.run, args.request, args.outcome, args.why
 local key, about_key = KEY['cleanup:'] .. 'run:' .. run, request_key(request)
 local waiting, seen = request_key(request, 'waiting'), request_key(request, 'seen')
 local now = now_ms()
@@ -17,7 +17,7 @@ local about = redis.call('HMGET', key, 'token', 'rule', 'words', 'outcome', 'fil
 local rule, words = about[2], about[3]
 local total = tonumber(about[5] or 0)
 if about[4] then return {about[4], about[6] or '', total} end
-if about[1] ~= token then return {'lost', '', 0} end
+if about[1] ~= args.token then return {'lost', '', 0} end
 local source, rule_key = 'cleanup:' .. rule, KEY['cleanup:'] .. 'rule:' .. rule
 
 if outcome == 'release' and redis.call('HGET', KEY.cleanup, 'off') then
@@ -32,10 +32,10 @@ if outcome == 'release' and total == 0 then
 end
 
 local function why_held()
-  local reasons = beyond_guard(source, total, tonumber(ARGV[7]), tonumber(ARGV[8]))
-  if ARGV[10] ~= '' then reasons[#reasons + 1] = ARGV[10] end
+  local reasons = args.guard and beyond_guard(args.guard, source, total) or {}
+  if args.share ~= '' then reasons[#reasons + 1] = args.share end
   local approved = redis.call('HGET', rule_key, 'approved')
-  if ARGV[9] == '1' and approved ~= words then
+  if args.hold_first and approved ~= words then
     reasons[#reasons + 1] = approved and 'the first run since the words of the rule were changed'
       or 'the first run of this rule'
   end
@@ -48,7 +48,7 @@ if outcome == 'release' then
   redis.call('PERSIST', about_key)
   redis.call('PERSIST', waiting)
   local known = redis.call('HMGET', about_key, 'reason', 'origin')
-  seal(request, {source = source, reason = known[1] or nil, origin = known[2] or nil}, total, tonumber(ARGV[6]), why, now)
+  seal(request, {source = source, reason = known[1] or nil, origin = known[2] or nil}, {}, total, args.hold_ms, why, now)
   redis.call('HSET', rule_key, 'request', request)
   redis.call('HSET', key, 'request', request)
   outcome = why == '' and 'released' or 'held'
@@ -63,7 +63,7 @@ end
 
 redis.call('HSET', key, 'outcome', outcome, 'why', why, 'ended_at', now)
 redis.call('HDEL', key, 'token', 'lease_until', 'place', 'waits_for', 'deaths')
-redis.call('PEXPIRE', key, ARGV[11])
+redis.call('PEXPIRE', key, args.keep_ms)
 redis.call('ZREM', KEY['cleanup:runs'], run)
 if redis.call('HGET', rule_key, 'run') == run then redis.call('HDEL', rule_key, 'run') end
 return {outcome, why, total}

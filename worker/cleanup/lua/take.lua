@@ -3,22 +3,23 @@
 -- was taken in a row without a page or a word of whoever had it.
 --
 -- KEYS  1 prefix
--- ARGV  1 run id   2 token   3 lease, ms   4 request id of the run
+-- ARGV  1 {run, token, lease_ms, request: of the run}
 -- Returns the run's fields and values and, last, '1' while cleanup is off, else '0'; {} when the run is over or held by
 -- somebody else.
-local run, token = ARGV[1], ARGV[2]
+local args = cjson.decode(ARGV[1])
+local run, token = args.run, args.token
 local key = KEY['cleanup:'] .. 'run:' .. run
 local now = now_ms()
 
 if not redis.call('ZSCORE', KEY['cleanup:runs'], run) then return {} end
 local about = redis.call('HMGET', key, 'token', 'lease_until', 'files')
 if about[1] and about[1] ~= token and tonumber(about[2]) > now then return {} end
-if tonumber(about[3] or 0) > 0 and redis.call('EXISTS', request_key(ARGV[4])) == 0 then
+if tonumber(about[3] or 0) > 0 and redis.call('EXISTS', request_key(args.request)) == 0 then
   redis.call('HDEL', key, 'place', 'pages', 'files', 'bytes', 'oldest', 'newest', 'paths', 'excluded')
 end
-redis.call('HSET', key, 'token', token, 'lease_until', now + ARGV[3])
+redis.call('HSET', key, 'token', token, 'lease_until', now + args.lease_ms)
 redis.call('HINCRBY', key, 'deaths', 1)
-redis.call('ZADD', KEY['cleanup:runs'], now + ARGV[3], run)
+redis.call('ZADD', KEY['cleanup:runs'], now + args.lease_ms, run)
 local reply = redis.call('HGETALL', key)
 reply[#reply + 1] = redis.call('HGET', KEY.cleanup, 'off') and '1' or '0'
 return reply

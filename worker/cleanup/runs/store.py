@@ -9,7 +9,6 @@ decision, decided_by, decided_at (of a held one), result and counts (of its requ
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -102,32 +101,37 @@ class RunStore:
         self._keys, self._redis, self._scripts = queue.keys, queue.redis, queue.scripts
         self._lease_ms = int((settings.http_timeout_seconds + settings.http_connect_timeout_seconds + 10) * 1000)
         self._unsealed_ttl_ms = int(settings.unsealed_ttl_seconds * 1000)
-        self._kept_ms = int(settings.result_ttl_seconds * 1000) + settings.audit_days * DAY_MS
+        self._keep_ms = int(settings.result_ttl_seconds * 1000) + settings.audit_days * DAY_MS
 
     def start(self, rule: Rule, run_id: str, by: str, due: datetime | None, latest_ms: int | None = None) -> RunStart:
         """Start a run for a due time, unless it is `latest_ms` past; without a due time, by hand."""
         return RunStart(
             self._scripts.run(
                 "cleanup/start",
-                rule.name,
-                run_id,
-                "" if due is None else int(due.timestamp() * 1000),
-                rule.timing,
-                "" if latest_ms is None else latest_ms,
-                rule.fingerprint,
-                by,
-                self._kept_ms,
+                {
+                    "rule": rule.name,
+                    "run": run_id,
+                    "due": None if due is None else int(due.timestamp() * 1000),
+                    "timing": rule.timing,
+                    "latest_ms": latest_ms,
+                    "words": rule.fingerprint,
+                    "by": by,
+                    "keep_ms": self._keep_ms,
+                },
             )
         )
 
     def due(self) -> list[str]:
         """Return the runs to continue now; no other caller gets them for some seconds."""
-        return [str(run_id) for run_id in self._scripts.run("cleanup/due", HAND_OUT_MS)]
+        return [str(run_id) for run_id in self._scripts.run("cleanup/due", {"hand_out_ms": HAND_OUT_MS})]
 
     def take(self, run_id: str) -> Run | None:
         """Take a run under a lease; None if it has ended, or another worker has it."""
         token = uuid.uuid4().hex
-        reply = self._scripts.run("cleanup/take", run_id, token, self._lease_ms, request_of(run_id))
+        reply = self._scripts.run(
+            "cleanup/take",
+            {"run": run_id, "token": token, "lease_ms": self._lease_ms, "request": request_of(run_id)},
+        )
         if not reply:
             return None
         *flat, is_off = reply
@@ -151,26 +155,34 @@ class RunStore:
         self, run: Run, reason: str, cursor: Cursor | None, excluded: Mapping[str, int], matches: Iterable[Match]
     ) -> tuple[str, int]:
         """Add a page's files, and move on to `cursor`; returns on, off, lost or gone, and how many files were new."""
-        files = [[file.file_id, file.size, file.created_ms, _storable(file.path)] for file in matches]
+        files = [
+            {"id": file.file_id, "bytes": file.size, "created_ms": file.created_ms, "path": _storable(file.path)}
+            for file in matches
+        ]
         state, new = self._scripts.run(
             "cleanup/page",
-            run.run_id,
-            run.token,
-            self._lease_ms,
-            request_of(run.run_id),
-            CLEANUP + run.rule,
-            reason,
-            run.by,
-            self._unsealed_ttl_ms,
-            END if cursor is None else cursor.as_json(),
-            json.dumps(dict(excluded)),
-            json.dumps(files, ensure_ascii=False),
+            {
+                "run": run.run_id,
+                "token": run.token,
+                "lease_ms": self._lease_ms,
+                "request": request_of(run.run_id),
+                "source": CLEANUP + run.rule,
+                "reason": reason,
+                "by": run.by,
+                "unsealed_ttl_ms": self._unsealed_ttl_ms,
+                "place": END if cursor is None else cursor.as_json(),
+                "excluded": dict(excluded),
+                "files": files,
+            },
         )
         return str(state), int(new)
 
     def give_back(self, run: Run, wait_ms: int, why: str = "", failures: int = 0) -> None:
         """Give a run back; it is due again in `wait_ms`."""
-        self._scripts.run("cleanup/yield", run.run_id, run.token, wait_ms, why, failures)
+        self._scripts.run(
+            "cleanup/yield",
+            {"run": run.run_id, "token": run.token, "wait_ms": wait_ms, "why": why, "failures": failures},
+        )
 
     def end(
         self,
@@ -184,17 +196,18 @@ class RunStore:
         guards = rule.guards if rule else None
         ended, why, files = self._scripts.run(
             "cleanup/end",
-            run.run_id,
-            run.token,
-            request_of(run.run_id),
-            outcome,
-            why,
-            rule.hold_seconds * 1000 if rule else 0,
-            guards.max_files if guards else 0,
-            guards.usual_factor if guards else 0,
-            int(rule.first_run == "hold") if rule else 1,
-            share,
-            self._kept_ms,
+            {
+                "run": run.run_id,
+                "token": run.token,
+                "request": request_of(run.run_id),
+                "outcome": outcome,
+                "why": why,
+                "hold_ms": int(rule.hold_seconds * 1000) if rule else 0,
+                "guard": guards.model_dump() if guards else None,
+                "hold_first": rule is None or rule.first_run == "hold",
+                "share": share,
+                "keep_ms": self._keep_ms,
+            },
         )
         return Ended(RunOutcome(ended), str(why), int(files))
 
@@ -217,7 +230,7 @@ class RunStore:
 
     def switch(self, *, on: bool, by: str) -> None:
         """Switch all rules off or on. Runs stop at their next page."""
-        self._scripts.run("cleanup/switch", int(on), by)
+        self._scripts.run("cleanup/switch", {"on": on, "by": by})
 
     def off_since(self) -> tuple[str, str] | None:
         """Return by whom and when (ms) cleanup was switched off; None while it is on."""

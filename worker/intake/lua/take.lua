@@ -4,11 +4,11 @@
 -- never changes, and whoever holds it may accept it as often as it likes.
 --
 -- KEYS  1 prefix   2… lists of the broker, most urgent first
--- ARGV  1 token   2 messages, and 3 bytes, from which on no further messages are taken   4 lease, ms
+-- ARGV  1 {token, most: messages, most_bytes: from which on no further messages are taken, lease_ms}
 -- Returns the time, ms.
-local token, most, most_bytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local AT_ONCE = 10 -- messages, so that it stops in time when they are large
-local list, now = KEY['intake:'] .. token, now_ms()
+local args, now = cjson.decode(ARGV[1]), now_ms()
+local list = KEY['intake:'] .. args.token
 
 local function take_over()
   local left = redis.call('ZRANGEBYSCORE', KEY.intake, '-inf', now, 'LIMIT', 0, 1)[1]
@@ -19,7 +19,7 @@ end
 
 local function take_from(source)
   local taken, bytes = 0, 0
-  while taken < most and bytes < most_bytes do
+  while taken < args.most and bytes < args.most_bytes do
     local some = redis.call('RPOP', source, AT_ONCE)
     if not some or #some == 0 then break end
     redis.call('RPUSH', list, unpack(some))
@@ -37,5 +37,5 @@ local function take()
   return false
 end
 
-if take() then redis.call('ZADD', KEY.intake, now + tonumber(ARGV[4]), token) end
+if take() then redis.call('ZADD', KEY.intake, now + args.lease_ms, args.token) end
 return now

@@ -1,6 +1,7 @@
--- Return the place of a call that was not made.
+-- Return the slot of a call that was not made.
 --
 -- KEYS  1 prefix
--- ARGV  1 endpoint   2 call id
+-- ARGV  1 {endpoint, call_id}
 -- Returns 1 if there was one.
-return redis.call('ZREM', KEY['calls:'] .. ARGV[1], ARGV[2])
+local args = cjson.decode(ARGV[1])
+return redis.call('ZREM', KEY['calls:'] .. args.endpoint, args.call_id)

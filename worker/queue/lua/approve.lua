@@ -1,10 +1,11 @@
 -- uses: base, audit, lines, guards
--- Let a request go that a guard holds for approval. Its undo window, if it has one, runs from its coming.
+-- Let a request go that a guard holds for approval. Its undo window, if it has one, runs from when it came.
 --
 -- KEYS  1 prefix
--- ARGV  1 request id   2 who approves
+-- ARGV  1 {request, by: who approves}
 -- Returns approved | rejected (somebody was faster) | not_held | unknown
-local request, by = ARGV[1], ARGV[2]
+local args = cjson.decode(ARGV[1])
+local request, by = args.request, args.by
 local key = request_key(request)
 local now = now_ms()
 
@@ -13,14 +14,13 @@ local source, total, run = about[2], tonumber(about[3]), about[6]
 if not about[1] then return 'unknown' end
 if about[8] then return 'rejected' end
 if about[7] == by then return 'approved' end
-if not redis.call('ZSCORE', KEY.approvals, request) then return 'not_held' end
+if redis.call('ZREM', KEY.approvals, request) == 0 then return 'not_held' end
 
-redis.call('ZREM', KEY.approvals, request)
 redis.call('HSET', key, 'approved_by', by, 'approved_at', now)
 if tonumber(about[5] or 0) > now then
   redis.call('ZADD', KEY.holds, about[5], request)
 else
-  count(KEY.held, source, -total)
+  end_hold(request, source)
   enter_line(request, source, about[4])
 end
 remember_size(source, total)

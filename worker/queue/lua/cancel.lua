@@ -1,12 +1,13 @@
--- uses: base, audit, claims, requests
+-- uses: base, audit, lines, claims, requests
 -- Cancel what waits of a request: ids not yet claimed, retries and parked items. What is in flight runs to its end and
 -- does not come back. An unsealed request vanishes.
 --
 -- KEYS  1 prefix
--- ARGV  1 request id   2 result ttl, ms   3 patience of the outbox, ms   4 who cancels, or ''
+-- ARGV  1 {request, by: who cancels, or nothing for no line in the audit trail, result_ttl_ms, outbox_delay_ms}
 -- Returns {state after the call, number of items cancelled by it}; {} when the request is unknown.
-local request, result_ttl, patience = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local key = request_key(request)
+local args = cjson.decode(ARGV[1])
+local request, key = args.request, request_key(args.request)
+local waiting = request_key(request, 'waiting')
 local now = now_ms()
 local cancelled = 0
 
@@ -19,12 +20,12 @@ if state == STATE.OPEN then
     local stream = string.match(field, '^stream(:.*)$')
     if stream then redis.call('UNLINK', request_key(request, 'incoming') .. stream, request_key(request, 'seen') .. stream) end
   end
-  redis.call('UNLINK', key, request_key(request, 'waiting'), request_key(request, 'seen'))
+  redis.call('UNLINK', key, waiting, request_key(request, 'seen'))
   return {STATE.REVOKED, 0}
 end
 redis.call('HSETNX', key, 'revoked', now)
-if ARGV[4] ~= '' then
-  write_audit('cancelled', request, source, ARGV[4], STATE.REVOKED, redis.call('HGET', key, 'total'), {})
+if args.by then
+  write_audit('cancelled', request, source, args.by, STATE.REVOKED, redis.call('HGET', key, 'total'), {})
 end
 
 local function end_one(id, attempts, doubt)
@@ -33,10 +34,16 @@ local function end_one(id, attempts, doubt)
   cancelled = cancelled + 1
 end
 
+local function leave_hold()
+  if redis.call('ZREM', KEY.holds, request) + redis.call('ZREM', KEY.approvals, request) > 0 then
+    end_hold(request, source)
+  end
+end
+
 local function cancel_waiting()
-  local n = redis.call('LLEN', request_key(request, 'waiting'))
+  local n = redis.call('LLEN', waiting)
   if n == 0 then return end
-  redis.call('RENAME', request_key(request, 'waiting'), request_key(request, 'withdrawn'))
+  redis.call('RENAME', waiting, request_key(request, 'withdrawn'))
   redis.call('HINCRBY', key, OUTCOME.CANCELLED, n)
   redis.call('HINCRBY', KEY.totals, OUTCOME.CANCELLED, n)
   count(KEY.waiting, source, -n)
@@ -45,44 +52,36 @@ end
 
 local function cancel_retries()
   local tried = redis.call('HGETALL', request_key(request, 'tried'))
-  count(KEY.retrying, source, -#tried / 2)
   for i = 1, #tried, 2 do
     local attempts, doubt = split_field(tried[i + 1])
     end_one(tried[i], attempts, doubt)
   end
+  count(KEY.retrying, source, -#tried / 2)
   redis.call('DEL', request_key(request, 'tried'), request_key(request, 'retries'))
 end
 
 local function cancel_parked()
-  for _, token in ipairs(redis.call('ZRANGE', KEY.leases, 0, -1)) do
-    local lease = KEY['lease:'] .. token
-    if redis.call('HGET', lease, 'held') == '0' then
-      local others = {}
-      for _, item in ipairs(read_items(lease)) do
-        if item[1] == request then
-          redis.call('HDEL', KEY.leased, item[2])
-          end_one(item[2], item[3], item[4])
-        else
-          others[#others + 1] = item
-        end
+  for _, token in ipairs(redis.call('SMEMBERS', KEY.parked)) do
+    local items, others = read_items(KEY['lease:'] .. token), {}
+    for _, item in ipairs(items) do
+      if item[1] == request then
+        redis.call('HDEL', KEY.leased, item[2])
+        end_one(item[2], item[3], item[4])
+      else
+        others[#others + 1] = item
       end
-      leave_items(token, others)
     end
+    if #others < #items then leave_items(token, others) end
   end
 end
 
-local function end_hold()
-  local undo, approval = redis.call('ZREM', KEY.holds, request), redis.call('ZREM', KEY.approvals, request)
-  if undo + approval > 0 then count(KEY.held, source, -redis.call('HGET', key, 'total')) end
-end
-
+leave_hold()
 cancel_waiting()
 cancel_retries()
 cancel_parked()
 redis.call('ZREM', KEY.retries, request)
-end_hold()
 redis.call('ZREM', line_key(source), request)
 if redis.call('EXISTS', line_key(source)) == 0 then redis.call('ZREM', KEY.sources, source) end
 redis.call('HSETNX', key, 'withdrawn_at', now)
-if not finish(request, now, result_ttl, patience) then return {STATE.PROGRESS, cancelled} end
+if not finish(request, now, args.result_ttl_ms, args.outbox_delay_ms) then return {STATE.PROGRESS, cancelled} end
 return {redis.call('HGET', key, 'state'), cancelled}

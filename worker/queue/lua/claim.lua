@@ -1,16 +1,16 @@
--- uses: base, lines, claims, requests
+-- uses: base, audit, lines, claims, requests
 -- Take up to `size` items for one call, under a token and a lease.
 -- First a group that is due as it stands: the items of a lease that ran out, or a parked batch; it is topped up unless
 -- it is under suspicion. Else equal shares of all sources that have work; a parked group never takes two turns in a row
 -- while others wait.
 --
 -- KEYS  1 prefix
--- ARGV  1 token   2 size, ids   3 lease, ms   4 fewest ids worth a claim (a due group is always worth one)
---       5 result ttl, ms   6 patience of the outbox, ms   7 how long deleted ids are remembered, ms
+-- ARGV  1 {token, size: ids, lease_ms, fewest: ids worth a claim (a due group is always worth one), result_ttl_ms,
+--          outbox_delay_ms, remember_ms: how long deleted ids are remembered}
 -- Returns {fails, ms since the group last failed or -1, '1' if suspect, items: JSON, [[request id, attempts, doubt,
 --          [file id…]]…]}; fails is 0 for fresh ids; {} when there is nothing to claim.
-local token, size, lease_ms, fewest = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local result_ttl, patience, remember = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local args = cjson.decode(ARGV[1])
+local token, size = args.token, args.size
 local lease = KEY['lease:'] .. token
 local now = now_ms()
 
@@ -30,7 +30,7 @@ local function without_revoked(items)
       kept[#kept + 1] = item
     end
   end
-  for request in pairs(touched) do finish(request, now, result_ttl, patience) end
+  for request in pairs(touched) do finish(request, now, args.result_ttl_ms, args.outbox_delay_ms) end
   return kept
 end
 
@@ -42,25 +42,28 @@ local function count_take_off(items)
   count_flight(by_request, 1)
 end
 
+-- The lease ran out: its holder died, perhaps after the call.
+local function doubt_all(items)
+  local files = {}
+  for i, item in ipairs(items) do
+    item[4] = DOUBT.UNANSWERED
+    files[i] = item[2]
+  end
+  remember_doubtful(files, now, args.result_ttl_ms, args.remember_ms)
+end
+
 -- Take over a due group: all its items are then in flight. Returns them, and fails, failed_at, suspect.
 local function take_group(old)
   local from = KEY['lease:'] .. old
-  local about = redis.call('HMGET', from, 'held', 'fails', 'failed_at', 'suspect')
+  local about = redis.call('HMGET', from, 'fails', 'failed_at', 'suspect')
   local items = read_items(from)
-  if about[1] == '1' then
-    local files = {}
-    for i, item in ipairs(items) do
-      item[4] = DOUBT.UNANSWERED
-      files[i] = item[2]
-    end
-    remember_doubtful(files, now, result_ttl, remember)
-  else
+  if redis.call('SISMEMBER', KEY.parked, old) == 1 then
     count_take_off(items)
+  else
+    doubt_all(items)
   end
-  redis.call('DEL', from)
-  redis.call('ZREM', KEY.leases, old)
-  redis.call('SREM', KEY.parked, old)
-  return without_revoked(items), tonumber(about[2] or 0), tonumber(about[3] or 0), about[4] == '1'
+  drop_lease(old)
+  return without_revoked(items), tonumber(about[1] or 0), tonumber(about[2] or 0), about[3] == '1'
 end
 
 -- Up to `room` items of one request: due retries first, then those that wait. The request leaves the line when it has
@@ -76,7 +79,7 @@ local function take_from_request(request, source, room, items)
     redis.call('HDEL', tried, file)
     taken = taken + 1
   end
-  count(KEY.retrying, source, -#due)
+  count(KEY.retrying, source, -taken)
   local waiting = request_key(request, 'waiting')
   if taken < room then
     for _, file in ipairs(redis.call('LPOP', waiting, room - taken) or {}) do
@@ -128,11 +131,8 @@ end
 
 -- Put back an item whose file id is claimed elsewhere (by another request): it learns what became of that call.
 local function defer(item)
-  local request, file = item[1], item[2]
-  redis.call('ZADD', request_key(request, 'retries'), now + 1000, file)
-  redis.call('HSET', request_key(request, 'tried'), file, item[3] .. ' ' .. item[4])
-  count(KEY.retrying, redis.call('HGET', request_key(request), 'source'), 1)
-  note_next_retry(request)
+  add_retries(item[1], {item}, now + 1000)
+  note_next_retry(item[1])
 end
 
 -- Only those whose file id is claimed nowhere else, each file id once.
@@ -189,14 +189,14 @@ local function add_knowledge(items)
 end
 
 local function write_lease(packed, items, fails, failed_at, suspect)
-  redis.call('HSET', lease, 'held', '1', 'fails', fails, 'failed_at', failed_at, 'suspect', suspect and '1' or '0',
+  redis.call('HSET', lease, 'fails', fails, 'failed_at', failed_at, 'suspect', suspect and '1' or '0',
     'items', packed)
   local leased = {}
   for _, item in ipairs(items) do
     leased[#leased + 1], leased[#leased + 2] = item[2], token
   end
   in_slices('HSET', KEY.leased, leased)
-  redis.call('ZADD', KEY.leases, now + lease_ms, token)
+  redis.call('ZADD', KEY.leases, now + args.lease_ms, token)
 end
 
 local packed, fails, failed_at, suspect = nil, 0, 0, false
@@ -206,7 +206,7 @@ if redis.call('EXISTS', lease) == 1 then
 else
   local items = {}
   promote_due(now)
-  local others = count_claimable(now, fewest) >= fewest
+  local others = count_claimable(now, args.fewest) >= args.fewest
   local group = redis.call('ZRANGEBYSCORE', KEY.leases, '-inf', now, 'LIMIT', 0, 1)[1]
   local turn = redis.call('HGET', KEY.account, 'group_had_turn')
   if group and not (turn and others) then

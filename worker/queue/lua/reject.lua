@@ -2,9 +2,10 @@
 -- Decide that a request which is held for approval is not to be carried out; it is cancelled afterwards.
 --
 -- KEYS  1 prefix
--- ARGV  1 request id   2 who rejects
+-- ARGV  1 {request, by: who rejects}
 -- Returns rejected | not_held | unknown
-local request, by = ARGV[1], ARGV[2]
+local args = cjson.decode(ARGV[1])
+local request, by = args.request, args.by
 local key = request_key(request)
 local now = now_ms()
 

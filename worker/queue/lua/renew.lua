@@ -1,13 +1,13 @@
 -- uses: base
--- Prolong the leases of claims whose call is in the air. A token whose lease was taken over stays lost.
+-- Prolong the leases of claims whose call is in flight. A token whose lease was taken over stays lost.
 --
 -- KEYS  1 prefix
--- ARGV  1 lease, ms   2… tokens
+-- ARGV  1 {lease_ms}   2… claim tokens
 -- Returns the number of leases prolonged.
 local prolonged = 0
-local until_ms = now_ms() + tonumber(ARGV[1])
+local until_ms = now_ms() + cjson.decode(ARGV[1]).lease_ms
 for i = 2, #ARGV do
-  if redis.call('HGET', KEY['lease:'] .. ARGV[i], 'held') == '1' then
+  if redis.call('ZSCORE', KEY.leases, ARGV[i]) then
     redis.call('ZADD', KEY.leases, until_ms, ARGV[i])
     prolonged = prolonged + 1
   end

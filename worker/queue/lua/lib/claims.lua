@@ -1,10 +1,7 @@
 -- uses: base
--- The items of a claim or a parked group, and the counters that follow them.
+-- The items of claims and parked groups, each {request, file, attempts, doubt}.
 
-local REMARK_DOUBTFUL = 'cancelled after a call whose answer was lost: the file may be deleted'
-
--- Items, each {request, file, attempts, doubt}, as JSON: those that stand together and have the same make one run,
--- [request, attempts, doubt, [file…]].
+-- Items as JSON: those that stand together and have the same make one run, [request, attempts, doubt, [file…]].
 local function pack_items(items)
   local runs, last = {}, nil
   for _, item in ipairs(items) do
@@ -27,16 +24,16 @@ local function read_items(lease)
   return items
 end
 
+local function drop_lease(token)
+  redis.call('DEL', KEY['lease:'] .. token)
+  redis.call('ZREM', KEY.leases, token)
+  redis.call('SREM', KEY.parked, token)
+end
+
 -- Write down which items are left in a lease; without any it is over.
 local function leave_items(token, items)
-  local lease = KEY['lease:'] .. token
-  if #items > 0 then
-    redis.call('HSET', lease, 'items', pack_items(items))
-  else
-    redis.call('DEL', lease)
-    redis.call('ZREM', KEY.leases, token)
-    redis.call('SREM', KEY.parked, token)
-  end
+  if #items == 0 then return drop_lease(token) end
+  redis.call('HSET', KEY['lease:'] .. token, 'items', pack_items(items))
 end
 
 -- Move items between waiting and in flight (sign 1: they take off, -1: they come back) in all counters. `by_request` has
@@ -55,6 +52,18 @@ local function count_flight(by_request, sign)
     count(KEY.in_flight, source, sign * n)
     count(KEY.waiting, source, -sign * n)
   end
+end
+
+-- Let items of one request wait for a retry. Each is {request, file, attempts, doubt}.
+local function add_retries(request, items, due)
+  local dues, tries = {}, {}
+  for _, item in ipairs(items) do
+    dues[#dues + 1], dues[#dues + 2] = due, item[2]
+    tries[#tries + 1], tries[#tries + 2] = item[2], item[3] .. ' ' .. item[4]
+  end
+  in_slices('ZADD', request_key(request, 'retries'), dues)
+  in_slices('HSET', request_key(request, 'tried'), tries)
+  count(KEY.retrying, redis.call('HGET', request_key(request), 'source'), #items)
 end
 
 -- Remember of which files a call's answer was lost, for as long as anybody may ask for them again.

@@ -1,51 +1,102 @@
--- uses: base, requests, guards
--- How a request is accepted. `about` has its id, source, hold_ms and guard, and reason, canvas and origin, '' for none.
+-- uses: base, audit, lines, guards
+-- How a request is accepted. `asked` has its request id, source, hold_ms, and where given reason, canvas, origin and guard.
 
--- Why a request has to wait for somebody's approval, in words; '' when it does not. `guard` is '' or "max_files
--- usual_factor max_share" with 0 for none.
-local function approval_of(guard, source, total)
-  if guard == '' then return '' end
-  local max_files, usual_factor, max_share = string.match(guard, '^(%S+) (%S+) (%S+)$')
-  local reasons = beyond_guard(source, total, tonumber(max_files), tonumber(usual_factor))
-  local approval = table.concat(beyond_share(reasons, total, tonumber(max_share)), '; ')
-  if approval == '' then remember_size(source, total) end
+-- Why a request has to wait for somebody's approval, in words; '' when it does not.
+local function approval_of(asked, total)
+  if not asked.guard then return '' end
+  local reasons = beyond_guard(asked.guard, asked.source, total)
+  local approval = table.concat(beyond_share(reasons, asked.guard.max_share, total), '; ')
+  if approval == '' then remember_size(asked.source, total) end
   return approval
 end
 
--- The first fields of a request's hash, and their values.
-local function described(about, now)
-  local fields = {'source', about.source, 'enqueued_at', now}
+-- What the hash of a request holds from the start: names and values.
+local function fields_of(asked, now)
+  local fields = {'source', asked.source, 'enqueued_at', now}
   for _, name in ipairs({'reason', 'canvas', 'origin'}) do
-    if about[name] ~= '' then fields[#fields + 1], fields[#fields + 2] = name, about[name] end
+    if asked[name] then fields[#fields + 1], fields[#fields + 2] = name, asked[name] end
   end
   return fields
 end
 
-local function given(text) return text ~= '' and text or nil end
+-- What sealing requests changes of keys that they share, by source: written once for all of them, by `write_tally`.
+local function new_tally() return {sources = {}} end
+
+local function tally_of(tally, source)
+  if not tally[source] then
+    tally[source] = {waiting = 0, on_hold = 0, places = {}}
+    tally.sources[#tally.sources + 1] = source
+  end
+  return tally[source]
+end
+
+local function write_tally(tally)
+  for _, source in ipairs(tally.sources) do
+    local of = tally[source]
+    count(KEY.waiting, source, of.waiting)
+    count(KEY.on_hold, source, of.on_hold)
+    if #of.places > 0 then enter_lines(source, of.places) end
+  end
+end
+
+-- Seal a request: it goes into line, waits for its hold to end, or, for `approval` (a reason in words; '' for none),
+-- waits until somebody approves it. `about` has its source, reason and origin, where there are any; `fields` is what else
+-- its hash is to hold, names and values.
+local function seal_into(tally, request, about, fields, total, hold_ms, approval, now)
+  local of, sequence, detail = tally_of(tally, about.source), next_number(), {reason = about.reason}
+  local function set(name, value) fields[#fields + 1], fields[#fields + 2] = name, value end
+  set('state', STATE.QUEUED)
+  set('total', total)
+  set('sequence', sequence)
+  of.waiting = of.waiting + total
+  if hold_ms > 0 or approval ~= '' then of.on_hold = of.on_hold + total end
+  if hold_ms > 0 then
+    set('hold_until', now + hold_ms)
+    detail.hold_ms = hold_ms
+  end
+  if approval ~= '' then
+    set('approval', approval)
+    redis.call('ZADD', KEY.approvals, now, request)
+    detail.why = approval
+  elseif hold_ms > 0 then
+    redis.call('ZADD', KEY.holds, now + hold_ms, request)
+  else
+    of.places[#of.places + 1], of.places[#of.places + 2] = sequence, request
+  end
+  redis.call('HSET', request_key(request), unpack(fields))
+  local event = approval == '' and 'accepted' or 'held'
+  write_audit(event, request, about.source, about.origin or '', STATE.QUEUED, total, detail)
+end
+
+local function seal(request, about, fields, total, hold_ms, approval, now)
+  local tally = new_tally()
+  seal_into(tally, request, about, fields, total, hold_ms, approval, now)
+  write_tally(tally)
+end
 
 -- Seal a request whose ids are in. Its first result is written to the key of Celery's backend, where there is one.
 -- Returns what `enqueue` does.
-local function seal_and_tell(tally, about, total, result_key, first_result, now, sequence)
-  local approval = approval_of(about.guard, about.source, total)
-  local known = {source = about.source, reason = given(about.reason), origin = given(about.origin)}
-  seal_into(tally, about.id, known, total, about.hold_ms, approval, now, sequence, described(about, now))
+local function seal_and_tell(tally, asked, total, result_key, first_result, now)
+  local approval = approval_of(asked, total)
+  seal_into(tally, asked.request, asked, fields_of(asked, now), total, asked.hold_ms, approval, now)
   if result_key then
     redis.call('SET', result_key, first_result)
     redis.call('PUBLISH', result_key, first_result)
   else
     -- Whoever enqueued may die before it publishes that the request is there.
-    redis.call('SADD', KEY.changed, about.id)
+    redis.call('SADD', KEY.changed, asked.request)
   end
   return {STATE.QUEUED, '1', total, approval}
 end
 
--- Enqueue a request with all its file_ids, unless its id is known. The first to write is a command that a full server
--- refuses: after any other write it would let all the rest pass.
-local function enqueue_whole(tally, about, result_key, first_result, now)
-  local key = request_key(about.id)
+-- Enqueue a request with all its ids, unless its id is known. The first to write is a command that a full server refuses:
+-- after any other write it would let all the rest pass.
+local function enqueue_whole(tally, asked, ids, result_key, first_result, now)
+  local key = request_key(asked.request)
   local known = redis.call('HMGET', key, 'state', 'total')
   if known[1] and known[1] ~= STATE.OPEN then return {known[1], '0', tonumber(known[2]), ''} end
-  in_slices('RPUSH', request_key(about.id, 'waiting'), about.file_ids)
+  if #ids == 0 then return {STATE.OPEN, '0', 0, ''} end
+  in_slices('RPUSH', request_key(asked.request, 'waiting'), ids)
   if known[1] then redis.call('DEL', key) end
-  return seal_and_tell(tally, about, #about.file_ids, result_key, first_result, now, next_number())
+  return seal_and_tell(tally, asked, #ids, result_key, first_result, now)
 end

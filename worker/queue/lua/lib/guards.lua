@@ -1,4 +1,4 @@
--- Whether a request is larger than its source may send without approval.
+-- What a source may have deleted without asking. A guard has max_files, usual_factor and max_share; 0 is no bound.
 
 -- The median of the source's last requests that went through, and how many these are; nil when there is none.
 local function usual_size(source)
@@ -16,23 +16,23 @@ local function remember_size(source, total)
 end
 
 -- Why so many files are more than a source may send unasked: a list of reasons in words, empty when they are not.
--- A bound of 0 is none. Below one file nothing is usual: a median of 0 counts as 1.
-local function beyond_guard(source, total, max_files, usual_factor)
-  local reasons = {}
+-- Below one file nothing is usual: a median of 0 counts as 1.
+local function beyond_guard(guard, source, total)
+  local reasons, max_files, factor = {}, guard.max_files, guard.usual_factor
   if max_files > 0 and total > max_files then
     reasons[#reasons + 1] = string.format('%d files are more than max_files = %d', total, max_files)
   end
   local usual, known = usual_size(source)
-  if usual_factor > 0 and usual and total > usual_factor * math.max(1, usual) then
+  if factor > 0 and usual and total > factor * math.max(1, usual) then
     reasons[#reasons + 1] = string.format(
-      '%d files are more than %g times the usual %g (median of the last %d)', total, usual_factor, usual, known)
+      '%d files are more than %g times the usual %g (median of the last %d)', total, factor, usual, known)
   end
   return reasons
 end
 
--- Add to the reasons why so many files are more than a share of the library, as last counted. Without a count nobody can
--- know, and so it is held.
-local function beyond_share(reasons, total, max_share)
+-- Add why so many files are more than a share of the library, as last counted. Without a count nobody can know, and so
+-- the request is held.
+local function beyond_share(reasons, max_share, total)
   if max_share <= 0 or max_share >= 1 then return reasons end
   local files = tonumber(redis.call('HGET', KEY.library, 'files') or -1)
   if files < 0 then

@@ -1,5 +1,9 @@
 -- uses: base
--- The lines of requests with ids to claim, and what brings requests back into them.
+-- Who is served next: each source has a line of requests, and sources take turns.
+
+local function line_key(source)
+  return KEY['source:'] .. source .. ':line'
+end
 
 -- Put requests at their places in their source's line, and the source among those that have work. `places` is a list of
 -- sequence, request, sequence, request …
@@ -14,21 +18,30 @@ local function enter_line(request, source, sequence)
   enter_lines(source, {sequence, request})
 end
 
--- Let requests back into line whose retries are due or whose hold has ended; 200 of each at a time.
-local function promote_due(now)
-  for _, waiting_room in ipairs({KEY.retries, KEY.holds}) do
-    for _, request in ipairs(redis.call('ZRANGEBYSCORE', waiting_room, '-inf', now, 'LIMIT', 0, 200)) do
-      redis.call('ZREM', waiting_room, request)
-      local about = redis.call('HMGET', request_key(request), 'source', 'sequence', 'total')
-      if about[1] then
-        enter_line(request, about[1], about[2])
-        if waiting_room == KEY.holds then count(KEY.held, about[1], -about[3]) end
-      end
+-- Take up to 200 requests whose time has come out of a set by time, and let them into line. `leave` is told of each.
+local function promote(set, now, leave)
+  for _, request in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, 200)) do
+    redis.call('ZREM', set, request)
+    local about = redis.call('HMGET', request_key(request), 'source', 'sequence')
+    if about[1] then
+      if leave then leave(request, about[1]) end
+      enter_line(request, about[1], about[2])
     end
   end
 end
 
--- Where this request's first retry is due, for the account-wide set of such times.
+-- The ids of a request are no longer on hold.
+local function end_hold(request, source)
+  count(KEY.on_hold, source, -redis.call('LLEN', request_key(request, 'waiting')))
+end
+
+-- Let requests into line whose retries are due or whose hold has ended.
+local function promote_due(now)
+  promote(KEY.retries, now)
+  promote(KEY.holds, now, end_hold)
+end
+
+-- Note in the account's set when the first retry of a request is due.
 local function note_next_retry(request)
   local first = redis.call('ZRANGE', request_key(request, 'retries'), 0, 0, 'WITHSCORES')
   if first[2] then

@@ -1,15 +1,17 @@
--- uses: base, lines, audit
--- How requests begin and end.
+-- uses: base, audit
+-- How a request ends: its items one after another, and then it is final.
 
--- Write down that items ended; `room` is the counter they leave, KEY.waiting or KEY.in_flight.
-local function end_items(request, outcome, attempts, error, ids, room, now)
+local REMARK_DOUBTFUL = 'cancelled after a call whose answer was lost: the file may be deleted'
+
+-- Write down that items ended; `counter` is the one they leave, KEY.waiting or KEY.in_flight.
+local function end_items(request, outcome, attempts, error, ids, counter, now)
   if #ids == 0 then return end
   local key = request_key(request)
   redis.call('RPUSH', request_key(request, outcome), cjson.encode({now, tonumber(attempts), error, unpack(ids)}))
   redis.call('HINCRBY', key, outcome, #ids)
   redis.call('HINCRBY', KEY.totals, outcome, #ids)
-  if room == KEY.in_flight then redis.call('HINCRBY', key, 'in_flight', -#ids) end
-  count(room, redis.call('HGET', key, 'source'), -#ids)
+  if counter == KEY.in_flight then redis.call('HINCRBY', key, 'in_flight', -#ids) end
+  count(counter, redis.call('HGET', key, 'source'), -#ids)
 end
 
 -- What became of a request, for the audit trail and for the cleanup run that it came from.
@@ -25,63 +27,9 @@ local function record_end(request, about, state, by_outcome)
   end
 end
 
--- What sealing requests changes of keys that they share, by source: written once for all of them, by `write_tally`.
-local function new_tally() return {sources = {}} end
-
-local function tally_of(tally, source)
-  if not tally[source] then
-    tally[source] = {waiting = 0, held = 0, places = {}}
-    tally.sources[#tally.sources + 1] = source
-  end
-  return tally[source]
-end
-
-local function write_tally(tally)
-  for _, source in ipairs(tally.sources) do
-    local of = tally[source]
-    count(KEY.waiting, source, of.waiting)
-    count(KEY.held, source, of.held)
-    if #of.places > 0 then enter_lines(source, of.places) end
-  end
-end
-
--- Seal a request: it goes into line, waits for its hold to end, or, for `approval` (a reason in words; '' for none),
--- waits until somebody approves it. `about` has its source, reason and origin, where there are any; `fields` is a list of
--- further fields of its hash, and their values.
-local function seal_into(tally, request, about, total, hold, approval, now, sequence, fields)
-  local of, detail = tally_of(tally, about.source), {reason = about.reason}
-  local function set(name, value) fields[#fields + 1], fields[#fields + 2] = name, value end
-  set('state', STATE.QUEUED)
-  set('total', total)
-  set('sequence', sequence)
-  of.waiting = of.waiting + total
-  if hold > 0 or approval ~= '' then of.held = of.held + total end
-  if hold > 0 then
-    set('hold_until', now + hold)
-    detail.hold_ms = hold
-  end
-  if approval ~= '' then
-    set('approval', approval)
-    redis.call('ZADD', KEY.approvals, now, request)
-    detail.why = approval
-  elseif hold > 0 then
-    redis.call('ZADD', KEY.holds, now + hold, request)
-  else
-    of.places[#of.places + 1], of.places[#of.places + 2] = sequence, request
-  end
-  redis.call('HSET', request_key(request), unpack(fields))
-  local event = approval == '' and 'accepted' or 'held'
-  write_audit(event, request, about.source, about.origin or '', STATE.QUEUED, total, detail)
-end
-
-local function seal(request, about, total, hold, approval, now)
-  local tally = new_tally()
-  seal_into(tally, request, about, total, hold, approval, now, next_number(), {})
-  write_tally(tally)
-end
-
--- When all items of a request have ended: make it final and put it in the outbox. Returns whether it has.
-local function finish(request, now, result_ttl, patience)
+-- When all items of a request have ended: make it final and put it in the outbox, where anybody may publish it after
+-- `outbox_delay` ms. Returns whether it has.
+local function finish(request, now, result_ttl, outbox_delay)
   local key = request_key(request)
   local about = redis.call('HMGET', key, 'state', 'total', 'revoked', 'source', 'reason', 'run', 'origin',
     unpack(OUTCOMES))
@@ -110,6 +58,6 @@ local function finish(request, now, result_ttl, patience)
   redis.call('SREM', KEY.changed, request)
   local known = {source = about[4] or '', reason = about[5], run = about[6], origin = about[7], total = about[2]}
   record_end(request, known, state, by_outcome)
-  redis.call('ZADD', KEY.outbox, now + patience, request)
+  redis.call('ZADD', KEY.outbox, now + outbox_delay, request)
   return true
 end

@@ -1,4 +1,4 @@
--- What nearly every script uses. Times are milliseconds of the Redis server's clock.
+-- What most operations need. Times are milliseconds of the Redis server's clock.
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -7,10 +7,6 @@ end
 
 local function request_key(request, part)
   return KEY['request:'] .. (part or 'about') .. ':' .. request
-end
-
-local function line_key(source)
-  return KEY['source:'] .. source .. ':line'
 end
 
 local function next_number()
@@ -31,12 +27,10 @@ local function in_slices(command, key, values)
   return answers
 end
 
--- Add n to a hash's counter; a counter of 0 leaves no field behind. It never falls below 0: what a version without
--- `retrying` and `held` stored was not counted when it came. Such a counter is too low until its source has no more of
--- these ids, and exact from then on.
+-- Add n to a hash's counter; a counter of 0 leaves no field behind.
 local function count(key, field, n)
   if n == 0 then return end
-  if redis.call('HINCRBY', key, field, n) <= 0 then redis.call('HDEL', key, field) end
+  if redis.call('HINCRBY', key, field, n) == 0 then redis.call('HDEL', key, field) end
 end
 
 local function split_field(field)

@@ -1,0 +1,42 @@
+-- uses: base, windows, health
+-- Record what a response says about the API: its windows, a throttle, an outage or a refused key, or that all is well.
+--
+-- KEYS  1 prefix
+-- ARGV  1 {endpoint, kind: ok | throttled | trouble | key_refused, reason: for people, reset_ms: how long a throttle
+--          lasts, if the API says so, is_probe, call_id, late_ms: by which the call was sent later than its slot,
+--          shows_health: the call had no more reason to fail than any other,
+--          windows: that the response announced, [[calls, interval ms]…]}
+-- Returns {ms for which the endpoint is paused from now on, ms since the account's last success or -1,
+--          '1' if most calls go well}
+local args = cjson.decode(ARGV[1])
+local endpoint, kind = args.endpoint, args.kind
+local limits, log = KEY['limits:'] .. endpoint, KEY['calls:'] .. endpoint
+local now = now_ms()
+
+-- The log is to hold when calls were sent: one that was late leaves less room behind it than its slot says.
+if args.late_ms > 0 then redis.call('ZADD', log, 'XX', 'INCR', args.late_ms, args.call_id) end
+
+for _, window in ipairs(args.windows) do
+  redis.call('HSET', limits, 'window:' .. window[2], window[1] .. ' ' .. now)
+end
+
+local known, account = redis.call('HMGET', limits, 'margin', 'throttled_until', 'throttles'), read_account()
+local margin, throttled_until = tonumber(known[1] or MARGIN_FIRST), tonumber(known[2] or 0)
+if kind == 'throttled' then
+  local streak = redis.call('HINCRBY', limits, 'throttles', 1)
+  local pause = args.reset_ms or math.min(60000, 500 * 2 ^ math.min(streak, 10))
+  throttled_until = math.max(now + math.floor(pause), throttled_until)
+  redis.call('HSET', limits, 'margin', math.min(MARGIN_MOST, margin * 1.5 + 2), 'throttled_until', throttled_until,
+    'throttle_reason', args.reason)
+  redis.call('PEXPIRE', limits, math.max(LEARNED_MS, pause) * 2)
+elseif kind == 'ok' then
+  redis.call('HSET', limits, 'margin', math.max(MARGIN_LEAST, margin * 0.998))
+  if known[3] then redis.call('HDEL', limits, 'throttles') end
+  if endpoint == 'delete' then note_success(account, now) end
+else
+  note_trouble(kind, args.reason, args.is_probe, now)
+  account = read_account()
+end
+
+if args.shows_health and (kind == 'ok' or kind == 'trouble') then note_health(account, kind == 'ok') end
+return describe_health(endpoint, account, throttled_until, now)

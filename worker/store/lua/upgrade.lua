@@ -1,0 +1,35 @@
+-- uses: base
+-- Bring an account that an earlier version stored to the present format: its parked groups become a set, and the ids on
+-- hold and those that wait for a retry are counted. Every process calls it before its first operation.
+--
+-- KEYS  1 prefix
+-- ARGV  1 {format: the present format, text}
+-- Returns 1 if there was anything to do, else 0.
+local args = cjson.decode(ARGV[1])
+if redis.call('GET', KEY.format) == args.format then return 0 end
+
+local function count_ids(counter, request, command, part)
+  local source = redis.call('HGET', request_key(request), 'source')
+  if source then count(counter, source, redis.call(command, request_key(request, part))) end
+end
+
+redis.call('DEL', KEY.on_hold, KEY.retrying)
+for _, token in ipairs(redis.call('ZRANGE', KEY.leases, 0, -1)) do
+  if redis.call('HGET', KEY['lease:'] .. token, 'held') == '0' then redis.call('SADD', KEY.parked, token) end
+end
+for _, set in ipairs({KEY.holds, KEY.approvals}) do
+  for _, request in ipairs(redis.call('ZRANGE', set, 0, -1)) do count_ids(KEY.on_hold, request, 'LLEN', 'waiting') end
+end
+local counted = {}
+local function count_retries(set)
+  for _, request in ipairs(redis.call('ZRANGE', set, 0, -1)) do
+    if not counted[request] then count_ids(KEY.retrying, request, 'ZCARD', 'retries') end
+    counted[request] = true
+  end
+end
+count_retries(KEY.retries)
+for _, source in ipairs(redis.call('ZRANGE', KEY.sources, 0, -1)) do
+  count_retries(KEY['source:'] .. source .. ':line')
+end
+redis.call('SET', KEY.format, args.format)
+return 1
