@@ -219,4 +219,8 @@ class Client:
             if report and report["state"] == State.OPEN:
                 self._queue.cancel(request_id)
         except RedisError:
-            logger.debug("request %s: left unsealed, it will expire", request_id)
+            logger.debug(
+                "request %s: could not drop its unsealed part, which expires",
+                request_id,
+                extra={"request_id": request_id},
+            )

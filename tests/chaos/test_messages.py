@@ -244,7 +244,9 @@ def test_a_full_server_keeps_messages_and_goes_on_deleting(tmp_path: Path) -> No
         rig.redis.config_set("maxmemory", "1mb")
         worker = rig.worker()
         await_final(rig, before, 60)
-        wait_until(lambda: "intake: waiting for Redis" in worker.text(), 30, "the intake says what it waits for")
+        wait_until(
+            lambda: "intake: Redis is unavailable" in worker.text(), 30, "the intake logs that Redis is unavailable"
+        )
         assert rig.client.stats()["unaccepted"] == 500
         assert worker.running
         rig.redis.config_set("maxmemory", "0")

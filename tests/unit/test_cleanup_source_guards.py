@@ -36,7 +36,7 @@ def test_a_source_beyond_max_files_is_held(redis_client: Redis, caplog: pytest.L
     assert queue.enqueue(NewRequest("r1", "catalog"), ids(3)).held == ""
     with caplog.at_level(logging.WARNING):
         assert queue.enqueue(NewRequest("r2", "catalog"), ids(4)).held == "4 files are more than max_files = 3"
-    assert "r2 of source catalog is held for approval" in caplog.text
+    assert "request r2 waits for approval" in caplog.text
     assert queue.enqueue(NewRequest("r3", "other"), ids(9)).held == ""
     assert [held.request_id for held in Approvals(queue).waiting()] == ["r2"]
     claim = queue.claim("t1")

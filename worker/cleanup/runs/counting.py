@@ -70,6 +70,6 @@ class LibraryCounter:
     def _count_quietly(self) -> None:
         try:
             files = self.count()
-            logger.info("counted the library for max_share", extra={"files": files})
+            logger.info("counted %d files in the library for max_share", files, extra={"files": files})
         except (ListingRefused, RedisError) as error:
-            logger.warning("could not count the library for max_share, trying again later: %s", error)
+            logger.warning("could not count the library for max_share, retrying later: %s", error)

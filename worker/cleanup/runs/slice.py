@@ -217,5 +217,11 @@ def _log_end(run: Run, ended: Ended) -> None:
         ended.outcome,
         f" ({ended.why})" if ended.why else "",
         then,
-        extra={"rule": run.rule, "run": run.run_id, "outcome": str(ended.outcome), "files": ended.files},
+        extra={
+            "rule": run.rule,
+            "run": run.run_id,
+            "request_id": request_id,
+            "outcome": str(ended.outcome),
+            "files": ended.files,
+        },
     )
