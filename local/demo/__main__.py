@@ -1,7 +1,7 @@
 """`make run`: the main job from end to end, with everything that it needs started and stopped around it.
 
 A list of ids goes through the command line to two workers, and the report is compared with the simulator's own counts.
-ImageKit itself is called only if a private key is set, a file is named, and somebody agreed.
+ImageKit itself is called only if a private key is set, a file is named, and the user confirms.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def _compare(demo: Demo, simulator: Simulator) -> None:
 
 
 def _run_for_real(file: Path, settings: Settings, *, agreed: bool) -> int:
-    """Delete the files of a list from ImageKit, after somebody agreed."""
+    """Delete the files of a list from ImageKit, once the user confirms."""
     count = sum(1 for _ in _read(file))
     if not count:
         raise WrongUse(f"{file} holds no file ids")

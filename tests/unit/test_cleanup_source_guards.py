@@ -110,7 +110,7 @@ def test_nobody_can_pose_as_a_rule() -> None:
         ('{"a": {}}', "a must set max_files, max_share or usual_factor"),
         ('{"a": 3}', "a must be a table of keys and values"),
         ('{"a": {"max_fils": 3}}', "unknown name max_fils in a; did you mean max_files?"),
-        ('{"a b": {"max_files": 3}}', "a b is no source name"),
+        ('{"a b": {"max_files": 3}}', "a b is not a source name"),
         ('{"a": {"max_files": -1}}', "a.max_files must be at least 0"),
         ('{"a": {"max_files": 1.5}}', "a.max_files must be a whole number"),
         ('{"a": {"max_files": 1000000001}}', "a.max_files must be at most 1000000000"),
