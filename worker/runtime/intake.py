@@ -89,7 +89,7 @@ class IntakeStep(bootsteps.StartStopStep):
             try:
                 self._take_one_turn(intake, pace)
             except (RedisError, OSError) as error:
-                logger.warning("intake: Redis is unavailable, retrying in %g s: %s", RETRY_SECONDS, error)
+                logger.warning("intake: could not take or accept messages, retrying in %g s: %s", RETRY_SECONDS, error)
                 self._stop.wait(RETRY_SECONDS)
             except Exception:
                 logger.exception("intake: unexpected error, continuing")
