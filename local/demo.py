@@ -110,9 +110,7 @@ def _run_for_real(file: Path, count: int, settings: Settings, *, agreed: bool) -
         raise WrongUse(f"{file} contains no file ids")
     say(f"{file} lists {count:,} file ids. They will be deleted from {settings.base_url}, FOR GOOD.")
     if not agreed and not sys.stdin.isatty():
-        raise WrongUse(
-            "there is no terminal to confirm at; to delete the files without confirmation: make run FILE=… YES=1"
-        )
+        raise WrongUse("no terminal to confirm at; to delete the files without confirmation: make run FILE=… YES=1")
     if not agreed and input("Delete them? [y/N] ").strip().lower() not in {"y", "yes"}:
         say("Nothing was deleted.")
         return BAD
