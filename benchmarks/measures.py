@@ -1,4 +1,4 @@
-"""The measurements. Each returns rows for the table: what was measured, the figure, what was to be reached."""
+"""The measurements. Each returns rows for the table: what was measured, the figure, and the goal."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def measure_limit(stand: Stand, per_second: int, seconds: int) -> list[Row]:
         calls = [call for call in simulator.calls() if call.status is not None]
     good = sorted(call.at for call in calls if call.status == 200)
     refused = sum(call.status == 429 for call in calls)
-    # The ids that were left for the last call are what they are: fill is measured while ids wait.
+    # Without the last call: fill is measured while ids wait.
     fill = statistics.mean(call.id_count for call in calls[:-1] if call.status == 200)
-    # The calls after the first, in the time from the first to the last, of those that the limit allows in it.
+    # The calls after the first, as a share of those that the limit allows between the first and the last.
     span = good[-1] - good[0]
     use = (len(good) - 1) / (per_second * span)
-    # Stricter: the shortest span in which a limiter that sends each window's calls at once could have made them.
+    # Stricter: compared with the shortest time that a limiter needs that sends each window's calls at once.
     shortest = (len(good) - 1) // per_second / span
     label = f"limit of {per_second} calls a second, two workers, requests of 1 to 30 ids from 20 producers"
     return [
@@ -178,7 +178,7 @@ def _settled_memory(stand: Stand) -> int:
 
 
 def measure_quiet_source(stand: Stand, files: int) -> list[Row]:
-    """In which batch after its arrival one id of a quiet source goes out, while another has many waiting."""
+    """The batch in which one id of a quiet source is sent, while another source has many waiting."""
     with stand.running(files, limits=["10/1s"]) as simulator:
         ids = file_ids(files)
         stand.client.enqueue(ids[1:], source="loud")
@@ -188,4 +188,4 @@ def measure_quiet_source(stand: Stand, files: int) -> list[Row]:
         wait_until(lambda: ids[0] not in set(simulator.existing([ids[0]])), every=0.02)
         after = len(simulator.calls())
     what = f"one id of a quiet source, while another has {files:,} waiting: calls made until it was gone"
-    return [Row(what, f"{after - before} (one or two are in the air when it comes)", "next batch")]
+    return [Row(what, f"{after - before} (one or two are in flight when it is enqueued)", "next batch")]

@@ -74,7 +74,7 @@ def test_calls_slower_than_the_lease_are_not_made_twice(rig: Rig) -> None:
     assert rig.sim.stats()["ids_sent"] - sent_before == 60, "no id was sent twice"
 
 
-def test_answers_that_never_end_are_given_up(rig: Rig) -> None:
+def test_endless_responses_are_aborted(rig: Rig) -> None:
     """A trickle of bytes counts as no answer after the call's time-out; the files are presumed deleted."""
     rig.sim.fault("endless", times=2, delay_ms=50)
     asked = ask(rig, 40)

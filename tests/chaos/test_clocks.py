@@ -125,7 +125,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     [(AHEAD, BEHIND), pytest.param(0, 0, marks=pytest.mark.chaos_long)],
     ids=["wrong clocks", "right clocks"],
 )
-def test_workers_and_services_on_wrong_clocks_share_one_limit_and_tell_no_lie(
+def test_workers_and_services_with_wrong_clocks_share_one_limit_and_report_truthfully(
     rig: Rig, ahead: float, behind: float
 ) -> None:
     """Hardly a 429, and the limit well used, while answers are lost; times of reports are those of the server."""

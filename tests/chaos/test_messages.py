@@ -215,13 +215,13 @@ def run_freeze(folder: Path, *, count: int, seconds: float) -> None:
 @pytest.mark.chaos_long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seconds", [6, LEASE_MS / 1000 + 5])
-def test_no_message_is_lost_or_doubled_when_redis_freezes(tmp_path: Path, seconds: float) -> None:
+def test_no_message_is_lost_or_duplicated_when_redis_freezes(tmp_path: Path, seconds: float) -> None:
     """For longer than the time-outs of its clients, and for longer than what a worker took is its own."""
     run_freeze(tmp_path, count=10_000, seconds=seconds)
 
 
 @pytest.mark.chaos_long
-def test_a_worker_that_stood_still_does_no_harm(tmp_path: Path) -> None:
+def test_a_worker_that_was_frozen_does_no_harm(tmp_path: Path) -> None:
     """One worker is stopped while it accepts, for longer than its messages are its own; another accepts them."""
     with Rig(tmp_path, files=2000) as rig:
         files = rig.sim.remaining()

@@ -183,7 +183,7 @@ def leave_one_behind(rig: Rig, killer: Killer, folder: Path, size: int, ttl: int
     return time.monotonic() - killed
 
 
-def test_the_command_killed_at_any_moment_leaves_a_request_whole_or_not_there(tmp_path: Path) -> None:
+def test_the_command_killed_at_any_moment_leaves_a_complete_request_or_none(tmp_path: Path) -> None:
     """After each SIGKILL all ids are in or none is deleted; the same command then brings them in, exactly once."""
     run_kills(tmp_path, [(20_000, 1, 1, 1), (12_000, 0, 1, 2)], abandoned=40_000, ttl=4)
 

@@ -213,7 +213,7 @@ def run_promotion_under_load(folder: Path, first: Server, second: Server, sentin
         )
 
 
-def test_a_promotion_in_the_middle_of_everything(tmp_path: Path) -> None:
+def test_a_promotion_under_load(tmp_path: Path) -> None:
     """Workers recover by themselves; requests that the new master knows end, and so do those that are sent again."""
     with a_pair(tmp_path, **{"min-replicas-to-write": "1"}) as (first, second, sentinel):
         run_promotion_under_load(tmp_path, first, second, sentinel, files=3000)
@@ -222,7 +222,7 @@ def test_a_promotion_in_the_middle_of_everything(tmp_path: Path) -> None:
 @pytest.mark.chaos_long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("files", [3000, 5000, 8000])
-def test_a_promotion_in_the_middle_of_more(tmp_path: Path, files: int) -> None:
+def test_a_promotion_under_more_load(tmp_path: Path, files: int) -> None:
     """The same, at other moments and with more to do."""
     with a_pair(tmp_path) as (first, second, sentinel):
         run_promotion_under_load(tmp_path, first, second, sentinel, files)

@@ -37,7 +37,7 @@ def test_200_with_an_unlisted_id(house: House) -> None:
     assert len(house.calls_with([ids[3]])) == 2
 
 
-def test_200_with_an_unlisted_id_that_went_all_the_same(house: House) -> None:
+def test_200_with_an_unlisted_id_that_was_deleted(house: House) -> None:
     """Should an unlisted id be missing next time, then perhaps through our call: presumed deleted, not "not found"."""
     ids = house.files(2)
     body = json.dumps({"successfullyDeletedFileIds": ids[:1]})
@@ -115,7 +115,7 @@ def test_404_of_ids_that_we_deleted(house: House) -> None:
     assert len(house.calls_with(ids)) == 1
 
 
-def test_404_of_files_that_others_took_away(house: House) -> None:
+def test_404_of_files_that_others_deleted(house: House) -> None:
     """A file that another program removed is `not_found`: no call of ours can have deleted it."""
     ids = house.files(3)
     house.simulator.take_away(ids[:1])

@@ -36,7 +36,7 @@ def test_help_of_all_commands() -> None:
     assert all(f"│ {name} " in ran.out for name in names)
 
 
-def test_help_teaches_by_example() -> None:
+def test_help_has_examples() -> None:
     """A command's help has examples, line by line."""
     ran = kitsweep(NOWHERE, "delete", "--help")
     assert (ran.status, "   kitsweep delete ids.txt  " in ran.out) == (0, True)

@@ -150,7 +150,7 @@ def test_open_until_it_is_sealed(house: House) -> None:
     assert sorted(each.file_id for each in house.client.outcomes("open-1")) == sorted(ids)
 
 
-def test_open_and_given_up(house: House) -> None:
+def test_open_and_abandoned(house: House) -> None:
     """A stream that breaks off leaves no request behind, and deletes nothing."""
     ids = house.files(CHUNK_IDS + 10)
 

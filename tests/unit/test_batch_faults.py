@@ -100,7 +100,7 @@ def test_an_outage_of_any_length_fails_no_id(redis_client: Redis, alone: bool) -
     assert (report["state"], report["failed"], report["deleted"]) == ("SUCCESS", 0, len(files))
 
 
-def test_a_long_outage_does_not_take_the_only_batch_apart(redis_client: Redis) -> None:
+def test_a_long_outage_does_not_split_the_only_batch(redis_client: Redis) -> None:
     """A witness distinguishes the outage from an id whose every call fails, before anything is split."""
     works, _ = enqueued(redis_client, 1)
     works.run()

@@ -110,7 +110,7 @@ def test_a_canvas_survives_json(app: Celery, ran: Ran) -> None:
     assert sorted(ran) == [("last", (REPORT,)), ("next", (REPORT,))]
 
 
-def test_a_chord_hears_of_each_end(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chord_gets_each_result(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
     """The chord of a request gets its report, whether it succeeded or not."""
     heard: list[tuple[str, str, Any]] = []
     monkeypatch.setattr(

@@ -94,7 +94,7 @@ def test_a_pause_starts_nothing_but_its_very_end_does() -> None:
     assert batches_to_start(5, 5, limits(pause_ms=SIGHT_MS, slots=1), 0) == 1
 
 
-def test_a_heart_beats_and_the_dead_are_forgotten(redis_client: Redis) -> None:
+def test_heartbeats_are_recorded_and_dead_workers_are_removed(redis_client: Redis) -> None:
     """Each worker notes that it lives; names of long ago go away."""
     queue = queue_on(redis_client)
     raw(queue).zadd(queue.keys("workers"), {"old": queue.now_ms() - 2 * 3_600_000})

@@ -127,7 +127,7 @@ def test_a_hold_and_a_guard_count(redis_client: Redis) -> None:
     assert raw(queue).zrange(queue.keys("approvals"), 0, -1) == ["many"]
 
 
-def test_unusual_messages_go_on_unchanged(redis_client: Redis) -> None:
+def test_unusual_messages_are_forwarded_unchanged(redis_client: Redis) -> None:
     """Byte for byte; each to the list of its priority."""
     queue = queue_on(redis_client)
     odd = [ODD, SENDER.send(["a b"]), SENDER.send(["a"], compression="zlib")]
@@ -138,7 +138,7 @@ def test_unusual_messages_go_on_unchanged(redis_client: Redis) -> None:
     assert unusual(queue, step=2) == [later]
 
 
-def test_what_is_no_message_is_put_aside(redis_client: Redis) -> None:
+def test_what_is_not_a_message_is_set_aside(redis_client: Redis) -> None:
     """Celery never sees them; the last thousand are stored."""
     queue = queue_on(redis_client)
     put(queue, ODD, b"\xff\x00no text", SENDER.send(["x"], task_id="r1"), *[b"{"] * 1000)
@@ -235,7 +235,7 @@ def test_what_a_dead_worker_took_is_taken_over(redis_client: Redis) -> None:
     check_nothing_is_left(queue)
 
 
-def test_a_worker_that_was_away_does_nothing_with_what_was_taken_over(redis_client: Redis) -> None:
+def test_a_delayed_worker_does_nothing_with_messages_that_were_taken_over(redis_client: Redis) -> None:
     """Its messages are handed on once, also while their new holder has not accepted them yet."""
     queue = queue_on(redis_client)
     put(queue, SENDER.send(["a"], task_id="r1"), ODD)

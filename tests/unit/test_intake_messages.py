@@ -129,7 +129,7 @@ UNREADABLE_MESSAGES: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("raw", UNREADABLE_MESSAGES.values(), ids=UNREADABLE_MESSAGES.keys())
-def test_what_is_no_message_is_put_aside(raw: bytes) -> None:
+def test_what_is_not_a_message_is_set_aside(raw: bytes) -> None:
     """kombu fails on each of these, and with it the worker that took it."""
     assert read_message(raw, MOST_IDS) == Unusual(UNREADABLE)
     with SENDER.app.connection_for_read() as connection, pytest.raises(Exception, match=r".*"):

@@ -27,7 +27,7 @@ def app_on(client: Redis, **overrides: Any) -> App:
     return create_app(settings_for_tests(**overrides), client)
 
 
-def test_celery_consumes_what_is_handed_on(fake_redis: Redis) -> None:
+def test_celery_consumes_what_is_forwarded(fake_redis: Redis) -> None:
     """Neither queue of the intake; what our own app sends still goes there."""
     app = app_on(fake_redis)
     assert take_from_celery(app) == ["kitsweep.requests", "celery"]

@@ -233,6 +233,6 @@ def test_a_witness_is_needed_where_the_next_failure_counts(suspect: bool, count:
     ("suspect", "fails", "shows"),
     [(False, 0, True), (False, ISOLATE_AFTER - 1, True), (False, ISOLATE_AFTER, False), (True, 0, False)],
 )
-def test_calls_of_a_group_under_suspicion_say_nothing_of_the_api(suspect: bool, fails: int, shows: bool) -> None:
+def test_calls_of_a_suspect_do_not_count_toward_health(suspect: bool, fails: int, shows: bool) -> None:
     """What fails by itself must not slow the account down."""
     assert shows_health(Claim("t", [item("a")], fails, None, suspect)) is shows

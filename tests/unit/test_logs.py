@@ -119,7 +119,7 @@ def test_nothing_to_hide() -> None:
 
 
 @pytest.mark.usefixtures("_root_as_it_was")
-def test_the_more_talkative_level_wins(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_more_verbose_level_wins(capsys: pytest.CaptureFixture[str]) -> None:
     """The level is that of the settings, unless the command line asks for more."""
     configure_logging(configured(log_level="WARNING"))
     assert logging.getLogger().level == logging.WARNING

@@ -55,7 +55,7 @@ def test_what_waits_is_cancelled_at_once(redis_client: Redis, hold_seconds: floa
 
 @pytest.mark.parametrize("doubt", [Doubt.NONE, Doubt.UNANSWERED])
 @pytest.mark.parametrize("way", ["retry", "parked"])
-def test_what_came_back_is_cancelled_with_a_remark_if_in_doubt(redis_client: Redis, way: str, doubt: Doubt) -> None:
+def test_returned_items_are_cancelled_with_a_remark_if_in_doubt(redis_client: Redis, way: str, doubt: Doubt) -> None:
     """Retries and parked items are cancelled; where a lost call may have deleted the file, that is said."""
     queue = queue_on(redis_client)
     queue.enqueue(NewRequest("r", "s"), ["a", "b"])
@@ -93,7 +93,7 @@ def test_a_request_of_which_all_was_in_flight_may_still_succeed(redis_client: Re
     assert check_invariants(queue, {"r": {"a"}}).requests["r"].state is State.SUCCESS
 
 
-def test_what_a_dead_worker_held_of_a_cancelled_request_is_not_sent_again(redis_client: Redis) -> None:
+def test_items_of_a_dead_worker_are_not_sent_again_after_cancellation(redis_client: Redis) -> None:
     """At the next claim, items of an expired lease end as cancelled, with a remark; others are claimed."""
     queue = queue_on(redis_client)
     queue.enqueue(NewRequest("r", "s"), ["a"])

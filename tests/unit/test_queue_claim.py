@@ -67,7 +67,7 @@ def test_one_id_of_a_quiet_source_is_in_the_next_batch(redis_client: Redis) -> N
     assert "q" in files_of(must_claim(queue, "t2").items)
 
 
-def test_more_sources_than_places_take_turns(redis_client: Redis) -> None:
+def test_more_sources_than_a_batch_has_items_take_turns(redis_client: Redis) -> None:
     """Of 250 sources each is served within three claims."""
     queue = queue_on(redis_client)
     for number in range(250):

@@ -222,7 +222,7 @@ def test_an_early_result_is_written_only_by_the_call_that_seals(redis_client: Re
     assert raw(queue).get("result") == "queued"
 
 
-def test_accounts_do_not_meet(redis_client: Redis) -> None:
+def test_accounts_are_separate(redis_client: Redis) -> None:
     """Two accounts on one server see nothing of each other."""
     one, two = queue_on(redis_client, account="one"), queue_on(redis_client, account="two")
     one.enqueue(NewRequest("r", "s"), ["a"])

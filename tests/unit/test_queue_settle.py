@@ -88,7 +88,7 @@ def test_settling_twice_counts_once(redis_client: Redis) -> None:
 
 
 @pytest.mark.parametrize("outcome", [Outcome.NOT_FOUND, Outcome.PRESUMED_DELETED, Outcome.FAILED])
-def test_who_lost_the_claim_decides_nothing(redis_client: Redis, outcome: Outcome) -> None:
+def test_a_lost_claim_settles_nothing(redis_client: Redis, outcome: Outcome) -> None:
     """After the lease was taken over, the former holder's word is a quiet no-op."""
     queue, old = started(redis_client, "a")
     run_out(queue, "t")
@@ -164,7 +164,7 @@ def test_each_parked_group_has_a_separate_token(redis_client: Redis) -> None:
     check_invariants(queue, {"r": {"a", "b", "c"}})
 
 
-def test_parking_again_and_again_does_not_lengthen_the_token(redis_client: Redis) -> None:
+def test_parking_repeatedly_does_not_lengthen_the_token(redis_client: Redis) -> None:
     """A group is numbered after the claim that parked it, not after the group that was claimed."""
     queue, claim = started(redis_client, "a")
     for turn in range(3):
@@ -221,7 +221,7 @@ def test_ids_of_any_alphabet_survive(redis_client: Redis) -> None:
     check_invariants(queue, {"r": set(strange)})
 
 
-def test_nothing_is_left_that_grows(redis_client: Redis) -> None:
+def test_no_key_grows_without_bound(redis_client: Redis) -> None:
     """When all is done and published, every key has an expiry or is of fixed size."""
     queue, claim = started(redis_client, *ids("a", 10))
     queue.settle("t", park(claim.items, doubt=Doubt.UNANSWERED))

@@ -73,7 +73,7 @@ def test_a_success_is_the_report(redis_client: Redis, app: Celery) -> None:
     ("how", "state", "error"),
     [("failed", "FAILURE", "DeletionIncomplete"), ("cancelled", "REVOKED", "RequestCancelled")],
 )
-def test_what_is_no_success_is_an_error_with_the_report(
+def test_any_other_state_is_an_error_with_the_report(
     redis_client: Redis, app: Celery, how: str, state: str, error: str
 ) -> None:
     """FAILURE and REVOKED are exceptions whose only argument is the report."""

@@ -58,7 +58,7 @@ def test_calls_end_some_seconds_before_the_time_to_stop_is_over() -> None:
         assert before + patience <= ends[seconds]() <= after + patience
 
 
-def test_a_child_process_hears_of_the_signal() -> None:
+def test_a_child_process_sees_the_signal() -> None:
     """The children of a prefork pool were forked before it came."""
     end = stopping.calls_end_at(10)
     reader, writer = os.pipe()
