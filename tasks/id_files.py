@@ -124,9 +124,10 @@ def _detect(line: int, first: str) -> Form:
 
 
 def _read_lines(lines: Numbered) -> Numbered:
-    for number, line in _contents(lines):
+    for number, line in lines:
         file_id = line.strip(_BLANK)
-        yield number, file_id if is_file_id(file_id) else _checked(file_id, number)
+        if file_id and file_id[0] != "#":
+            yield number, file_id if is_file_id(file_id) else _checked(file_id, number)
 
 
 def _read_jsonl(lines: Numbered) -> Numbered:
