@@ -187,3 +187,11 @@ def test_check_finds_a_wrong_key(house: House) -> None:
     assert (ran.status, found["imagekit"]["result"], found["redis"]["result"]) == (1, "failed", "ok")
     assert "refuses the private key" in found["imagekit"]["detail"]
     assert "private_wrong_one" not in ran.out + ran.err
+
+
+def test_check_without_a_key_says_whether_the_api_answers(house: House) -> None:
+    """Without a key, `check` makes one call that has no credentials."""
+    ran = kitsweep({**house.environment, "IMAGEKIT_PRIVATE_KEY": ""}, "check", "--json")
+    found = {each["name"]: each for each in json.loads(ran.out)["findings"]}
+    assert found["imagekit"]["result"] == "warning"
+    assert "answers, but no private key is set" in found["imagekit"]["detail"]
