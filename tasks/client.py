@@ -194,8 +194,8 @@ class Client:
         with self._queue.redis.pipeline(transaction=False) as pipe:
             for asked, file_ids in requests:
                 distinct = list(dict.fromkeys(file_ids))
-                first = self._publisher.early_result(queued_report(asked, len(distinct), now))
-                self._queue.add_chunk(NewRequest(**asked), distinct, early_result=first, pipe=pipe)
+                first = self._publisher.first_result(queued_report(asked, len(distinct), now))
+                self._queue.add_chunk(NewRequest(**asked), distinct, first_result=first, pipe=pipe)
             replies = pipe.execute()
         for (asked, _), reply in zip(requests, replies, strict=True):
             read_enqueued(reply, asked["request_id"], asked["source"])

@@ -110,12 +110,12 @@ def test_an_early_state_never_hides_a_final_one(redis_client: Redis, app: Celery
     queue = queue_on(redis_client)
     queue.enqueue(NewRequest("r", "s"), ["a"])
     publisher = publisher_of(queue, app)
-    early = Reports(queue.redis, queue.keys).read(["r"])[0]
+    early = Reports(queue.redis, queue.keys).read_all(["r"])[0]
     assert early is not None
     end_all(queue, must_claim(queue, "t"))
     publisher.publish(["r"])
     with queue.redis.pipeline() as pipe:
-        publisher._add(pipe, early, publisher._meta("QUEUED"), is_last=True)
+        publisher._add(pipe, early, publisher._meta("QUEUED"))
         assert pipe.execute() == [0]
     assert stored(queue, app)["status"] == "SUCCESS"
 
@@ -124,12 +124,12 @@ def test_an_early_state_of_an_unknown_request_is_not_written(redis_client: Redis
     """What has expired does not come back."""
     queue = queue_on(redis_client)
     queue.enqueue(NewRequest("r", "s"), ["a"])
-    early = Reports(queue.redis, queue.keys).read(["r"])[0]
+    early = Reports(queue.redis, queue.keys).read_all(["r"])[0]
     assert early is not None
     raw(queue).flushall()
     publisher = publisher_of(queue, app)
     with queue.redis.pipeline() as pipe:
-        publisher._add(pipe, early, publisher._meta("QUEUED"), is_last=True)
+        publisher._add(pipe, early, publisher._meta("QUEUED"))
         pipe.execute()
     assert raw(queue).keys("*meta*") == []
 

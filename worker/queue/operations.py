@@ -120,26 +120,24 @@ class Queue:
         file_ids: Iterable[str],
         chunk: Chunk = WHOLE,
         *,
-        early_result: tuple[str, str] | None = None,
+        first_result: str | None = None,
         pipe: Pipeline | None = None,
     ) -> Enqueued:
         """Add one chunk of a request, at most `CHUNK_IDS` ids; the last one seals it. In a pipe, ignore the answer.
 
-        `early_result`, a key and a value, is written in the same step if the call seals the request.
+        `first_result` is written where Celery's callers look, in the same step, if the call seals the request.
 
         Raises `RequestVanished` where what came before is gone.
         """
-        key, value = early_result or (None, None)
         reply = self.scripts.run(
             "queue/enqueue",
             {
                 **self.described(request),
                 **({} if chunk == WHOLE else {**chunk._asdict(), "unsealed_ttl_ms": self._unsealed_ttl_ms}),
-                "first_result": value,
+                "first_result": first_result,
             },
             *dict.fromkeys(file_ids),
             pipe=pipe,
-            keys=[key] if key else [],
         )
         if pipe is not None:
             return Enqueued(State.OPEN, is_new=False, total=0)

@@ -1,4 +1,4 @@
--- uses: base, audit, lines, guards
+-- uses: base, audit, lines, guards, known
 -- Let a request go that a guard holds for approval. Its undo window, if it has one, runs from when it came.
 --
 -- KEYS  1 prefix
@@ -11,7 +11,7 @@ local now = now_ms()
 
 local about = redis.call('HMGET', key, 'state', 'source', 'total', 'sequence', 'hold_until', 'run', 'approved_by', 'rejected_by')
 local source, total, run = about[2], tonumber(about[3]), about[6]
-if not about[1] then return 'unknown' end
+if not about[1] then return told_result(request) and 'not_held' or 'unknown' end
 if about[8] then return 'rejected' end
 if about[7] == by then return 'approved' end
 if redis.call('ZREM', KEY.approvals, request) == 0 then return 'not_held' end

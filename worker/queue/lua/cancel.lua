@@ -1,4 +1,4 @@
--- uses: base, audit, lines, claims, requests
+-- uses: base, audit, lines, claims, requests, known
 -- Cancel what waits of a request: ids not yet claimed, retries and parked items. What is in flight runs to its end and
 -- does not come back. An unsealed request vanishes.
 --
@@ -11,8 +11,7 @@ local waiting = request_key(request, 'waiting')
 local now = now_ms()
 local cancelled = 0
 
-local about = redis.call('HMGET', key, 'state', 'source')
-local state, source = about[1], about[2]
+local state = known_request(request)
 if not state then return {} end
 if FINAL[state] then return {state, 0} end
 if state == STATE.OPEN then
@@ -23,6 +22,7 @@ if state == STATE.OPEN then
   redis.call('UNLINK', key, waiting, request_key(request, 'seen'))
   return {STATE.REVOKED, 0}
 end
+local source = redis.call('HGET', key, 'source')
 redis.call('HSETNX', key, 'revoked', now)
 if args.by then
   write_audit('cancelled', request, source, args.by, STATE.REVOKED, redis.call('HGET', key, 'total'), {})

@@ -4,17 +4,17 @@
 -- for itself: one that broke off leaves nothing to another with the same request id, and of several the first to end
 -- makes the request, with its own ids, source and reason.
 --
--- KEYS  1 prefix   2 where the first result goes, or none
+-- KEYS  1 prefix
 -- ARGV  1 {request, source, reason, canvas: what Celery runs afterwards, JSON, origin: who asks, hold_ms: 0 for none,
---          guard: {max_files, usual_factor, max_share} of the source, first_result: for KEYS[2]}; for a chunk of a
---          stream also {stream: its token, is_first, is_last: where in the stream the chunk is, unsealed_ttl_ms};
+--          guard: {max_files, usual_factor, max_share} of the source, first_result: as Celery's callers
+--          find it}; for a chunk of a stream also {stream: its token, is_first, is_last: where in the stream the chunk is, unsealed_ttl_ms};
 --          reason, canvas, origin, guard and first_result may be left out
 --       2… file ids, each once
 -- Returns {state after the call, '1' if this call sealed it, number of ids, why it is held for approval or ''}; state is
 --         '' when what a later chunk was to be added to is gone: expired, cancelled, or lost
 local asked, ids, now, tally = cjson.decode(ARGV[1]), {unpack(ARGV, 2)}, now_ms(), new_tally()
 if not asked.stream then
-  local reply = enqueue_whole(tally, asked, ids, KEYS[2], asked.first_result, now)
+  local reply = enqueue_whole(tally, asked, ids, asked.first_result, now)
   write_tally(tally)
   return reply
 end
@@ -24,9 +24,9 @@ local key, waiting = request_key(request), request_key(request, 'waiting')
 local incoming = request_key(request, 'incoming') .. ':' .. stream
 local seen = request_key(request, 'seen') .. ':' .. stream
 
-local about = redis.call('HMGET', key, 'state', 'total', 'stream:' .. stream)
-if about[1] and about[1] ~= STATE.OPEN then return {about[1], '0', tonumber(about[2]), ''} end
-if not asked.is_first and not about[3] then return {'', '0', 0, ''} end
+local state, known_total = known_request(request)
+if state and state ~= STATE.OPEN then return {state, '0', known_total, ''} end
+if not asked.is_first and redis.call('HEXISTS', key, 'stream:' .. stream) == 0 then return {'', '0', 0, ''} end
 if #ids == 0 then return {STATE.OPEN, '0', 0, ''} end
 
 -- The first to write is a command that a full server refuses: after any other write it would let all the rest pass.
@@ -38,7 +38,7 @@ in_slices('SADD', seen, new)
 in_slices('RPUSH', incoming, new)
 local total = redis.call('LLEN', incoming)
 if not asked.is_last then
-  if not about[1] then redis.call('HSET', key, 'state', STATE.OPEN, unpack(fields_of(asked, now))) end
+  if not state then redis.call('HSET', key, 'state', STATE.OPEN, unpack(fields_of(asked, now))) end
   redis.call('HSET', key, 'stream:' .. stream, '1')
   for _, part in ipairs({key, incoming, seen}) do redis.call('PEXPIRE', part, asked.unsealed_ttl_ms) end
   return {STATE.OPEN, '0', total, ''}
@@ -46,7 +46,7 @@ end
 redis.call('UNLINK', seen)
 redis.call('RENAME', incoming, waiting)
 redis.call('PERSIST', waiting)
-if about[1] then redis.call('DEL', key) end
-local reply = seal_and_tell(tally, asked, total, KEYS[2], asked.first_result, now)
+if state then redis.call('DEL', key) end
+local reply = seal_and_tell(tally, asked, total, asked.first_result, now)
 write_tally(tally)
 return reply

@@ -1,4 +1,4 @@
--- uses: base, audit, lines, guards
+-- uses: base, audit, lines, guards, known
 -- How a request is accepted. `asked` has its request id, source, hold_ms, and where given reason, canvas, origin and guard.
 
 -- Why a request has to wait for somebody's approval, in words; '' when it does not.
@@ -74,14 +74,14 @@ local function seal(request, about, fields, total, hold_ms, approval, now)
   write_tally(tally)
 end
 
--- Seal a request whose ids are in. Its first result is written to the key of Celery's backend, where there is one.
--- Returns what `enqueue` does.
-local function seal_and_tell(tally, asked, total, result_key, first_result, now)
+-- Seal a request whose ids are in, and write its first result where Celery's callers look, if there is one. Returns what
+-- `enqueue` does.
+local function seal_and_tell(tally, asked, total, first_result, now)
   local approval = approval_of(asked, total)
   seal_into(tally, asked.request, asked, fields_of(asked, now), total, asked.hold_ms, approval, now)
-  if result_key then
-    redis.call('SET', result_key, first_result)
-    redis.call('PUBLISH', result_key, first_result)
+  if first_result then
+    redis.call('SET', RESULT .. asked.request, first_result)
+    redis.call('PUBLISH', RESULT .. asked.request, first_result)
   else
     -- Whoever enqueued may die before it publishes that the request is there.
     redis.call('SADD', KEY.changed, asked.request)
@@ -91,12 +91,11 @@ end
 
 -- Enqueue a request with all its ids, unless its id is known. The first to write is a command that a full server refuses:
 -- after any other write it would let all the rest pass.
-local function enqueue_whole(tally, asked, ids, result_key, first_result, now)
-  local key = request_key(asked.request)
-  local known = redis.call('HMGET', key, 'state', 'total')
-  if known[1] and known[1] ~= STATE.OPEN then return {known[1], '0', tonumber(known[2]), ''} end
+local function enqueue_whole(tally, asked, ids, first_result, now)
+  local state, total = known_request(asked.request)
+  if state and state ~= STATE.OPEN then return {state, '0', total, ''} end
   if #ids == 0 then return {STATE.OPEN, '0', 0, ''} end
   in_slices('RPUSH', request_key(asked.request, 'waiting'), ids)
-  if known[1] then redis.call('DEL', key) end
-  return seal_and_tell(tally, asked, #ids, result_key, first_result, now)
+  if state then redis.call('DEL', request_key(asked.request)) end
+  return seal_and_tell(tally, asked, #ids, first_result, now)
 end
