@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 from redis import Redis
 
-from tests.unit.support_queue import end_all, ids, make_retries_due, must_claim, queue_on, raw
+from tests.unit.support_queue import end_all, ids, make_retries_due, must_claim, queue_on, raw, release_holds
 from worker.queue.approvals import Approvals
 from worker.queue.claims import end, retry
 from worker.queue.operations import Chunk, NewRequest, Queue
@@ -47,7 +47,8 @@ def own_keys(queue: Queue, request: str = "r") -> list[str]:
 @pytest.mark.parametrize("outcome", [Outcome.DELETED, Outcome.NOT_FOUND, Outcome.PRESUMED_DELETED])
 def test_only_the_result_is_kept(queue: Queue, app: Celery, outcome: Outcome) -> None:
     """What ended well in one step keeps its result alone, which answers as the keys did."""
-    queue.enqueue(NewRequest("r", "s", reason="old", hold_seconds=0.001), ids("a", 30))
+    queue.enqueue(NewRequest("r", "s", reason="old", hold_seconds=60), ids("a", 30))
+    release_holds(queue)
     end_all(queue, must_claim(queue, "t"), outcome)
     before = everything(queue)
     publish(queue, app)
