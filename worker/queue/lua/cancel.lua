@@ -83,5 +83,6 @@ redis.call('ZREM', KEY.retries, request)
 redis.call('ZREM', line_key(source), request)
 if redis.call('EXISTS', line_key(source)) == 0 then redis.call('ZREM', KEY.sources, source) end
 redis.call('HSETNX', key, 'withdrawn_at', now)
-if not finish(request, now, args.result_ttl_ms, args.outbox_delay_ms) then return {STATE.PROGRESS, cancelled} end
-return {redis.call('HGET', key, 'state'), cancelled}
+local is_final = finish(request, now, args.result_ttl_ms, args.outbox_delay_ms)
+write_noted()
+return {is_final and redis.call('HGET', key, 'state') or STATE.PROGRESS, cancelled}

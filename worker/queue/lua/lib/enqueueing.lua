@@ -37,6 +37,7 @@ local function write_tally(tally)
     count(KEY.on_hold, source, of.on_hold)
     if #of.places > 0 then enter_lines(source, of.places) end
   end
+  write_noted()
 end
 
 -- Seal a request: it goes into line, waits for its hold to end, or, for `approval` (a reason in words; '' for none),
@@ -65,7 +66,7 @@ local function seal_into(tally, request, about, fields, total, hold_ms, approval
   end
   redis.call('HSET', request_key(request), unpack(fields))
   local event = approval == '' and 'accepted' or 'held'
-  write_audit(event, request, about.source, about.origin or '', STATE.QUEUED, total, detail)
+  note_audit(event, request, about.source, about.origin or '', STATE.QUEUED, total, detail)
 end
 
 local function seal(request, about, fields, total, hold_ms, approval, now)

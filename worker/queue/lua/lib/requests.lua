@@ -14,13 +14,13 @@ local function end_items(request, outcome, attempts, error, ids, counter, now)
   count(counter, redis.call('HGET', key, 'source'), -#ids)
 end
 
--- What became of a request, for the audit trail and for the cleanup run that it came from.
+-- What became of a request, for the audit trail (the operation calls `write_noted`) and for the cleanup run that it came from.
 local function record_end(request, about, state, by_outcome)
   local detail = {reason = about.reason or nil}
   for outcome, n in pairs(by_outcome) do
     if n > 0 then detail[outcome] = n end
   end
-  write_audit('ended', request, about.source, about.origin or '', state, about.total, detail)
+  note_audit('ended', request, about.source, about.origin or '', state, about.total, detail)
   local run = about.run and KEY['cleanup:'] .. 'run:' .. about.run
   if run and redis.call('EXISTS', run) == 1 then
     redis.call('HSET', run, 'result', state, 'counts', cjson.encode(by_outcome))
