@@ -216,9 +216,9 @@ def test_a_released_request_keeps_its_place_in_the_line(redis_client: Redis) -> 
 def test_a_first_result_is_written_only_by_the_call_that_seals(redis_client: Redis) -> None:
     """The first report goes where callers poll in the same step; a resend does not write it again."""
     queue = queue_on(redis_client)
-    queue.add_chunk(NewRequest("r", "s"), ["a"], first_result="queued")
+    queue.enqueue_many([(NewRequest("r", "s"), ["a"])], ["queued"])
     assert raw(queue).get(queue.keys.result("r")) == "queued"
-    queue.add_chunk(NewRequest("r", "s"), ["a"], first_result="again")
+    queue.enqueue_many([(NewRequest("r", "s"), ["a"])], ["again"])
     assert raw(queue).get(queue.keys.result("r")) == "queued"
 
 

@@ -136,7 +136,7 @@ class Intake:
 
     def _as_request(self, message: Message) -> dict[str, Any]:
         request = NewRequest(**message.asked, canvas=message.canvas, origin=message.origin)
-        return {**self._queue.described(request), "file_ids": message.file_ids}
+        return self._queue.described(request, message.file_ids)
 
 
 def _unless_revoked(read: Message | Unusual, is_revoked: Callable[[str], bool]) -> Message | Unusual:

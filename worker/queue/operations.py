@@ -14,7 +14,6 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from redis import Redis
-from redis.client import Pipeline
 
 from config.settings import Settings
 from worker.errors import RequestVanished
@@ -120,13 +119,8 @@ class Queue:
         request: NewRequest,
         file_ids: Iterable[str],
         chunk: Chunk = WHOLE,
-        *,
-        first_result: str | None = None,
-        pipe: Pipeline | None = None,
     ) -> Enqueued:
-        """Add one chunk of a request, at most `CHUNK_IDS` ids; the last one seals it. In a pipe, ignore the answer.
-
-        `first_result` is written where Celery's callers look, in the same step, if the call seals the request.
+        """Add one chunk of a request, at most `CHUNK_IDS` ids; the last one seals it.
 
         Raises `RequestVanished` where what came before is gone.
         """
@@ -135,14 +129,20 @@ class Queue:
             {
                 **self.described(request),
                 **({} if chunk == WHOLE else {**chunk._asdict(), "unsealed_ttl_ms": self._unsealed_ttl_ms}),
-                "first_result": first_result,
             },
             *dict.fromkeys(file_ids),
-            pipe=pipe,
         )
-        if pipe is not None:
-            return Enqueued(State.OPEN, is_new=False, total=0)
         return read_enqueued(reply, request.request_id, request.source)
+
+    def enqueue_many(self, requests: Sequence[tuple[NewRequest, list[str]]], first_results: Iterable[str]) -> None:
+        """Accept requests with their distinct file ids, at most `CHUNK_IDS` in all, in one step.
+
+        The first result of each is written where Celery's callers look, unless its id was accepted before.
+        """
+        asked = [self.described(request, file_ids) for request, file_ids in requests]
+        replies = self.scripts.run("queue/enqueue_many", {"requests": asked}, *first_results)
+        for (request, _), reply in zip(requests, replies, strict=True):
+            read_enqueued(reply, request.request_id, request.source)
 
     def claim(self, token: str, fewest: int = 1) -> Claim | None:
         """Take up to a batch of items in equal shares of all sources, or a group that is due; None: nothing to do.
@@ -201,8 +201,8 @@ class Queue:
         )
         return (State(reply[0]), int(reply[1])) if reply else None
 
-    def described(self, request: NewRequest) -> dict[str, Any]:
-        """Return a request as the operations take it; what it does not have is left out."""
+    def described(self, request: NewRequest, file_ids: list[str] | None = None) -> dict[str, Any]:
+        """Return a request as the operations take it, with all its file ids or without; it lacks what is None."""
         fields = {
             "request": request.request_id,
             "source": request.source,
@@ -211,6 +211,7 @@ class Queue:
             "canvas": json.dumps(request.canvas) if request.canvas else None,
             "origin": whoami() if request.origin is None else request.origin,
             "guard": self._guards.bounds_of(request.source),
+            "file_ids": file_ids,
         }
         return {name: value for name, value in fields.items() if value is not None}
 

@@ -82,7 +82,7 @@ class Publisher:
         return len(changed)
 
     def first_result(self, report: Report) -> str:
-        """Return the result that a new request has in the backend, for `Queue.add_chunk`."""
+        """Return the result that a new request has in the backend, for `Queue.enqueue_many`."""
         return self._encode(report, self._meta(report["state"]))
 
     def _publish_some(self, request_ids: Sequence[str]) -> list[Known]:

@@ -6,14 +6,10 @@
 -- ARGV  1 {token, unusual: [[index of the message, of its place]…], requests: [{request, source, reason, hold_ms, canvas,
 --          origin, guard, file_ids}…]}   2… first results, one for each request
 -- Returns, for each request, what `enqueue` returns.
-local asked, now, replies = cjson.decode(ARGV[1]), now_ms(), {}
+local asked = cjson.decode(ARGV[1])
 local list = KEY['intake:'] .. asked.token
-if redis.call('EXISTS', list) == 0 then return replies end
-local tally = new_tally()
-for i, request in ipairs(asked.requests) do
-  replies[i] = enqueue_whole(tally, request, request.file_ids, ARGV[1 + i], now)
-end
-write_tally(tally)
+if redis.call('EXISTS', list) == 0 then return {} end
+local replies = enqueue_all(asked.requests, {unpack(ARGV, 2)}, now_ms())
 for _, message in ipairs(asked.unusual) do
   redis.call('LPUSH', KEYS[2 + message[2]], redis.call('LINDEX', list, message[1]))
 end

@@ -6,15 +6,15 @@
 --
 -- KEYS  1 prefix
 -- ARGV  1 {request, source, reason, canvas: what Celery runs afterwards, JSON, origin: who asks, hold_ms: 0 for none,
---          guard: {max_files, usual_factor, max_share} of the source, first_result: as Celery's callers
---          find it}; for a chunk of a stream also {stream: its token, is_first, is_last: where in the stream the chunk is, unsealed_ttl_ms};
---          reason, canvas, origin, guard and first_result may be left out
+--          guard: {max_files, usual_factor, max_share} of the source}; reason, canvas, origin and guard may be left
+--          out; for a chunk of a stream also {stream: its token, is_first, is_last: where in the stream it is,
+--          unsealed_ttl_ms}
 --       2… file ids, each once
 -- Returns {state after the call, '1' if this call sealed it, number of ids, why it is held for approval or ''}; state is
 --         '' when what a later chunk was to be added to is gone: expired, cancelled, or lost
 local asked, ids, now, tally = cjson.decode(ARGV[1]), {unpack(ARGV, 2)}, now_ms(), new_tally()
 if not asked.stream then
-  local reply = enqueue_whole(tally, asked, ids, asked.first_result, now)
+  local reply = enqueue_whole(tally, asked, ids, nil, now)
   write_tally(tally)
   return reply
 end
@@ -47,6 +47,6 @@ redis.call('UNLINK', seen)
 redis.call('RENAME', incoming, waiting)
 redis.call('PERSIST', waiting)
 if state then redis.call('DEL', key) end
-local reply = seal_and_tell(tally, asked, total, asked.first_result, now)
+local reply = seal_and_tell(tally, asked, total, nil, now)
 write_tally(tally)
 return reply

@@ -100,3 +100,13 @@ local function enqueue_whole(tally, asked, ids, first_result, now)
   if state then redis.call('DEL', request_key(asked.request)) end
   return seal_and_tell(tally, asked, #ids, first_result, now)
 end
+
+-- Enqueue whole requests, each with its `file_ids` and its first result. Returns what `enqueue` does, for each.
+local function enqueue_all(requests, first_results, now)
+  local tally, replies = new_tally(), {}
+  for i, request in ipairs(requests) do
+    replies[i] = enqueue_whole(tally, request, request.file_ids, first_results[i], now)
+  end
+  write_tally(tally)
+  return replies
+end
