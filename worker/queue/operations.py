@@ -46,6 +46,8 @@ class NewRequest:
     """What Celery runs when the request is done."""
     origin: str | None = None
     """Who asks, user or program and host; None: whoever runs this process."""
+    result_ttl_seconds: int | None = None
+    """How long its result is kept; None: as long as the settings say."""
 
 
 class Chunk(NamedTuple):
@@ -96,6 +98,7 @@ class Queue:
         self._remember_ms = max(1000, int(settings.remember_seconds * 1000))
         self._unsealed_ttl_ms = int(settings.unsealed_ttl_seconds * 1000)
         self._guards = settings.guards
+        self._ttl_by_source = settings.result_ttl_by_source.root
 
     def enqueue(self, request: NewRequest, file_ids: Iterable[str]) -> Enqueued:
         """Accept a request whole, or change nothing when its id was accepted before.
@@ -203,6 +206,7 @@ class Queue:
 
     def described(self, request: NewRequest, file_ids: list[str] | None = None) -> dict[str, Any]:
         """Return a request as the operations take it, with all its file ids or without; it lacks what is None."""
+        ttl_seconds = request.result_ttl_seconds or self._ttl_by_source.get(request.source)
         fields = {
             "request": request.request_id,
             "source": request.source,
@@ -210,6 +214,7 @@ class Queue:
             "hold_ms": int(request.hold_seconds * 1000),
             "canvas": json.dumps(request.canvas) if request.canvas else None,
             "origin": whoami() if request.origin is None else request.origin,
+            "result_ttl_ms": ttl_seconds and ttl_seconds * 1000,
             "guard": self._guards.bounds_of(request.source),
             "file_ids": file_ids,
         }

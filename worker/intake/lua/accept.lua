@@ -4,7 +4,7 @@
 --
 -- KEYS  1 prefix   2–6 places of unusual messages: four lists of their queue, and where what is unreadable is put aside
 -- ARGV  1 {token, unusual: [[index of the message, of its place]…], requests: [{request, source, reason, hold_ms, canvas,
---          origin, guard, file_ids}…]}   2… first results, one for each request
+--          origin, result_ttl_ms, guard, file_ids}…]}   2… first results, one for each request
 -- Returns, for each request, what `enqueue` returns.
 local asked = cjson.decode(ARGV[1])
 local list = KEY['intake:'] .. asked.token

@@ -6,9 +6,9 @@
 --
 -- KEYS  1 prefix
 -- ARGV  1 {request, source, reason, canvas: what Celery runs afterwards, JSON, origin: who asks, hold_ms: 0 for none,
---          guard: {max_files, usual_factor, max_share} of the source}; reason, canvas, origin and guard may be left
---          out; for a chunk of a stream also {stream: its token, is_first, is_last: where in the stream it is,
---          unsealed_ttl_ms}
+--          result_ttl_ms: how long its result is kept, if not as long as others, guard: {max_files, usual_factor,
+--          max_share} of the source}; for a chunk of a stream also {stream: its token, is_first, is_last: where in the
+--          stream it is, unsealed_ttl_ms}; reason, canvas, origin, result_ttl_ms and guard may be left out
 --       2… file ids, each once
 -- Returns {state after the call, '1' if this call sealed it, number of ids, why it is held for approval or ''}; state is
 --         '' when what a later chunk was to be added to is gone: expired, cancelled, or lost
