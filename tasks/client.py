@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 MIN_POLL_SECONDS = 0.05
 MAX_POLL_SECONDS = 0.2
 POLL_SHARE = 0.05
-"""Pause between two polls, as a share of the time waited so far."""
+"""Interval between two polls, as a fraction of the time waited so far."""
 REQUESTS_AT_ONCE = 100
 """Requests that `enqueue_many` sends in one round trip; more would keep Redis from others for longer."""
 
@@ -84,22 +84,24 @@ class Client:
         source: str = "default",
         reason: str | None = None,
         hold_seconds: float = 0,
+        result_ttl_seconds: int | None = None,
         request_id: str | None = None,
         durable: bool = False,
     ) -> str:
         """Enqueue any number of file ids, streamed in constant memory, as one request; return its id.
 
         All or nothing: if this raises, or the process dies halfway, no file of the request is deleted. Duplicates count
-        once. A request id that was accepted before changes nothing. With `durable` it returns once the request is in
+        once. A request id that was accepted before changes nothing. `result_ttl_seconds` is how long the result is kept
+        once the request is final, by default as the settings say. With `durable` it returns once the request is in
         the append-only file on the server's disk.
 
         Raises:
             InvalidRequest: an argument is invalid; the error names it, and the position of a file id.
             QueueFull: Redis is out of memory.
             RequestVanished: the request was cancelled, or expired, while it was being sent.
-            NotDurable: the request is not known to be on disk; `accepted` tells whether it was accepted.
+            NotDurable: the request is not known to be on disk; `accepted` says whether it was accepted.
         """
-        asked = checked_request(request_id or new_request_id(), source, reason, hold_seconds)
+        asked = checked_request(request_id or new_request_id(), source, reason, hold_seconds, result_ttl_seconds)
         stream = checked_stream(file_ids)
         first = list(islice(stream, CHUNK_IDS + 1))
         if not first:
@@ -116,7 +118,12 @@ class Client:
         return asked["request_id"]
 
     def enqueue_many(
-        self, requests: Iterable[Sequence[str]], *, source: str = "default", reason: str | None = None
+        self,
+        requests: Iterable[Sequence[str]],
+        *,
+        source: str = "default",
+        reason: str | None = None,
+        result_ttl_seconds: int | None = None,
     ) -> list[str]:
         """Enqueue many requests of up to 5000 ids each, a hundred per round trip; return their ids in order.
 
@@ -126,7 +133,11 @@ class Client:
         stream = iter(requests)
         while some := list(islice(stream, REQUESTS_AT_ONCE)):
             checked = [
-                (checked_request(new_request_id(), source, reason, 0), checked_file_ids(ids, CHUNK_IDS)) for ids in some
+                (
+                    checked_request(new_request_id(), source, reason, 0, result_ttl_seconds),
+                    checked_file_ids(ids, CHUNK_IDS),
+                )
+                for ids in some
             ]
             with explained(self._settings):
                 self._enqueue_small(checked)
@@ -178,7 +189,7 @@ class Client:
             if before is None or done is None:
                 raise UnknownRequest(request_id)
             report = self._reports.read([request_id])[0]
-            if report is None:  # It was unsealed, and is gone.
+            if report is None:  # It was unsealed and has been deleted.
                 return {**before, "state": done[0].value}
             self._publisher.publish_reports([request_id])
         return report
@@ -216,7 +227,11 @@ class Client:
             if report and report["state"] == State.OPEN:
                 self._queue.cancel(request_id)
         except RedisError:
-            logger.debug("request %s: left unsealed, it will expire", request_id)
+            logger.debug(
+                "request %s: could not drop its unsealed part, which expires",
+                request_id,
+                extra={"request_id": request_id},
+            )
 
 
 def _portions(requests: Iterable[tuple[Asked, list[str]]]) -> Iterator[list[tuple[Asked, list[str]]]]:

@@ -17,7 +17,7 @@ T = TypeVar("T")
 MAX_FILE_ID = 256
 MAX_REASON = 500
 MAX_HOLD_SECONDS = 10 * 366 * 86_400
-"""Ten years: longer than any sensible hold, and well within the range of dates and counters."""
+"""Ten years: longer than any sensible hold, and within the range of dates and counters."""
 
 _FILE_ID = re.compile(rf"[^\s{HIDDEN}]{{1,{MAX_FILE_ID}}}")
 _REASON = re.compile(rf"[^{HIDDEN}]{{0,{MAX_REASON}}}")
@@ -26,7 +26,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _FILE_ID_RULE = f"a file id is 1 to {MAX_FILE_ID} characters without spaces, control or invisible characters"
 _SOURCE_RULE = "a source is 1 to 64 of the characters A-Z a-z 0-9 . _ -"
 _REQUEST_ID_RULE = "a request id is 1 to 128 of the characters A-Z a-z 0-9 . _ : -"
-_REASON_RULE = f"a reason is nothing or a text of at most {MAX_REASON} characters without control characters"
+_REASON_RULE = f"a reason is None or a text of at most {MAX_REASON} characters without control characters"
 _HOLD_RULE = f"a hold is a number of seconds from 0 to {MAX_HOLD_SECONDS} (ten years)"
 _RESULT_TTL_RULE = (
     f"a result is kept for a whole number of seconds from {MIN_RESULT_TTL_SECONDS} to {MAX_TTL_SECONDS} (ten years)"
@@ -166,7 +166,6 @@ def check_result_ttl(value: object) -> int | None:
     """Validate how long a result is kept, in seconds; None if the settings decide."""
     if value is None:
         return None
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    if is_whole and MIN_RESULT_TTL_SECONDS <= value <= MAX_TTL_SECONDS:
+    if type(value) is int and MIN_RESULT_TTL_SECONDS <= value <= MAX_TTL_SECONDS:
         return value
     raise ValueError(f"{_RESULT_TTL_RULE}, not {quote(value)}")

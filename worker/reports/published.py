@@ -26,6 +26,7 @@ _ORDINARY = frozenset(
         "sequence",
         "origin",
         "hold_until",
+        "result_ttl_ms",
     }
 ) | frozenset(Outcome)
 """Fields of a request's hash that its report tells, or that do not matter once it has ended."""

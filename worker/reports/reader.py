@@ -30,6 +30,8 @@ class Known(NamedTuple):
 
     report: Report
     canvas: dict[str, Any] | None = None
+    result_ttl_ms: int | None = None
+    """How long its result is kept; None: as the settings say."""
     is_told: bool = False
     """Whether its report tells all there is to know of it."""
     is_stored: bool = True
@@ -160,8 +162,8 @@ class Reports:
 
     def _known(self, request_id: str, about: dict[str, str], first: FirstGroups) -> Known:
         groups = [group for outcome in _LISTED for group in first.get((request_id, outcome), ())]
-        report, canvas = self._report(request_id, about, first), json.loads(about.get("canvas", "null"))
-        return Known(report, canvas, is_told_by_report(about, groups))
+        canvas, ttl_ms = (json.loads(about.get(name, "null")) for name in ("canvas", "result_ttl_ms"))
+        return Known(self._report(request_id, about, first), canvas, ttl_ms, is_told_by_report(about, groups))
 
     def _report(self, request_id: str, about: dict[str, str], first: FirstGroups) -> Report:
         counts = {outcome: int(about.get(outcome, 0)) for outcome in Outcome}
@@ -169,7 +171,7 @@ class Reports:
         total, in_flight = int(about.get("total", 0)), int(about.get("in_flight", 0))
         ended = sum(counts.values())
         state = State(about["state"])
-        # The counter is there from the first claim on, and stays when all that flew is waiting again.
+        # The counter exists from the first claim on, also when all items are waiting again.
         if state is State.QUEUED and ("in_flight" in about or ended):
             state = State.PROGRESS
         return Report(

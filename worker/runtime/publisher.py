@@ -42,7 +42,7 @@ def result_of(report: Report) -> Any:
 
 
 class Publisher:
-    """Writes reports as Celery results. A late early state never overwrites a final one."""
+    """Writes reports as Celery results. An earlier state never replaces a final one."""
 
     def __init__(self, app: Celery, redis: Redis, keys: Keys, result_ttl_seconds: float) -> None:
         self._app = app
@@ -65,12 +65,12 @@ class Publisher:
             self._dispatch_callbacks(self._publish_some(request_ids[start : start + _AT_ONCE]))
 
     def publish_reports(self, request_ids: Sequence[str]) -> None:
-        """Publish reports, final or not. Callbacks of final requests are left in the outbox for a worker."""
+        """Publish reports, final or not. Final requests that have callbacks stay in the outbox for a worker."""
         for start in range(0, len(request_ids), _AT_ONCE):
             self._publish_some(request_ids[start : start + _AT_ONCE])
 
     def publish_left_over(self) -> int:
-        """Publish requests that finished while their worker died; return how many."""
+        """Publish finished requests that a worker died before publishing; return how many."""
         left_over = self._scripts.run("runtime/take_unpublished", {"most": _AT_ONCE, "take_for_ms": _TAKE_FOR_MS})
         self.publish(left_over)
         return len(left_over)
@@ -101,16 +101,18 @@ class Publisher:
     def _dispatch_callbacks(self, found: Sequence[Known]) -> None:
         for each in found:
             if each.canvas and _is_final(each.report):
-                self._dispatch_callbacks_of(each.report, each.canvas)
+                self._dispatch_callbacks_of(each.report, each.canvas, self._ttl_of(each))
 
-    def _dispatch_callbacks_of(self, report: Report, canvas: dict[str, Any]) -> None:
+    def _dispatch_callbacks_of(self, report: Report, canvas: dict[str, Any], ttl_ms: int) -> None:
         # The report is published by now; the request leaves the outbox once its callbacks are dispatched.
         try:
             run_canvas(self._app, canvas, report["request_id"], result_of(report), report["state"])
+            # Celery has written the result of a failure anew.
+            self._redis.pexpire(self._keys.result(report["request_id"]), ttl_ms)
         except (RedisError, OperationalError, OSError):
             raise
         except Exception:
-            # The others must still be published. This one stays in the outbox and is retried until it expires.
+            # Must not keep others from being published. This request stays in the outbox until it expires.
             logger.exception(
                 "request %s: could not dispatch its callbacks, retrying later",
                 report["request_id"],
@@ -120,21 +122,24 @@ class Publisher:
             if not body_is_promised(self._app, canvas):
                 self._redis.zrem(self._keys("outbox"), report["request_id"])
 
+    def _ttl_of(self, known: Known) -> int:
+        return known.result_ttl_ms or self._ttl_ms
+
     def _add(self, pipe: Pipeline, known: Known, meta: dict[str, Any]) -> None:
         report = known.report
         about = {
             "request": report["request_id"],
             "is_final": _is_final(report),
-            "ttl_ms": self._ttl_ms,
+            "ttl_ms": self._ttl_of(known),
             "is_last": not known.canvas,
             "forget": [each for each in Outcome if report[each.value]] if known.is_told else None,
         }
         self._scripts.run("runtime/publish", about, self._encode(report, meta), pipe=pipe)
 
     def _meta(self, state: str) -> dict[str, Any]:
-        """Return what Celery stores with a result in this state; the same for all that are published together.
+        """Return what Celery stores with a result in this state, the same for all results published together.
 
-        Members that say nothing are left out: Celery reads them with a default.
+        Empty members are omitted: Celery reads them with a default.
         """
         meta: dict[str, Any] = self._backend._get_result_meta("", state, None, None)  # noqa: SLF001 - its own format
         owner = {} if self._keys.account == DEFAULT_ACCOUNT else {"account": self._keys.account}

@@ -1,12 +1,13 @@
 -- uses: base
--- Write a result where Celery's callers look, and wake those who wait. An early state never hides a final one: it is
--- written only while the request itself is not final.
+-- Write a result to Celery's result backend and wake those who wait for it. An earlier state never replaces a final
+-- one.
 --
 -- KEYS  1 prefix
--- ARGV  1 {request, is_final, ttl_ms: of a final result, is_last: all is done with this, so the request leaves the outbox,
---          forget: lists of the request that go with its hash, since the result tells all; nothing to keep them}
---       2 result, as Celery's callers read it
--- Returns 1 if it was written.
+-- ARGV  1 {request, is_final, ttl_ms: of a final result, is_last: nothing else is to be published, so the request
+--          leaves the outbox, forget: outcomes whose lists are deleted with the hash, since the result tells all;
+--          omitted to keep them}
+--       2 result, encoded
+-- Returns 1 if it was written, else 0.
 local args = cjson.decode(ARGV[1])
 local result_key = RESULT .. args.request
 if args.is_final then
