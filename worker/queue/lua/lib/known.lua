@@ -1,8 +1,7 @@
 -- uses: base
--- Requests that are known: a request of which the published result tells all is kept nowhere else.
+-- Whether a request is known. One whose published result tells all is kept nowhere else.
 
--- The result of a request that ended as SUCCESS and is kept nowhere else; nil when there is none. Other applications and
--- accounts may keep results under the same keys.
+-- The result of such a request, or nil. Other applications and accounts may keep results under the same keys.
 local function told_result(request)
   local text = redis.call('GET', RESULT .. request)
   if not text or string.sub(text, 1, 19) ~= '{"status":"SUCCESS"' then return nil end
@@ -11,7 +10,7 @@ local function told_result(request)
   return is_ours and type(told.result) == 'table' and told.result.request_id == request and told.result or nil
 end
 
--- State and number of ids of a request; nil when it is unknown.
+-- State and number of ids of a request; nil if it is unknown.
 local function known_request(request)
   local about = redis.call('HMGET', request_key(request), 'state', 'total')
   if about[1] then return about[1], tonumber(about[2] or 0) end

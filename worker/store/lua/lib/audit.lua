@@ -5,10 +5,10 @@ local function write_audit(event, request, source, by, state, total, detail)
     'state', state, 'total', total, 'detail', next(detail) and cjson.encode(detail) or '{}')
 end
 
-local noted, notes = {}, {} -- entries that are still to be written, as JSON, in order; entry → its requests
+local noted, notes = {}, {} -- entries to write, as JSON, in order; entry → its requests
 
--- Write an entry at the end of the operation, which calls `write_noted`: requests that differ in their id alone share it,
--- at a third of the memory.
+-- Write an entry at the end of the operation, which calls `write_noted`. Requests that differ only in their id share
+-- it, at a third of the memory.
 local function note_audit(event, request, source, by, state, total, detail)
   local entry = cjson.encode({event, source, by, state, tonumber(total), detail})
   if not notes[entry] then
