@@ -50,8 +50,8 @@ for _, name in ipairs({'leases', 'retries', 'holds', 'doubtful', 'calls:delete'}
 end
 return jump
 """
-"""Lets time pass, by setting every moment in Redis back: so many ms, or 0 for as long as nothing would happen. Nothing
-passes while a call is in the air. Returns how many ms have passed."""
+"""Lets time pass, by setting every time in Redis back: so many ms, or 0 for as long as nothing would happen. No time
+passes while a call is in flight. Returns how many ms have passed."""
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 @pytest.fixture
 def rig(stage: Rig) -> Iterator[Rig]:
-    """The house with an API that is well, an account of which nothing is known, and nothing to do."""
+    """The house with a healthy API, an unused account, and an empty queue."""
     stage.redis.delete(*(stage.keys(name) for name in ("account", "gone:0", "gone:1")), stage.keys.calls("delete"))
     yield stage
     stage.sim.outage(None)

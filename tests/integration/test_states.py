@@ -55,7 +55,7 @@ def test_progress_and_success(house: House) -> None:
     assert house.service.do("get", request_id, 5) == {"info": seen.report}
 
 
-def test_progress_while_the_first_call_is_in_the_air(house: House) -> None:
+def test_progress_while_the_first_call_is_in_flight(house: House) -> None:
     """A request all of whose files are in flight is in PROGRESS, for our own client and for other services."""
     ids = house.files(5)
     house.simulator.fault("slow_before", delay_ms=3000)

@@ -1,4 +1,4 @@
-"""The audit trail: each request with who asked, what was decided and what came of it; nothing rewrites it."""
+"""The audit trail: who requested each deletion, what was decided, and how it ended. Entries never change."""
 
 from __future__ import annotations
 

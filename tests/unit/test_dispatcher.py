@@ -36,11 +36,11 @@ def limits(*, pause_ms: int = 0, slots: int = 64) -> Limits:
     ],
 )
 def test_full_batches_and_due_groups_go_at_once(work: Work, worth: int) -> None:
-    """What fills a call waits for nobody."""
+    """A full batch does not wait."""
     assert FillWait(0.2, Clock()).worth(work, 100) == worth
 
 
-def test_a_batch_that_is_not_full_waits_for_company() -> None:
+def test_a_partial_batch_waits_to_fill() -> None:
     """It goes when its time is over, and the next one waits anew."""
     clock = Clock()
     window = FillWait(0.2, clock)

@@ -106,7 +106,7 @@ def test_windows_are_learned_from_answers_and_follow_them(redis_client: Redis) -
     }
 
 
-def test_a_learned_window_is_believed_for_a_day(redis_client: Redis) -> None:
+def test_a_learned_window_counts_for_a_day(redis_client: Redis) -> None:
     """What the API has not announced for long does not hold for ever."""
     limiter = limiter_on(redis_client)
     limiter.record(Call(Kind.OK, windows=(Window(1, 1000),)))
@@ -126,7 +126,7 @@ def test_endpoints_are_counted_apart(redis_client: Redis) -> None:
 
 
 def test_looking_changes_nothing(redis_client: Redis) -> None:
-    """The view tells the calls in each window and the free slots, and takes none."""
+    """It returns the calls in each window and the free slots, and takes none."""
     client: Any = redis_client
     limiter = limiter_on(redis_client, (3, 60_000))
     limiter.acquire("one", 0)

@@ -33,7 +33,7 @@ class Pieces(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """Hand out the next piece, whatever was asked for."""
+        """Return the next piece, whatever size was asked for."""
         return next(self._pieces, b"")
 
 
