@@ -124,7 +124,7 @@ def test_report_of_an_unfinished_request(house: House) -> None:
 def test_hold_and_cancel(house: House) -> None:
     """A request on hold deletes nothing and can be cancelled; a second cancel changes nothing."""
     ids = house.files(2)
-    ran = run(house, "delete", "-", "--hold", "24h", "--json", given=lines(*ids))
+    ran = run(house, "delete", "-", "--hold", "24h", "--result-ttl", "1.5h", "--json", given=lines(*ids))
     request_id = json.loads(ran.out)["request_id"]
     waiting = run(house, "status", request_id)
     assert (waiting.status, "QUEUED" in waiting.out) == (0, True)

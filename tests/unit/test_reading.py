@@ -16,7 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.id_files import Form, InputError, read_file_ids
-from worker.queue.validation import check_file_id, check_hold_seconds, check_reason, check_request_id, check_source
+from worker.queue.validation import (
+    check_file_id,
+    check_hold_seconds,
+    check_reason,
+    check_request_id,
+    check_result_ttl,
+    check_source,
+)
 from worker.text import quote
 
 BOM = b"\xef\xbb\xbf"
@@ -327,6 +334,15 @@ def test_holds() -> None:
     for value in [-1, -0.001, 316_224_001, float("nan"), float("inf"), 10**400, True, "5", None]:
         with pytest.raises(ValueError, match="a hold is a number of seconds"):
             check_hold_seconds(value)
+
+
+def test_result_ttls() -> None:
+    """A result is kept for a whole number of seconds from a minute to ten years, or as the settings say."""
+    for seconds in (None, 60, 315_360_000):
+        assert check_result_ttl(seconds) == seconds
+    for value in [59, 0, -1, 315_360_001, 86_400.5, 3600.0, True, "3600", [60]]:
+        with pytest.raises(ValueError, match="a result is kept for a whole number of seconds from 60 to 315360000"):
+            check_result_ttl(value)
 
 
 @given(st.text() | st.integers() | st.floats() | st.binary() | st.none())
