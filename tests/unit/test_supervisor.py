@@ -40,7 +40,7 @@ class TestLogs:
         shown = [line.split(": ", 1)[-1] for line in tail.severe_lines()]
         expected = [
             "bulk delete of 1 ids: Refused",
-            "it stumbled",
+            "it failed",
             "Traceback (most recent call last):",
             "\\x1b[31mred",
         ]
