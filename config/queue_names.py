@@ -17,10 +17,6 @@ class QueueNames(NamedTuple):
     """``kitsweep.delete_files``, for producers with our routes; the intake takes from it too."""
     unusual: str
     """What the intake hands on for Celery to run."""
-    batches: str
-    """``kitsweep.delete_batch``."""
-    cleanup: str
-    """``kitsweep.cleanup_run``: wake-ups for the runs of cleanup rules."""
 
     @property
     def intake(self) -> list[str]:
@@ -35,7 +31,7 @@ def queue_names(account: str) -> QueueNames:
     name in all of them: its workers must never take a message that is meant for this one's files.
     """
     suffix = "" if account == "default" else f".{account}"
-    names = [f"kitsweep.{name}{suffix}" for name in ("requests", "unusual", "batches", "cleanup")]
+    names = [f"kitsweep.{name}{suffix}" for name in ("requests", "unusual")]
     return QueueNames(names[0] if suffix else "celery", *names)
 
 

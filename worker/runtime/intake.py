@@ -5,49 +5,39 @@ Celery's own consumer takes the queue of unusual messages instead. With `-Q`, a 
 
 from __future__ import annotations
 
-import logging
-import math
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from celery import bootsteps, signals
 from celery.worker import state as worker_state
-from redis.exceptions import RedisError
 
 from config.queue_names import queue_names
 from worker.intake.intake import Intake, Turn
 from worker.reports.reader import queued_report
-from worker.runtime import stopping
-from worker.runtime.dispatcher import BATCH_TASK
 from worker.runtime.process import App
 from worker.runtime.revoking import cancel
+from worker.runtime.threads import start_thread
 from worker.store.connection import connect
-
-logger = logging.getLogger(__name__)
 
 REST = 0.5
 """How long the intake rests while batches run, as a share of its working time."""
 BATCHES_RAN_SECONDS = 1.0
-"""For how long after a batch was started here batches are taken to run."""
-RETRY_SECONDS = 1.0
+"""For how long after the last claim of this worker batches are taken to run."""
 
 
 class Pace:
     """Shares the time of a process between its intake and its batches, so that a flood of messages delays no batch."""
 
-    def __init__(self, batches_started: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
-        self._batches_started = batches_started
+    def __init__(self, claimed_at: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
+        self._claimed_at = claimed_at
         self._clock = clock
-        self._seen = 0
-        self._busy_until = -math.inf
 
     def rest_after(self, worked: float) -> float:
         """Return how many seconds to rest after so many of work: none while no batches run."""
-        if (started := self._batches_started()) != self._seen:
-            self._seen, self._busy_until = started, self._clock() + BATCHES_RAN_SECONDS
-        return REST * worked if self._clock() < self._busy_until else 0.0
+        return REST * worked if self._clock() - self._claimed_at() < BATCHES_RAN_SECONDS else 0.0
 
 
 class IntakeStep(bootsteps.StartStopStep):
@@ -70,10 +60,11 @@ class IntakeStep(bootsteps.StartStopStep):
         signals.worker_ready.connect(self._start_threads)
 
     def _start_threads(self, **_: Any) -> None:
+        batches = self._app.account.batches
+        pace = Pace(lambda: batches.claimed_at)
         for name in self._queues:
-            thread = threading.Thread(target=self._run, args=(name,), name=f"kitsweep-intake-{name}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            step = partial(self._take_one_turn, intake_of(self._app, name), pace)
+            self._threads.append(start_thread(f"intake-{name}", step, 0, self._stop))
 
     def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
         """Take no more messages."""
@@ -82,18 +73,6 @@ class IntakeStep(bootsteps.StartStopStep):
             thread.join(timeout=2)
 
     terminate = stop
-
-    def _run(self, broker_queue: str) -> None:
-        intake, pace = intake_of(self._app, broker_queue), Pace(lambda: worker_state.total_count[BATCH_TASK])
-        while not self._stop.is_set() and not stopping.has_begun():
-            try:
-                self._take_one_turn(intake, pace)
-            except (RedisError, OSError) as error:
-                logger.warning("intake: waiting for Redis: %s", error)
-                self._stop.wait(RETRY_SECONDS)
-            except Exception:
-                logger.exception("intake: unexpected error, continuing")
-                self._stop.wait(RETRY_SECONDS)
 
     def _take_one_turn(self, intake: Intake, pace: Pace) -> None:
         began = time.monotonic()

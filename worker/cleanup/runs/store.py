@@ -121,9 +121,10 @@ class RunStore:
             )
         )
 
-    def due(self) -> list[str]:
-        """Return the runs to continue now; no other caller gets them for some seconds."""
-        return [str(run_id) for run_id in self._scripts.run("cleanup/due", {"hand_out_ms": HAND_OUT_MS})]
+    def next_due(self) -> str | None:
+        """Return the run to continue now; no other caller gets it for some seconds."""
+        run_id = self._scripts.run("cleanup/next_due", {"hand_out_ms": HAND_OUT_MS})
+        return None if run_id is None else str(run_id)
 
     def take(self, run_id: str) -> Run | None:
         """Take a run under a lease; None if it has ended, or another worker has it."""
