@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from worker.batch.pipeline import Batches, Ran
 from worker.runtime import stopping
-from worker.runtime.threads import RETRY_SECONDS, succeeds
+from worker.runtime.threads import pause_after
 
 
 class BatchThreads:
@@ -34,10 +34,10 @@ class BatchThreads:
 
     def _run(self) -> None:
         # What a failed batch has claimed comes back when its lease expires.
-        if not succeeds("batch", self._run_while_full):
-            time.sleep(RETRY_SECONDS)
+        time.sleep(pause_after("batch", self._run_while_full))
 
-    def _run_while_full(self) -> None:
+    def _run_while_full(self) -> float:
         ran = self._batches.run()
         while ran is Ran.FULL and not stopping.has_begun():
             ran = self._batches.run(fewest=self._batches.batch_size)
+        return 0.0

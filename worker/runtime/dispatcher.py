@@ -21,6 +21,7 @@ from worker.runtime.process import App
 
 logger = logging.getLogger(__name__)
 
+TICK_SECONDS = 0.04
 CHORES_SECONDS = 1.0
 
 
@@ -72,12 +73,13 @@ class Dispatcher:
         self._fill_wait = FillWait(app.account.settings.batch_window_seconds)
         self._last_chores = -math.inf
 
-    def tick(self) -> None:
+    def tick(self) -> float:
         """Start batches; once a second, do the chores first."""
         if time.monotonic() - self._last_chores >= CHORES_SECONDS:
             self._last_chores = time.monotonic()
             self._do_chores()
         self._start_batches()
+        return TICK_SECONDS
 
     def _start_batches(self) -> None:
         free = self._threads.free()

@@ -64,7 +64,7 @@ class IntakeStep(bootsteps.StartStopStep):
         pace = Pace(lambda: batches.claimed_at)
         for name in self._queues:
             step = partial(self._take_one_turn, intake_of(self._app, name), pace)
-            self._threads.append(start_thread(f"intake-{name}", step, 0, self._stop))
+            self._threads.append(start_thread(f"intake-{name}", step, self._stop))
 
     def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
         """Take no more messages."""
@@ -74,14 +74,14 @@ class IntakeStep(bootsteps.StartStopStep):
 
     terminate = stop
 
-    def _take_one_turn(self, intake: Intake, pace: Pace) -> None:
+    def _take_one_turn(self, intake: Intake, pace: Pace) -> float:
         began = time.monotonic()
         turn = intake.turn(_is_revoked)
         if not turn.taken:
             intake.wait()
-            return
+            return 0.0
         _cancel_what_was_revoked_meanwhile(self._app, turn)
-        self._stop.wait(pace.rest_after(time.monotonic() - began))
+        return pace.rest_after(time.monotonic() - began)
 
 
 def take_from_celery(app: App) -> list[str]:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
-from celery import bootsteps
+from celery import bootsteps, signals
 from redis.exceptions import RedisError
 
 from worker.account import Account
@@ -25,7 +25,6 @@ from worker.store.durability import eviction_policy, eviction_problem
 
 logger = logging.getLogger(__name__)
 
-TICK_SECONDS = 0.04
 MOST_THREADS = 32
 """Each batch thread has two connections, and a pool of gevent may have hundreds of places."""
 CLEANUP_SECONDS = 1.0
@@ -54,23 +53,24 @@ class WorkStep(bootsteps.StartStopStep):
             logger.error("cleanup rules are not run by this worker: %s", line)
         with suppress(RedisError):
             account.limiter.probe_soon()
-        self._repeat("dispatcher", Dispatcher(parent.app, parent.hostname, self._batches).tick, TICK_SECONDS)
+        dispatcher = Dispatcher(parent.app, parent.hostname, self._batches)
+        self._threads.append(start_thread("dispatcher", dispatcher.tick, self._stop))
         for number in range(CLEANUP_THREADS):
-            self._repeat(f"cleanup-{number}", lambda: _continue_runs(account), CLEANUP_SECONDS)
+            self._threads.append(start_thread(f"cleanup-{number}", partial(_continue_a_run, account), self._stop))
+        # The pool stops at the same time, which takes a prefork pool seconds.
+        signals.worker_shutdown.connect(self._finish)
 
-    def stop(self, parent: Any) -> None:
-        """Start nothing more, and finish what runs. Calls end by the deadline of the stop."""
-        self.terminate(parent)
-        for thread in self._threads:
-            thread.join()
-        self._batches.join()
-
-    def terminate(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
+    def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
         """Start nothing more."""
         self._stop.set()
 
-    def _repeat(self, name: str, step: Callable[[], None], every: float) -> None:
-        self._threads.append(start_thread(name, step, every, self._stop))
+    terminate = stop
+
+    def _finish(self, **_: Any) -> None:
+        """Wait for what runs. Calls end by the deadline of the stop."""
+        for thread in self._threads:
+            thread.join()
+        self._batches.join()
 
 
 def _refuse_unsafe_server(account: Account) -> None:
@@ -92,7 +92,9 @@ def _problems_of_rules(account: Account) -> list[str]:
     return []
 
 
-def _continue_runs(account: Account) -> None:
-    """Work on the cleanup runs that are due, a slice of each in turn."""
-    while not stopping.has_begun() and (run_id := account.runs.next_due()):
-        run_slice(account.cleaner, run_id)
+def _continue_a_run(account: Account) -> float:
+    """Do one slice of the cleanup run that is due; return how many seconds to pause."""
+    run_id = account.runs.next_due()
+    if run_id is None:
+        return CLEANUP_SECONDS
+    return min(CLEANUP_SECONDS, (run_slice(account.cleaner, run_id) or 0) / 1000)

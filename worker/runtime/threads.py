@@ -16,26 +16,27 @@ logger = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
 
 
-def start_thread(name: str, step: Callable[[], None], every: float, stop: threading.Event) -> threading.Thread:
-    """Start a thread that calls `step` every so many seconds, until `stop` is set or the worker is asked to stop."""
-    thread = threading.Thread(target=_repeat, args=(name, step, every, stop), name=f"kitsweep-{name}", daemon=True)
+def start_thread(name: str, step: Callable[[], float], stop: threading.Event) -> threading.Thread:
+    """Start a thread that repeats `step` until `stop` is set or the worker is asked to stop.
+
+    A step returns how many seconds to pause after it.
+    """
+    thread = threading.Thread(target=_repeat, args=(name, step, stop), name=f"kitsweep-{name}", daemon=True)
     thread.start()
     return thread
 
 
-def _repeat(name: str, step: Callable[[], None], every: float, stop: threading.Event) -> None:
+def _repeat(name: str, step: Callable[[], float], stop: threading.Event) -> None:
     while not stop.is_set() and not stopping.has_begun():
-        stop.wait(every if succeeds(name, step) else RETRY_SECONDS)
+        stop.wait(pause_after(name, step))
 
 
-def succeeds(name: str, step: Callable[[], None]) -> bool:
-    """Call `step`; log what it raises, and return whether it raised nothing."""
+def pause_after(name: str, step: Callable[[], float]) -> float:
+    """Do a step, and return how many seconds to pause after it. What it raises is logged."""
     try:
-        step()
+        return step()
     except (RedisError, OperationalError, OSError) as error:
         logger.warning("%s: Redis is unavailable, retrying: %s", name, error)
     except Exception:
         logger.exception("%s: unexpected error, continuing", name)
-    else:
-        return True
-    return False
+    return RETRY_SECONDS

@@ -30,7 +30,7 @@ logger = logging.getLogger("kitsweep.cleanup")
 
 SLICE_SECONDS = 1.0
 """How long a slice lasts; then its thread is free for other work."""
-NAP_MS = 1000
+NAP_MS = 300
 """The longest wait for a slot within a slice; a longer one ends the slice."""
 MOST_DEATHS = 10
 """A run is given up after so many workers in a row died during it: it may be the cause."""
