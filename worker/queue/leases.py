@@ -1,4 +1,4 @@
-"""Renews the leases of this process while their calls are in flight."""
+"""Renews the leases of this process's claims."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class LeaseKeeper:
-    """Renews all claims of a process in one thread, which the first claim starts."""
+    """Renews all claims of a process in one thread, started by its first claim."""
 
     def __init__(self, queue: Queue, lease_seconds: float) -> None:
         self._queue = queue

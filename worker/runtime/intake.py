@@ -1,6 +1,6 @@
 """Runs the intake in a worker: one thread for each queue of the broker that producers send to.
 
-Celery's own consumer takes the queue of unusual messages instead. With `-Q`, a worker takes in what it was told to.
+Celery's own consumer takes the queue of unusual messages instead. With `-Q`, a worker takes only from the queues named.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from worker.store.connection import connect
 REST = 0.5
 """How long the intake rests while batches run, as a share of its working time."""
 BATCHES_RAN_SECONDS = 1.0
-"""For how long after the last claim of this worker batches are taken to run."""
+"""How long after a claim in this worker batches count as running."""
 
 
 class Pace:
-    """Shares the time of a process between its intake and its batches, so that a flood of messages delays no batch."""
+    """Shares a process's time between its intake and its batches, so that a flood of messages delays no batch."""
 
     def __init__(self, claimed_at: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
         self._claimed_at = claimed_at
         self._clock = clock
 
     def rest_after(self, worked: float) -> float:
-        """Return how many seconds to rest after so many of work: none while no batches run."""
+        """Return how many seconds to rest after `worked` seconds of work; 0 while no batches run."""
         return REST * worked if self._clock() - self._claimed_at() < BATCHES_RAN_SECONDS else 0.0
 
 
 class IntakeStep(bootsteps.StartStopStep):
-    """Takes messages from when the worker is ready to its stop.
+    """Takes messages while the worker is ready.
 
-    Not sooner: by then it hears revocations, and has learnt from its neighbours what was revoked before.
+    Not earlier, because only then does it receive revocations and know those of other workers.
     """
 
     requires = ("celery.worker.components:Pool",)
@@ -85,7 +85,7 @@ class IntakeStep(bootsteps.StartStopStep):
 
 
 def take_from_celery(app: App) -> list[str]:
-    """Let Celery consume what is handed on instead of what the intake takes; returns the queues to take from."""
+    """Let Celery consume the queue of unusual messages instead of the intake's queues; return the latter."""
     queues, names = app.amqp.queues, queue_names(app.account.settings.account)
     taken = [name for name in names.intake if name in queues.consume_from]
     if taken:
@@ -95,7 +95,7 @@ def take_from_celery(app: App) -> list[str]:
 
 
 def intake_of(app: App, broker_queue: str) -> Intake:
-    """Build the intake of one queue, with a connection of its own."""
+    """Build the intake of one queue, with a separate connection."""
     settings = app.account.settings
     return Intake(
         app.account.queue,

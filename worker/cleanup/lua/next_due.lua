@@ -1,9 +1,8 @@
 -- uses: base
--- The run that a worker should continue now: a new one, one that waited, or one whose worker died. It is handed out once
--- in a while, however many ask.
+-- Return a run that needs a worker now: a new one, one whose wait is over, or one whose worker died.
 --
 -- KEYS  1 prefix
--- ARGV  1 {hand_out_ms: for how long nobody else is sent to a run}
+-- ARGV  1 {hand_out_ms: how long a returned run is not returned again}
 -- Returns its id, or nil.
 local args = cjson.decode(ARGV[1])
 local now = now_ms()
