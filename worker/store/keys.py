@@ -9,7 +9,9 @@ names (`worker.store.scripts` hands them this map), since which requests a claim
 =====================  ======  ===================================================================================
 request:about:<id>     hash    source, reason, state, total, in_flight, one count per outcome, revoked, sequence,
                                enqueued_at, finished_at, hold_until (ms), canvas (what Celery runs afterwards),
-                               origin (who asked), approval (why it is held), run (of a cleanup rule)
+                               origin (who asked), approval (why it is held), run (of a cleanup rule),
+                               content (what tells it from others, of a request that its caller named),
+                               repeated (the id of the request that made it anew)
 request:waiting:<id>   list    file ids that no claim has taken yet, in the order in which they came
 request:incoming:<id>:<stream>
                        list    file ids of a stream so far, only until the request is sealed
@@ -43,6 +45,7 @@ leased                 hash    file id → token: where a file id is claimed or 
 gone:0 gone:1          set     file ids that the API said we deleted, by turns of `remember_seconds`
 doubtful               zset    file id → ms of the last call whose answer was lost
 outbox                 zset    finished request id → from when anybody may publish it (ms)
+finished               channel ids of requests, as they become final
 changed                set     unfinished requests whose report changed since it was last published
 waiting, in_flight     hash    source → number of ids
 retrying               hash    source → number of ids in `retries`; they count as waiting too
@@ -79,6 +82,7 @@ NAMES = (
     "gone:1",
     "doubtful",
     "outbox",
+    "finished",
     "changed",
     "waiting",
     "in_flight",
