@@ -6,6 +6,7 @@ Every method raises `worker.errors.RedisUnreachable` when Redis does not answer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from config.settings import Settings
 from worker.account import Account
@@ -61,7 +62,8 @@ class Submissions:
 
         Some may be missing: of the time before the first one is yielded, and when the connection breaks.
         """
-        with explained(self._settings), self._account.redis.pubsub(ignore_subscribe_messages=True) as channel:
+        redis: Any = self._account.redis
+        with explained(self._settings), redis.pubsub(ignore_subscribe_messages=True) as channel:
             channel.subscribe(self._account.keys("finished"))
             while True:
                 ended: list[str] = []

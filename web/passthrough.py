@@ -20,13 +20,15 @@ from web.exchange import BODY_SECONDS, CutOff, Exchange
 from worker.errors import KitsweepError
 
 logger = logging.getLogger(__name__)
+# It logs a line for each call, with its URL.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 MAX_CONNECTIONS = 200
 SECONDS = 60.0
 """How long to wait for the next part of a response."""
 _OF_ONE_CONNECTION = frozenset(
-    b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding upgrade"
-    b" expect host".split()
+    b"connection expect host keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer"
+    b" transfer-encoding upgrade".split()
 )
 """Headers that concern one connection and not the call (RFC 9110, 7.6.1)."""
 
@@ -151,10 +153,15 @@ async def _body(exchange: Exchange) -> AsyncIterator[bytes]:
         yield bytes(message["body"])
 
 
+async def _goes_away(exchange: Exchange) -> None:
+    while (await exchange.receive())["type"] != "http.disconnect":
+        pass
+
+
 async def _deliver(exchange: Exchange, response: httpx2.Response) -> None:
     headers = [(name.lower(), value) for name, value in _of_the_call(response.headers.raw)]
     await exchange.send({"type": "http.response.start", "status": response.status_code, "headers": headers})
-    gone = asyncio.ensure_future(exchange.receive())
+    gone = asyncio.ensure_future(_goes_away(exchange))
     try:
         async for part in response.aiter_raw():
             if gone.done():
