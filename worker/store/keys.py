@@ -9,8 +9,7 @@ Scripts get the prefix as KEYS[1] and build the other keys, since only a script 
 request:about:<id>     hash    source, reason, state, total, in_flight, one count per outcome, revoked, sequence,
                                enqueued_at, finished_at, hold_until (ms), canvas (what Celery runs afterwards),
                                origin (who enqueued it), approval (why it needs one), run (of a cleanup rule),
-                               content (digest of caller and file ids, if the caller chose the request id),
-                               repeated (id of the request that repeats it)
+                               content (digest of caller and file ids, if the caller chose the request id)
 request:waiting:<id>   list    file ids that no claim has taken yet, in the order of the request
 request:incoming:<id>:<stream>
                        list    file ids of a stream so far, only until the request is sealed
@@ -19,6 +18,7 @@ request:seen:<id>:<stream>
 request:retries:<id>   zset    file id → due (ms): items that wait for a retry
 request:tried:<id>     hash    file id → "attempts doubt" of the items in `retries`
 request:<outcome>:<id> list    JSON [ended_at ms, attempts, error, file id, …]: items that ended, in groups
+request:repeated:<id>  string  id of the last request that repeats it, once it cannot be joined any more
 request:withdrawn:<id> list    file ids that waited when the request was cancelled (`waiting`, renamed)
 intake                 zset    token → ms: when the lease of taken messages expires
 intake:<token>         list    taken messages of the broker, unchanged, oldest first, until they are accepted
@@ -101,6 +101,11 @@ NAMES = (
 FORMAT = "2"
 """The current format; see `store/lua/upgrade.lua`."""
 
+DEFAULT_ACCOUNT = "default"
+
+RESULT = "celery-task-meta-"
+"""Start of the keys under which Celery's callers find results, followed by the task id. It belongs to no account."""
+
 BASES = ("request:", "intake:", "source:", "lease:", "limits:", "calls:", "cleanup:")
 """Prefixes of keys that exist many times."""
 
@@ -121,6 +126,11 @@ class Keys:
     def request(self, request_id: str, part: str = "about") -> str:
         """Return a key of one request: its hash `about`, or another part of it."""
         return f"{self.prefix}request:{part}:{request_id}"
+
+    @staticmethod
+    def result(request_id: str) -> str:
+        """Return the key under which Celery's callers find the result of a request."""
+        return RESULT + request_id
 
     def taken(self, token: str) -> str:
         """Return the key of the messages that the intake took under a token."""
