@@ -20,7 +20,8 @@ end
 
 local function ms_of(iso)
   local year, month, day, hours, minutes, seconds = string.match(iso, '(%d+)-(%d+)-(%d+)T(%d+):(%d+):([%d.]+)')
-  return (((days_until(tonumber(year), tonumber(month), tonumber(day)) * 24 + hours) * 60 + minutes) * 60 + seconds) * 1000
+  local days = days_until(tonumber(year), tonumber(month), tonumber(day))
+  return (((days * 24 + hours) * 60 + minutes) * 60 + seconds) * 1000
 end
 
 -- Whether a request is known, and whether it ended too long ago to be joined.
