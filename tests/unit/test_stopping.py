@@ -57,7 +57,7 @@ def test_calls_end_some_seconds_before_the_time_to_stop_is_over() -> None:
         assert before + patience <= ends[seconds]() <= after + patience
 
 
-def test_a_call_that_hangs_is_given_up_when_the_worker_stops(server: ScriptedServer) -> None:
+def test_a_hanging_call_is_aborted_when_the_worker_stops(server: ScriptedServer) -> None:
     """It counts as unanswered: it may have had its effect."""
     waiting = threading.Event()
 
@@ -79,7 +79,7 @@ def test_a_call_that_hangs_is_given_up_when_the_worker_stops(server: ScriptedSer
 
 
 def test_a_call_that_is_answered_in_time_is_not_given_up(server: ScriptedServer) -> None:
-    """What is in the air when the signal comes is finished."""
+    """Calls in flight when the signal arrives are finished."""
     answer = http(200, GONE)
 
     def tell_of_the_stop_first(caller: Caller) -> None:
