@@ -1,7 +1,5 @@
 """Everything that Kitsweep needs, on one machine: started in order, kept running, stopped in order."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -4,8 +4,6 @@ It starts Redis (or uses the configured one), workers, beat, and the simulator i
 exit are restarted. Processes that a killed run left behind are stopped, and its data is used again.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import secrets
