@@ -1,7 +1,5 @@
 """The checks of `kitsweep check`: Redis and ImageKit. They change nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from enum import StrEnum

@@ -1,7 +1,5 @@
 """The command `web`: the HTTP server."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import typer

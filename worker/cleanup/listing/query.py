@@ -5,8 +5,6 @@ Facts of the search language are from the vendor's reference (GET /v1/files): be
 `createdAt < "30d"` means older than 30 days, with the units h and d that are used here.
 """
 
-from __future__ import annotations
-
 from worker.cleanup.rules.rule import Conditions
 
 SORT = "ASC_CREATED"

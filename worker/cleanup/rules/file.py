@@ -1,7 +1,5 @@
 """Reads the rules file. Reports every problem with its line and a hint."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Mapping
