@@ -171,7 +171,7 @@ class RunStore:
                 "reason": reason,
                 "by": run.by,
                 "unsealed_ttl_ms": self._unsealed_ttl_ms,
-                "place": END if cursor is None else cursor.as_json(),
+                "position": END if cursor is None else cursor.as_json(),
                 "excluded": dict(excluded),
                 "files": files,
             },
