@@ -66,7 +66,7 @@ TOKEN = {
     "revoke": ("cli.commands.token:revoke", "Delete a token."),
 }
 
-# Typer brings a Click of its own and exports only this error of it; its base is that of all usage errors.
+# Typer bundles Click and exports only this error; its base class is that of all usage errors.
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
 
 

@@ -50,7 +50,7 @@ def check_redis(settings: Settings) -> Iterator[Finding]:
 
 
 def _info(redis: Redis) -> dict[str, Any]:
-    """Return what INFO tells; nothing if the user may not run it."""
+    """Return the reply to INFO; empty if the user may not run it."""
     try:
         return dict(redis.info())
     except ResponseError:

@@ -101,7 +101,7 @@ class Account:
 
     @cached_property
     def reports(self) -> Reports:
-        """What became of requests."""
+        """The reports of requests."""
         return Reports(self.redis, self.keys)
 
     @cached_property

@@ -16,7 +16,7 @@ from config.settings import Settings
 
 _STANDARD = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "data", "taskName"})
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_context: ContextVar[Mapping[str, Any]] = ContextVar("log_fields", default={})  # noqa: B039 - never changed in place
+_context: ContextVar[Mapping[str, Any]] = ContextVar("log_fields", default={})  # noqa: B039 - never modified
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
 
 
 def _forms_of(secret: str) -> set[str]:
-    """Return how a secret may stand in a line: as it is, in an address, in JSON, in the repr of a value."""
+    """Return the forms of a secret in a line: as it is, in an address, in JSON, in the repr of a value."""
     return {secret, quote(secret, safe=""), json.dumps(secret)[1:-1], repr(secret)[1:-1]}
 
 

@@ -2,9 +2,10 @@
 
 A run is started, leased to one worker at a time, and ends with a `RunOutcome`.
 
-Fields of `cleanup:run:<id>`: rule, due, started_at, by, words, token, lease_until, place, pages, files, bytes, oldest,
-newest, paths, excluded, failures, deaths, waits_for; at the end outcome, why, ended_at, request; and afterwards
-decision, decided_by, decided_at (if it needed approval), result and counts (of its request). Times are ms since 1970.
+Fields of `cleanup:run:<id>`: rule, due, started_at, by, words, token, lease_until, 'place' (position in the listing),
+pages, files, bytes, oldest, newest, paths, excluded, failures, deaths, waits_for; at the end outcome, why, ended_at,
+request; and afterwards decision, decided_by, decided_at (if it needed approval), result and counts (of its request).
+Times are ms since 1970.
 """
 
 from __future__ import annotations
@@ -171,7 +172,7 @@ class RunStore:
                 "reason": reason,
                 "by": run.by,
                 "unsealed_ttl_ms": self._unsealed_ttl_ms,
-                "place": END if cursor is None else cursor.as_json(),
+                "position": END if cursor is None else cursor.as_json(),
                 "excluded": dict(excluded),
                 "files": files,
             },
