@@ -19,13 +19,15 @@ from config.guards import Guards
 from config.names import NAME_RULE, is_name
 from config.problems import ConfigError, describe, shorten
 from config.redis_url import RedisUrl
+from config.webhooks import Callbacks, Network, literal_problem, read_networks, read_secrets
 from config.windows import Window, read_windows
 
 __all__ = ["ConfigError", "RedisUrl", "Settings", "Window", "environment_name", "load_settings"]
 
 PREFIX = "KITSWEEP_"
-_HIDDEN = frozenset({"private_key", "redis_url", "base_url"})
+_HIDDEN = frozenset({"private_key", "redis_url", "base_url", "webhook_secret", "callbacks"})
 """Settings whose invalid values are not shown, because they may contain a password."""
+_SECRETS = ("IMAGEKIT_PRIVATE_KEY", f"{PREFIX}WEBHOOK_SECRET")
 MAX_TTL_SECONDS = 10 * 365 * 86_400
 
 
@@ -84,6 +86,14 @@ class Settings(BaseSettings):
     """How long a request that is sent in parts waits for its next part before it expires, in seconds."""
     guards: Annotated[Guards, NoDecode] = Guards({})
     """Limits per source as JSON, such as {"*": {"max_files": 5000}}. A request beyond them waits for approval."""
+    webhook_secret: SecretStr | None = None
+    """Secret that signs webhooks: whsec_ and base64. While rotating: two, the new one first, separated by a space."""
+    callbacks: Annotated[Callbacks, NoDecode] = Field(Callbacks({}), repr=False)
+    """Webhook URLs per source as JSON, such as {"catalog": "https://example.com/hook"}. "*" is every other source."""
+    webhook_allow: Annotated[tuple[Network, ...], NoDecode] = ()
+    """Networks that are not public and that webhooks may go to, as a JSON list such as ["10.0.0.0/8"]."""
+    webhook_timeout_seconds: float = Field(20, ge=1, le=30)
+    """How long to wait for the response to a webhook, in seconds."""
     cleanup_file: str = "cleanup.toml"
     """TOML file with the cleanup rules. If it does not exist, there are no rules."""
     audit_days: int = Field(90, ge=1, le=3650)
@@ -103,6 +113,17 @@ class Settings(BaseSettings):
         """Address of Redis as `host:port/db`, without user and password, for logs and messages."""
         return self.redis_parts.address
 
+    @property
+    def webhook_secrets(self) -> tuple[str, ...]:
+        """The secrets that sign webhooks, the newest first; empty if there are none."""
+        return read_secrets(self.webhook_secret.get_secret_value()) if self.webhook_secret else ()
+
+    def callback_problem(self, url: str) -> str | None:
+        """Return why a request cannot be reported to this URL; None if it can, as far as is known without sending."""
+        if self.webhook_secret is None:
+            return f"webhooks are not set up: {environment_name('webhook_secret')} is not set"
+        return literal_problem(url, self.webhook_allow)
+
     @field_validator("log_level", "log_format", mode="before")
     @classmethod
     def _any_case(cls, value: object, info: ValidationInfo) -> object:
@@ -119,6 +140,16 @@ class Settings(BaseSettings):
     @classmethod
     def _readable_guards(cls, value: object) -> Guards:
         return Guards.read(value)
+
+    @field_validator("callbacks", mode="before")
+    @classmethod
+    def _readable_callbacks(cls, value: object) -> Callbacks:
+        return Callbacks.read(value)
+
+    @field_validator("webhook_allow", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> tuple[Network, ...]:
+        return read_networks(value)
 
     # Must be the last of the `before` validators: pydantic runs them in reverse order.
     @field_validator("*", mode="before")
@@ -152,6 +183,20 @@ class Settings(BaseSettings):
     @classmethod
     def _known_redis_url(cls, value: str) -> str:
         RedisUrl.parse(value)
+        return value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _usable_secrets(cls, value: SecretStr | None) -> SecretStr | None:
+        if value:
+            read_secrets(value.get_secret_value())
+        return value
+
+    @field_validator("callbacks")
+    @classmethod
+    def _signed(cls, value: Callbacks, info: ValidationInfo) -> Callbacks:
+        if value.root and info.data.get("webhook_secret", value) is None:
+            raise ValueError(f"needs {environment_name('webhook_secret')}, which signs webhooks")
         return value
 
     @field_validator("account")
@@ -190,7 +235,7 @@ def load_settings(**overrides: object) -> Settings:
     problems += [f"{name}: unknown setting" for name in overrides if name not in Settings.model_fields]
     settings, refused = _build({name: overrides[name] for name in overrides if name in Settings.model_fields})
     if settings is None or problems:
-        secrets = secret_values("IMAGEKIT_PRIVATE_KEY", file_values)
+        secrets = {value for name in _SECRETS for value in secret_values(name, file_values)}
         raise ConfigError(_without(secrets, problems + refused))
     return settings
 

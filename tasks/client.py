@@ -84,6 +84,7 @@ class Client:
         source: str = "default",
         reason: str | None = None,
         hold_seconds: float = 0,
+        callback: str | None = None,
         request_id: str | None = None,
         durable: bool = False,
     ) -> str:
@@ -91,7 +92,8 @@ class Client:
 
         All or nothing: if this raises, or the process dies halfway, no file of the request is deleted. Duplicates count
         once. A request id that was accepted before changes nothing. With `durable` it returns once the request is in
-        the append-only file on the server's disk.
+        the append-only file on the server's disk. `callback` is the URL to which a webhook is sent when the request is
+        final; the default is that of the source in KITSWEEP_CALLBACKS.
 
         Raises:
             InvalidRequest: an argument is invalid; the error names it, and the position of a file id.
@@ -99,7 +101,7 @@ class Client:
             RequestVanished: the request was cancelled, or expired, while it was being sent.
             NotDurable: the request is not known to be on disk; `accepted` tells whether it was accepted.
         """
-        asked = checked_request(request_id or new_request_id(), source, reason, hold_seconds)
+        asked = checked_request(request_id or new_request_id(), source, reason, hold_seconds, callback)
         stream = checked_stream(file_ids)
         first = list(islice(stream, CHUNK_IDS + 1))
         if not first:

@@ -23,6 +23,8 @@ from worker.queue.operations import Queue
 from worker.reports.audit import Audit
 from worker.reports.reader import Reports
 from worker.store.connection import connect
+from worker.webhooks.sender import Sender
+from worker.webhooks.store import Webhooks
 
 Publish = Callable[[list[str]], None]
 """Hands the ids of finished requests to the result backend."""
@@ -102,6 +104,16 @@ class Account:
     def reports(self) -> Reports:
         """What became of requests."""
         return Reports(self.redis, self.keys)
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        """The webhooks that wait, and those that have ended."""
+        return Webhooks(self.redis, self.settings)
+
+    @cached_property
+    def webhook_sender(self) -> Sender:
+        """The sender of webhooks."""
+        return Sender(self.webhooks, self.settings)
 
     @cached_property
     def audit(self) -> Audit:

@@ -13,6 +13,7 @@ from worker.runtime.dispatcher import Dispatcher
 from worker.runtime.intake import IntakeStep
 from worker.runtime.logs import configure_logging
 from worker.runtime.process import App, create_app
+from worker.runtime.webhooks import WebhookStep
 
 
 def _create() -> App:
@@ -22,7 +23,7 @@ def _create() -> App:
         sys.exit(f"kitsweep: {error}")
     celery = create_app(settings)
     celery.set_current()
-    celery.steps["worker"].update((Dispatcher, IntakeStep))
+    celery.steps["worker"].update((Dispatcher, IntakeStep, WebhookStep))
     return celery
 
 

@@ -22,6 +22,7 @@ _WORKER = {
     "worker.cleanup",
     "worker.intake",
     "worker.reports",
+    "worker.webhooks",
     "worker.account",
     "worker.runtime",
 }
@@ -40,6 +41,7 @@ ALLOWED = {
     "worker.cleanup.runs": {*_PIPELINE, "worker.cleanup"},
     "worker.intake": {*_STORE, "worker.queue"},
     "worker.reports": {*_STORE, "worker.limiter", "worker.queue"},
+    "worker.webhooks": {*_STORE, "worker.imagekit.transport"},
     "worker.account": _WORKER - {"worker.runtime"},
     "worker.runtime": _WORKER,
     "worker.app": _WORKER,

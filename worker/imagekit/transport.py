@@ -62,11 +62,17 @@ def no_deadline() -> float:
     return math.inf
 
 
+OpenSocket = Callable[[str, int, float], socket.socket]
+"""Connects to a host and port, with a timeout in seconds. Raises `OSError`."""
+
+
 class _CurrentCall(threading.local):
     """The call of this thread."""
 
     sent_at: float | None = None
     deadline: Callable[[], float] = staticmethod(no_deadline)
+    open_socket: OpenSocket | None = None
+    connect_by: float = math.inf
 
 
 _current_call = _CurrentCall()
@@ -125,11 +131,22 @@ class _NoConnectionError(NewConnectionError):
 class _Connection(HTTPConnection):
     response_class = _Response
 
+    def _new_conn(self) -> socket.socket:
+        if _current_call.open_socket is None:
+            return super()._new_conn()
+        return _current_call.open_socket(self.host.strip("[]"), self.port, float(self.timeout or 0))
+
     def connect(self) -> None:
         try:
             super().connect()
+            self._check_time()
         except Exception as error:
             raise _NoConnectionError(self, type(error).__name__) from error
+
+    def _check_time(self) -> None:
+        if time.monotonic() > _current_call.connect_by:
+            self.close()
+            raise TimeoutError("connecting took too long")
 
 
 class _SecureConnection(_Connection, HTTPSConnection):
@@ -175,6 +192,10 @@ class Transport:
     """Timeout for the whole response, from the last byte sent to the last byte received."""
     deadline: Callable[[], float] = no_deadline
     """Returns when calls must end, in monotonic seconds. It is called repeatedly while a call waits."""
+    open_socket: OpenSocket | None = None
+    """Connects instead of urllib3; host name and TLS stay those of the URL."""
+    ready_seconds: float = math.inf
+    """Nothing is sent if connecting, DNS and TLS included, takes longer."""
     _thread: _ThreadAdapter = field(default_factory=_ThreadAdapter, repr=False)
 
     def exchange(
@@ -185,6 +206,7 @@ class Transport:
         status, response_headers, content, sent = None, CaseInsensitiveDict[str](), b"", True
         failure: str | None
         _current_call.sent_at, _current_call.deadline = None, self.deadline
+        _current_call.open_socket, _current_call.connect_by = self.open_socket, time.monotonic() + self.ready_seconds
         try:
             # Not Session.send: it reads the environment, keeps cookies, and reads redirects without limit.
             response = self._adapter().send(

@@ -17,7 +17,7 @@ from redis import Redis
 from redis.client import Pipeline
 
 from config.settings import Settings
-from worker.errors import RequestVanished
+from worker.errors import InvalidRequest, RequestVanished
 from worker.identity import whoami
 from worker.queue.claims import Claim, Item, Settlements
 from worker.states import Doubt, State
@@ -47,6 +47,8 @@ class NewRequest:
     """What Celery runs when the request is done."""
     origin: str | None = None
     """Who asks, user or program and host; None: whoever runs this process."""
+    callback: str | None = None
+    """URL to report the end to; None: that of the source, if it has one."""
 
 
 class Chunk(NamedTuple):
@@ -97,6 +99,8 @@ class Queue:
         self._remember_ms = max(1000, int(settings.remember_seconds * 1000))
         self._unsealed_ttl_ms = int(settings.unsealed_ttl_seconds * 1000)
         self._guards = settings.guards
+        self._callbacks = settings.callbacks
+        self.callback_problem = settings.callback_problem
 
     def enqueue(self, request: NewRequest, file_ids: Iterable[str]) -> Enqueued:
         """Accept a request whole, or change nothing when its id was accepted before.
@@ -203,7 +207,12 @@ class Queue:
         return (State(reply[0]), int(reply[1])) if reply else None
 
     def described(self, request: NewRequest) -> dict[str, Any]:
-        """Return a request as the operations take it; what it does not have is left out."""
+        """Return a request as the operations take it; what it does not have is left out.
+
+        Raises `InvalidRequest` if its callback cannot be called.
+        """
+        if request.callback and (problem := self.callback_problem(request.callback)):
+            raise InvalidRequest("callback", None, problem)
         fields = {
             "request": request.request_id,
             "source": request.source,
@@ -212,6 +221,7 @@ class Queue:
             "canvas": json.dumps(request.canvas) if request.canvas else None,
             "origin": whoami() if request.origin is None else request.origin,
             "guard": self._guards.bounds_of(request.source),
+            "callback": request.callback or self._callbacks.url_of(request.source),
         }
         return {name: value for name, value in fields.items() if value is not None}
 

@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict, TypeGuard, TypeVar
 
-from config.names import is_name
+from config.names import CLEANUP, is_name
+from config.webhooks import check_url
 from worker.errors import InvalidRequest
 from worker.text import HIDDEN, quote
 
@@ -28,9 +29,6 @@ _REQUEST_ID_RULE = "a request id is 1 to 128 of the characters A-Z a-z 0-9 . _ :
 _REASON_RULE = f"a reason is nothing or a text of at most {MAX_REASON} characters without control characters"
 _HOLD_RULE = f"a hold is a number of seconds from 0 to {MAX_HOLD_SECONDS} (ten years)"
 
-CLEANUP = "cleanup:"
-"""Prefix of the sources and request ids of cleanup rules, reserved for them."""
-
 
 class Asked(TypedDict):
     """A validated request, without its file ids."""
@@ -39,10 +37,15 @@ class Asked(TypedDict):
     source: str
     reason: str | None
     hold_seconds: float
+    callback: str | None
 
 
 def _delete_files(
-    file_ids: object, source: object = "default", reason: object = None, hold_seconds: object = 0
+    file_ids: object,
+    source: object = "default",
+    reason: object = None,
+    hold_seconds: object = 0,
+    callback: object = None,
 ) -> None:
     """Declare the arguments of the task `kitsweep.delete_files`."""
 
@@ -58,13 +61,15 @@ def bound_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str,
     try:
         bound = _ARGUMENTS.bind(*args, **kwargs)
     except TypeError as error:
-        rule = f"{error}; kitsweep.delete_files takes file_ids, source, reason and hold_seconds"
+        rule = f"{error}; kitsweep.delete_files takes file_ids, source, reason, hold_seconds and callback"
         raise InvalidRequest("arguments", None, rule) from None
     bound.apply_defaults()
     return bound.arguments
 
 
-def checked_request(request_id: object, source: object, reason: object, hold_seconds: object) -> Asked:
+def checked_request(
+    request_id: object, source: object, reason: object, hold_seconds: object, callback: object = None
+) -> Asked:
     """Validate the parts of a request. Raises `InvalidRequest`, which names the invalid argument."""
     if isinstance(request_id, str) and request_id.startswith(CLEANUP):
         raise InvalidRequest("task id", None, f"ids that start with {CLEANUP} are reserved for cleanup rules")
@@ -73,6 +78,7 @@ def checked_request(request_id: object, source: object, reason: object, hold_sec
         source=_checked("source", check_source, source),
         reason=_checked("reason", check_reason, reason),
         hold_seconds=_checked("hold_seconds", check_hold_seconds, hold_seconds),
+        callback=_checked("callback", check_callback, callback),
     )
 
 
@@ -147,3 +153,12 @@ def check_hold_seconds(value: object) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_HOLD_SECONDS:
         return float(value)
     raise ValueError(f"{_HOLD_RULE}, not {quote(value)}")
+
+
+def check_callback(value: object) -> str | None:
+    """Validate a callback URL; None if there is none. The error does not show it: it may hold credentials."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return check_url(value)
+    raise ValueError(f"must be a URL, not {quote(value)}")

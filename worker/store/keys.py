@@ -9,7 +9,8 @@ names (`worker.store.scripts` hands them this map), since which requests a claim
 =====================  ======  ===================================================================================
 request:about:<id>     hash    source, reason, state, total, in_flight, one count per outcome, revoked, sequence,
                                enqueued_at, finished_at, hold_until (ms), canvas (what Celery runs afterwards),
-                               origin (who asked), approval (why it is held), run (of a cleanup rule)
+                               origin (who asked), approval (why it is held), run (of a cleanup rule),
+                               callback (URL for the webhook, until it is final)
 request:waiting:<id>   list    file ids that no claim has taken yet, in the order in which they came
 request:incoming:<id>:<stream>
                        list    file ids of a stream so far, only until the request is sealed
@@ -27,6 +28,12 @@ source:<name>:line     zset    request id → sequence: requests with ids to cla
 retries                zset    request id → when its first retry is due (ms)
 holds                  zset    request id → when its hold ends (ms)
 approvals              zset    request id → since when it waits for somebody's approval (ms)
+webhook:<id>           hash    one webhook: url, report (JSON), attempts, since (ms: queued, or sent again),
+                               token (of who sends it), last_at (ms), status, error
+webhooks:waiting       zset    id of a webhook that is not delivered yet → when it is due, or its lease ends (ms)
+webhooks:delivered     zset    id of a delivered webhook → since when (ms)
+webhooks:failed        zset    id of a webhook that was given up → since when (ms)
+webhooks:resting       hash    receiver that fails, host:port → "until (ms) fails": it gets one webhook at a time
 audit                  stream  who asked for what, what was decided, what came of it (see `worker.reports.audit`)
 cleanup                hash    off, off_by, off_at: the switch that stops all cleanup rules
 cleanup:runs           zset    unfinished run → when somebody should look after it (ms)
@@ -67,6 +74,10 @@ NAMES = (
     "retries",
     "holds",
     "approvals",
+    "webhooks:waiting",
+    "webhooks:delivered",
+    "webhooks:failed",
+    "webhooks:resting",
     "audit",
     "cleanup",
     "cleanup:runs",
@@ -94,7 +105,7 @@ NAMES = (
 FORMAT = "2"
 """The format in which this version stores an account; see `store/lua/upgrade.lua`."""
 
-BASES = ("request:", "intake:", "source:", "lease:", "limits:", "calls:", "cleanup:")
+BASES = ("request:", "intake:", "webhook:", "source:", "lease:", "limits:", "calls:", "cleanup:")
 """Starts of keys of which there are many."""
 
 
@@ -130,6 +141,10 @@ class Keys:
     def cleanup(self, kind: str, name: str) -> str:
         """Return a key of the cleanup: kind is run, rule or history."""
         return f"{self.prefix}cleanup:{kind}:{name}"
+
+    def webhook(self, webhook_id: str) -> str:
+        """Return the key of one webhook."""
+        return f"{self.prefix}webhook:{webhook_id}"
 
     def sizes(self, source: str) -> str:
         """Return the key of the sizes of a source's last requests that went through."""

@@ -5,7 +5,8 @@
 -- KEYS  1 prefix
 -- ARGV  1 {run, token, request, outcome: release | dry_run | failed | stopped | abandoned, why: or '', hold_ms,
 --          guard: {max_files, usual_factor}, left out for none, hold_first: whether the first run of the rule's present words is to be
---          held, share: why max_share holds it, or '', keep_ms: how long the record of a run is kept}
+--          held, share: why max_share holds it, or '', callback: URL to report the end of the
+--          request to, left out for none, keep_ms: how long the record of a run is kept}
 -- Returns {outcome: released | held | nothing | dry_run | failed | stopped | abandoned | lost, why, number of files}
 local args = cjson.decode(ARGV[1])
 local run, request, outcome, why = args.run, args.request, args.outcome, args.why
@@ -48,7 +49,8 @@ if outcome == 'release' then
   redis.call('PERSIST', about_key)
   redis.call('PERSIST', waiting)
   local known = redis.call('HMGET', about_key, 'reason', 'origin')
-  seal(request, {source = source, reason = known[1] or nil, origin = known[2] or nil}, {}, total, args.hold_ms, why, now)
+  seal(request, {source = source, reason = known[1] or nil, origin = known[2] or nil},
+    args.callback and {'callback', args.callback} or {}, total, args.hold_ms, why, now)
   redis.call('HSET', rule_key, 'request', request)
   redis.call('HSET', key, 'request', request)
   outcome = why == '' and 'released' or 'held'

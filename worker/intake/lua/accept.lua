@@ -5,7 +5,7 @@
 -- KEYS  1 prefix   2–6 places of unusual messages: four lists of their queue, and where what is unreadable is put aside
 --       7… where each first result goes
 -- ARGV  1 {token, unusual: [[index of the message, of its place]…], requests: [{request, source, reason, hold_ms, canvas,
---          origin, guard, file_ids}…]}   2… first results, one for each request
+--          origin, callback, guard, file_ids}…]}   2… first results, one for each request
 -- Returns, for each request, what `enqueue` returns.
 local asked, now, replies = cjson.decode(ARGV[1]), now_ms(), {}
 local list = KEY['intake:'] .. asked.token

@@ -1,5 +1,6 @@
 -- uses: base, audit, lines, guards
--- How a request is accepted. `asked` has its request id, source, hold_ms, and where given reason, canvas, origin and guard.
+-- How a request is accepted. `asked` has its request id, source, hold_ms, and where given reason, canvas, origin, callback
+-- and guard.
 
 -- Why a request has to wait for somebody's approval, in words; '' when it does not.
 local function approval_of(asked, total)
@@ -13,7 +14,7 @@ end
 -- What the hash of a request holds from the start: names and values.
 local function fields_of(asked, now)
   local fields = {'source', asked.source, 'enqueued_at', now}
-  for _, name in ipairs({'reason', 'canvas', 'origin'}) do
+  for _, name in ipairs({'reason', 'canvas', 'origin', 'callback'}) do
     if asked[name] then fields[#fields + 1], fields[#fields + 2] = name, asked[name] end
   end
   return fields

@@ -1,0 +1,32 @@
+-- uses: base, webhooks
+-- Record what came of sending a webhook, if the token still holds it; that it was delivered counts in any case.
+--
+-- KEYS  1 prefix
+-- ARGV  1 {webhook, token, ending: delivered | failed, or left out: it is due again in delay_ms, status: HTTP status, left
+--          out when there was no response, error: or '', fails: whether the receiver as a whole fails,
+--          rest_ms: how long that receiver is to rest at least, keep_ms: how long a webhook that has ended is kept}
+-- Returns 1 if it was recorded.
+local args, now = cjson.decode(ARGV[1]), now_ms()
+local id, key = args.webhook, KEY['webhook:'] .. args.webhook
+local waits = redis.call('ZSCORE', KEY['webhooks:waiting'], id)
+local url, token = unpack(redis.call('HMGET', key, 'url', 'token'))
+if not waits or not (token == args.token or args.ending == 'delivered') then return 0 end
+
+redis.call('HDEL', key, 'token', 'status')
+redis.call('HINCRBY', key, 'attempts', 1)
+redis.call('HSET', key, 'last_at', now, 'error', args.error)
+if args.status then redis.call('HSET', key, 'status', args.status) end
+
+local receiver = receiver_of(url)
+if args.fails then
+  local _, fails = rest_of(receiver)
+  let_rest(receiver, now + math.max(args.rest_ms, math.min(LONGEST_REST_MS, 1000 * 2 ^ fails)), fails + 1)
+else
+  redis.call('HDEL', KEY['webhooks:resting'], receiver)
+end
+if args.ending then
+  end_webhook(id, KEY['webhooks:' .. args.ending], now, args.keep_ms)
+else
+  redis.call('ZADD', KEY['webhooks:waiting'], now + args.delay_ms, id)
+end
+return 1
