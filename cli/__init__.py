@@ -56,6 +56,10 @@ CLEANUP = {
     "off": ("cli.commands.cleanup:off", "Stop all rules: none starts, and running ones stop at their next page."),
     "on": ("cli.commands.cleanup:on", "Let the rules run again after `off`; missed runs are not made up for."),
 }
+WEBHOOKS = {
+    "list": ("cli.commands.webhooks:list_webhooks", "Show the webhooks that wait, have failed, or were delivered."),
+    "send": ("cli.commands.webhooks:send", "Send a webhook again, or now instead of later."),
+}
 
 # Typer brings a Click of its own and exports only this error of it; its base is that of all usage errors.
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
@@ -74,6 +78,7 @@ def _group(name: str, help_text: str, commands: Mapping[str, tuple[str, str]]) -
 def _assembled() -> TyperGroup:
     group = _group("kitsweep", _HELP, COMMANDS)
     group.add_command(_group("cleanup", "Delete by rule, on a schedule, under guards.", CLEANUP))
+    group.add_command(_group("webhooks", "Show the webhooks that report the end of requests, and resend.", WEBHOOKS))
     return group
 
 

@@ -25,7 +25,8 @@ from worker.times import parse_duration
 
 ASK_ABOVE = 1000
 """A person at a terminal is asked before more file ids than this."""
-_OPTIONS = {"task id": "--request-id", "source": "--source", "reason": "--reason", "hold_seconds": "--hold"}
+_OPTIONS = {"task id": "--request-id", "hold_seconds": "--hold"}
+"""Options that do not have the name of their argument."""
 _NOTHING = "Nothing was enqueued."
 
 
@@ -47,6 +48,9 @@ def delete(
         str | None,
         typer.Option("--request-id", metavar="ID", help="Choose the id; sending the same id again changes nothing."),
     ] = None,
+    callback: Annotated[
+        str | None, typer.Option("--callback", metavar="URL", help="Where to send a webhook when the request is final.")
+    ] = None,
     durable: Annotated[
         bool, typer.Option("--durable", help="Return only once Redis has written the request to disk.")
     ] = False,
@@ -64,7 +68,7 @@ def delete(
       ID=$(some-query | kitsweep delete -) && kitsweep watch $ID
     """
     settings = load_settings()
-    asked = _asked(request_id, source, reason, hold_seconds(hold))
+    asked = _asked(request_id, source, reason, hold_seconds(hold), callback)
     client = Client(settings)
     with interruptible(lambda: _state_after_interrupt(client, asked["request_id"])), opened(file, form) as ids:
         first, following = _begin(ids)
@@ -88,12 +92,12 @@ def hold_seconds(text: str) -> int:
         raise CommandError(f"--hold: {error}, not {quote(text)}") from None
 
 
-def _asked(request_id: str | None, source: str, reason: str | None, hold: int) -> Asked:
+def _asked(request_id: str | None, source: str, reason: str | None, hold: int, callback: str | None) -> Asked:
     """Check everything but the file ids, before the first of them is read. Raises `CommandError`."""
     try:
-        return checked_request(new_request_id() if request_id is None else request_id, source, reason, hold)
+        return checked_request(new_request_id() if request_id is None else request_id, source, reason, hold, callback)
     except InvalidRequest as error:
-        raise CommandError(f"{_OPTIONS[error.argument]}: {error.rule}. {_NOTHING}") from None
+        raise CommandError(f"{_OPTIONS.get(error.argument, f'--{error.argument}')}: {error.rule}. {_NOTHING}") from None
 
 
 def _is_known(client: Client, request_id: str) -> bool:

@@ -40,6 +40,8 @@ POLL_SECONDS = 0.5
 
 # It logs malformed headers unescaped, with a traceback each.
 logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
+# At DEBUG it logs each path with its query, which may hold a token.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 
 
 @dataclass(frozen=True, slots=True)

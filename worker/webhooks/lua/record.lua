@@ -8,9 +8,9 @@
 -- Returns 1 if it was recorded.
 local args, now = cjson.decode(ARGV[1]), now_ms()
 local id, key = args.webhook, KEY['webhook:'] .. args.webhook
-local waits = redis.call('ZSCORE', KEY['webhooks:waiting'], id)
 local url, token = unpack(redis.call('HMGET', key, 'url', 'token'))
-if not waits or not (token == args.token or args.ending == 'delivered') then return 0 end
+local is_delivered = redis.call('ZSCORE', KEY['webhooks:delivered'], id)
+if not url or is_delivered or not (token == args.token or args.ending == 'delivered') then return 0 end
 
 redis.call('HDEL', key, 'token', 'status')
 redis.call('HINCRBY', key, 'attempts', 1)

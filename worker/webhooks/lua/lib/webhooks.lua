@@ -24,6 +24,7 @@ end
 -- A webhook ends in one of the lists webhooks:delivered and webhooks:failed. It is kept for a while, to be sent again.
 local function end_webhook(id, list, now, keep_ms)
   redis.call('ZREM', KEY['webhooks:waiting'], id)
+  redis.call('ZREM', KEY['webhooks:failed'], id)
   redis.call('ZADD', list, now, id)
   redis.call('ZREMRANGEBYSCORE', list, '-inf', now - keep_ms)
   redis.call('PEXPIRE', KEY['webhook:'] .. id, keep_ms)
