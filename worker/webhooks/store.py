@@ -21,9 +21,9 @@ from worker.store.scripts import Scripts
 from worker.times import iso
 from worker.webhooks.schedule import GIVE_UP_MS, Verdict
 
-READY_SECONDS = 15.0
+READY_SECONDS = 10.0
 """How long a sender may take until it sends: to resolve the host, connect, and agree on TLS."""
-SPARE_SECONDS = 10.0
+SPARE_SECONDS = 5.0
 """Part of a lease that is left for recording what came of it."""
 _LOOK_AT = 1000
 _PAGE = 200
