@@ -10,7 +10,7 @@ import os
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -19,15 +19,18 @@ from config.guards import Guards
 from config.names import NAME_RULE, is_name
 from config.problems import ConfigError, describe, shorten
 from config.redis_url import RedisUrl
-from config.webhooks import Callbacks, Network, literal_problem, read_networks, read_secrets
+from config.webhooks import Callbacks, Network, WebhookSecret, literal_problem, read_networks, read_secrets
 from config.windows import Window, read_windows
 
 __all__ = ["ConfigError", "RedisUrl", "Settings", "Window", "environment_name", "load_settings"]
 
 PREFIX = "KITSWEEP_"
-_HIDDEN = frozenset({"private_key", "redis_url", "base_url", "webhook_secret", "callbacks"})
+_URLS = ("redis_url", "base_url", "web_public_url", "upload_url", "callbacks")
+_HIDDEN = frozenset({"private_key", "webhook_secret", *_URLS})
 """Settings whose invalid values are not shown, because they may contain a password."""
 _SECRETS = ("IMAGEKIT_PRIVATE_KEY", f"{PREFIX}WEBHOOK_SECRET")
+API_URL = "https://api.imagekit.io"
+UPLOAD_URL = "https://upload.imagekit.io"
 MAX_TTL_SECONDS = 10 * 365 * 86_400
 
 
@@ -52,13 +55,13 @@ class Settings(BaseSettings):
 
     private_key: SecretStr | None = Field(None, validation_alias="IMAGEKIT_PRIVATE_KEY")
     """Private key of the ImageKit account. If unset, `kitsweep up` and `make run` use the simulator."""
-    base_url: str = Field("https://api.imagekit.io", validation_alias="IMAGE_KIT_BASE_URL")
+    base_url: str = Field(API_URL, validation_alias="IMAGE_KIT_BASE_URL")
     """Base URL of the ImageKit API. The vendor's SDKs read the same variable."""
     redis_url: str = Field("redis://127.0.0.1:6379/0", repr=False)
     """URL of the Redis or Valkey server for broker, results and queue: redis, rediss, unix or sentinel."""
     account: str = "default"
     """Name of the ImageKit account in all Redis keys. Accounts with different names can share a server."""
-    rate_limits: Annotated[tuple[Window, ...], NoDecode] = (Window(5, 1000),)
+    rate_limits: Annotated[tuple[Window, ...], NoDecode, BeforeValidator(read_windows)] = (Window(5, 1000),)
     """Rate limits as a JSON list of "calls/time". With [], only the limits that the API announces apply."""
     rate_share: float = Field(1.0, gt=0, le=1)
     """Share of each rate limit that Kitsweep may use. Less than 1 leaves room for other users of the key."""
@@ -79,18 +82,18 @@ class Settings(BaseSettings):
     http_connect_timeout_seconds: float = Field(5, ge=0.05, le=300, validate_default=True)
     """How long to wait for a connection to the API, in seconds. At most KITSWEEP_HTTP_TIMEOUT_SECONDS."""
     stop_seconds: float = Field(10, ge=1, le=3600)
-    """How long a worker may take to stop, in seconds. Calls that take longer are aborted and made again."""
+    """How long a worker or the web server may take to stop, in seconds. Calls that take longer are aborted."""
     remember_seconds: int = Field(86_400, ge=1, le=MAX_TTL_SECONDS)
     """How long deleted ids are remembered, in seconds, to tell deleted files from files that never existed."""
     unsealed_ttl_seconds: int = Field(3600, ge=1, le=MAX_TTL_SECONDS)
     """How long a request that is sent in parts waits for its next part before it expires, in seconds."""
-    guards: Annotated[Guards, NoDecode] = Guards({})
+    guards: Annotated[Guards, NoDecode, BeforeValidator(Guards.read)] = Guards({})
     """Limits per source as JSON, such as {"*": {"max_files": 5000}}. A request beyond them waits for approval."""
-    webhook_secret: SecretStr | None = None
+    webhook_secret: WebhookSecret | None = None
     """Secret that signs webhooks: whsec_ and base64. While rotating: two, the new one first, separated by a space."""
-    callbacks: Annotated[Callbacks, NoDecode] = Field(Callbacks({}), repr=False)
+    callbacks: Annotated[Callbacks, NoDecode, BeforeValidator(Callbacks.read)] = Field(Callbacks({}), repr=False)
     """Webhook URLs per source as JSON, such as {"catalog": "https://example.com/hook"}. "*" is every other source."""
-    webhook_allow: Annotated[tuple[Network, ...], NoDecode] = ()
+    webhook_allow: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(read_networks)] = ()
     """Networks that are not public and that webhooks may go to, as a JSON list such as ["10.0.0.0/8"]."""
     webhook_timeout_seconds: float = Field(20, ge=1, le=30)
     """How long to wait for the response to a webhook, in seconds."""
@@ -98,10 +101,27 @@ class Settings(BaseSettings):
     """TOML file with the cleanup rules. If it does not exist, there are no rules."""
     audit_days: int = Field(90, ge=1, le=3650)
     """How long audit records are kept after results have expired, in days."""
+    web_host: str = "127.0.0.1"
+    """Address that `kitsweep web` listens on."""
+    web_port: int = Field(8080, ge=1, le=65535)
+    """Port that `kitsweep web` listens on."""
+    web_wait_seconds: float = Field(50, ge=0, le=55)
+    """How long a drop-in call waits for its deletion, in seconds. ImageKit's SDKs give up after 60."""
+    web_public_url: str | None = None
+    """URL under which clients reach `kitsweep web`, such as https://kitsweep.example.com. If unset, links are paths."""
+    upload_url: str | None = None
+    """Base URL for uploads passed through. If unset, IMAGE_KIT_BASE_URL if that is set, else ImageKit's upload host."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     """Minimum level of log messages."""
     log_format: Literal["text", "json"] = "text"
     """Format of log messages: text, or json with one object per line."""
+
+    @property
+    def upload_base_url(self) -> str:
+        """Base URL for uploads. A base URL other than ImageKit's own takes uploads too, as in the vendor's SDKs."""
+        if self.upload_url:
+            return self.upload_url
+        return UPLOAD_URL if self.base_url == API_URL else self.base_url
 
     @property
     def redis_parts(self) -> RedisUrl:
@@ -116,7 +136,7 @@ class Settings(BaseSettings):
     @property
     def webhook_secrets(self) -> tuple[str, ...]:
         """The secrets that sign webhooks, the newest first; empty if there are none."""
-        return read_secrets(self.webhook_secret.get_secret_value()) if self.webhook_secret else ()
+        return read_secrets(self.webhook_secret) if self.webhook_secret else ()
 
     def callback_problem(self, url: str) -> str | None:
         """Return why a request cannot be reported to this URL; None if it can, as far as is known without sending."""
@@ -131,27 +151,7 @@ class Settings(BaseSettings):
             return value
         return value.upper() if info.field_name == "log_level" else value.lower()
 
-    @field_validator("rate_limits", mode="before")
-    @classmethod
-    def _windows(cls, value: object) -> tuple[Window, ...]:
-        return read_windows(value)
-
-    @field_validator("guards", mode="before")
-    @classmethod
-    def _readable_guards(cls, value: object) -> Guards:
-        return Guards.read(value)
-
-    @field_validator("callbacks", mode="before")
-    @classmethod
-    def _readable_callbacks(cls, value: object) -> Callbacks:
-        return Callbacks.read(value)
-
-    @field_validator("webhook_allow", mode="before")
-    @classmethod
-    def _networks(cls, value: object) -> tuple[Network, ...]:
-        return read_networks(value)
-
-    # Must be the last of the `before` validators: pydantic runs them in reverse order.
+    # It runs before those in the types of the fields.
     @field_validator("*", mode="before")
     @classmethod
     def _trimmed(cls, value: object, info: ValidationInfo) -> object:
@@ -172,24 +172,17 @@ class Settings(BaseSettings):
             raise ValueError("must be printable ASCII without spaces or colons; copy it from the ImageKit dashboard")
         return value
 
-    @field_validator("base_url")
+    @field_validator("base_url", "web_public_url", "upload_url")
     @classmethod
-    def _plain_base_url(cls, value: str) -> str:
-        if not _is_plain_url(value):
+    def _plain_url(cls, value: str | None) -> str | None:
+        if value is not None and not _is_plain_url(value):
             raise ValueError("must be an http or https URL without credentials, query or fragment")
-        return value.rstrip("/")
+        return value and value.rstrip("/")
 
     @field_validator("redis_url")
     @classmethod
     def _known_redis_url(cls, value: str) -> str:
         RedisUrl.parse(value)
-        return value
-
-    @field_validator("webhook_secret")
-    @classmethod
-    def _usable_secrets(cls, value: SecretStr | None) -> SecretStr | None:
-        if value:
-            read_secrets(value.get_secret_value())
         return value
 
     @field_validator("callbacks")

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, ConfigDict, RootModel, ValidationError
+from pydantic import AfterValidator, ConfigDict, RootModel, SecretStr, ValidationError
 
 from config.names import CLEANUP, is_name
 from config.problems import explain
@@ -83,9 +83,9 @@ class Callbacks(
     __repr__ = __str__
 
 
-def read_secrets(value: str) -> tuple[str, ...]:
+def read_secrets(value: SecretStr) -> tuple[str, ...]:
     """Return the secrets that sign webhooks, the newest first. Raises `ValueError`, which does not show them."""
-    secrets = tuple(value.split())
+    secrets = tuple(value.get_secret_value().split())
     if not 1 <= len(secrets) <= 2 or not all(map(_is_secret, secrets)):
         raise ValueError(SECRET_RULE)
     return secrets
@@ -97,6 +97,14 @@ def _is_secret(text: str) -> bool:
     except (binascii.Error, ValueError):
         return False
     return text.startswith(SECRET_PREFIX) and 24 <= len(key) <= 64
+
+
+def _usable_secret(value: SecretStr) -> SecretStr:
+    read_secrets(value)
+    return value
+
+
+WebhookSecret = Annotated[SecretStr, AfterValidator(_usable_secret)]
 
 
 def read_networks(value: object) -> tuple[Network, ...]:

@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 MIN_POLL_SECONDS = 0.05
 MAX_POLL_SECONDS = 0.2
 POLL_SHARE = 0.05
-"""Pause between two polls, as a share of the time waited so far."""
+"""Interval between two polls, as a fraction of the time waited so far."""
 PIPELINED_REQUESTS = 200
 """Requests that `enqueue_many` sends in one round trip."""
 
@@ -77,6 +77,11 @@ class Client:
     def _publisher(self) -> Publisher:
         return app_for(self._settings, self._queue.redis).publisher
 
+    def ping(self) -> None:
+        """Return if Redis answers."""
+        with explained(self._settings):
+            self._queue.redis.ping()
+
     def enqueue(
         self,
         file_ids: Iterable[str],
@@ -99,7 +104,7 @@ class Client:
             InvalidRequest: an argument is invalid; the error names it, and the position of a file id.
             QueueFull: Redis is out of memory.
             RequestVanished: the request was cancelled, or expired, while it was being sent.
-            NotDurable: the request is not known to be on disk; `accepted` tells whether it was accepted.
+            NotDurable: the request is not known to be on disk; `accepted` says whether it was accepted.
         """
         asked = checked_request(request_id or new_request_id(), source, reason, hold_seconds, callback)
         stream = checked_stream(file_ids)
@@ -180,7 +185,7 @@ class Client:
             if before is None or done is None:
                 raise UnknownRequest(request_id)
             report = self._reports.read([request_id])[0]
-            if report is None:  # It was unsealed, and is gone.
+            if report is None:  # It was unsealed and has been deleted.
                 return {**before, "state": done[0].value}
             self._publisher.publish_reports([request_id])
         return report
@@ -221,4 +226,8 @@ class Client:
             if report and report["state"] == State.OPEN:
                 self._queue.cancel(request_id)
         except RedisError:
-            logger.debug("request %s: left unsealed, it will expire", request_id)
+            logger.debug(
+                "request %s: could not drop its unsealed part, which expires",
+                request_id,
+                extra={"request_id": request_id},
+            )

@@ -20,8 +20,8 @@ from tests.chaos.tls_gate import make_certificate
 from tests.unit.scripted_server import Caller, ScriptedServer, always, http, scripted_server
 from tests.unit.support_queue import end_all, must_claim
 from tests.unit.support_webhooks import NEW_SECRET, SECRET, Hooks
+from worker.logs import secrets_of
 from worker.queue.operations import NewRequest
-from worker.runtime.logs import secrets_of
 from worker.webhooks import sender as sender_module
 from worker.webhooks.sender import Sender
 
@@ -75,6 +75,15 @@ def test_a_receiver_verifies_it_with_the_library(
     assert headers["content-type"] == "application/json"
     assert headers["webhook-id"] == hooks.seen()[0]["id"]
     assert headers["host"] == f"127.0.0.1:{receiver.port}"
+
+
+def test_it_says_where_the_whole_report_is(fake_redis: Redis, receiver: ScriptedServer) -> None:
+    """Where the web server has a public URL."""
+    hooks = Hooks(fake_redis, web_public_url="https://kitsweep.example/")
+    hooks.finish("r", receiver.url)
+    send(hooks)
+    report = json.loads(receiver.calls[0][1])["data"]
+    assert report["report_url"] == "https://kitsweep.example/api/v1/requests/r"
 
 
 def test_the_id_stays_and_the_time_does_not(hooks: Hooks, receiver: ScriptedServer) -> None:

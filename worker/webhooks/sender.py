@@ -41,6 +41,7 @@ class Sender:
         self._webhooks = webhooks
         self._signers = [standardwebhooks.Webhook(secret) for secret in settings.webhook_secrets]
         self._allowed = settings.webhook_allow
+        self._public_url = settings.web_public_url
         self._timeout_seconds = settings.webhook_timeout_seconds
 
     def send_next(self) -> bool:
@@ -68,7 +69,7 @@ class Sender:
             open_socket=lambda _, port, seconds: connect_to(addresses, port, seconds),
             ready_seconds=READY_SECONDS - (time.monotonic() - began),
         )
-        body = payload(taken.report)
+        body = payload(taken.report, self._public_url)
         headers = {**self._signed(taken, body), **_authorization(where)}
         answer = transport.exchange("POST", _without_login(where), headers, body.encode(), MAX_RESPONSE)
         transport.close()
@@ -87,8 +88,11 @@ class Sender:
         }
 
 
-def payload(report: Mapping[str, Any]) -> str:
-    """Return the body of a webhook: the report of a final request without its lists of ids, far below 20 kB."""
+def payload(report: Mapping[str, Any], public_url: str | None) -> str:
+    """Return the body of a webhook: the report of a final request without its lists of ids, far below 20 kB.
+
+    With the public URL of the web server it says where the whole report is.
+    """
     data = {
         "request_id": report["request_id"],
         "source": report["source"],
@@ -99,6 +103,8 @@ def payload(report: Mapping[str, Any]) -> str:
         "enqueued_at": iso(report["enqueued_at"]),
         "finished_at": iso(report["finished_at"]),
     }
+    if public_url:
+        data["report_url"] = f"{public_url}/api/v1/requests/{report['request_id']}"
     return json.dumps({"type": EVENT, "timestamp": data["finished_at"], "data": data})
 
 
