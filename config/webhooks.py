@@ -1,4 +1,4 @@
-"""Webhooks: where requests are reported to, what signs the reports, and which addresses they may go to."""
+"""Settings of webhooks: callback URLs, secrets, and allowed addresses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 ALL = "*"
-"""Names the callback of every source that has none of its own."""
+"""Stands for every source that has no callback of its own."""
 FORM = '{"catalog": "https://catalog.example.com/hooks/kitsweep", "*": "https://example.com/deleted"}'
 MAX_URL = 2000
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the public start of every secret
@@ -119,9 +119,9 @@ def read_networks(value: object) -> tuple[Network, ...]:
 
 
 def literal_problem(url: str, allowed: Iterable[Network]) -> str | None:
-    """Return why no webhook may go to the address that a URL spells; None if it may, or if the URL has a name instead.
+    """Return why webhooks may not go to the IP address in a URL; None if they may, or if the URL has a host name.
 
-    What a name resolves to is checked when the webhook is sent.
+    The addresses of a host name are checked when the webhook is sent.
     """
     try:
         address = ipaddress.ip_address(urlsplit(url).hostname or "")
@@ -131,14 +131,14 @@ def literal_problem(url: str, allowed: Iterable[Network]) -> str | None:
 
 
 def address_problem(address: Address) -> str:
-    """Say that no webhook may go to an address."""
+    """Return the message for an address that is not allowed."""
     return f"{address} is not a public address; to allow its network, list it in KITSWEEP_WEBHOOK_ALLOW"
 
 
 def is_allowed(address: Address, allowed: Iterable[Network]) -> bool:
-    """Return whether webhooks may go to an address: it is public, or in one of the networks that are allowed.
+    """Return whether webhooks may go to an address: it is public, or in an allowed network.
 
-    An IPv4 address inside an IPv6 one (mapped, 6to4, NAT64) is judged as what it leads to.
+    Of an IPv6 address that embeds an IPv4 address (mapped, 6to4, NAT64), the IPv4 address is checked.
     """
     reached = _embedded(address) or address
     return _is_public(reached) or any(reached in network for network in allowed)

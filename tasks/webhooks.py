@@ -1,4 +1,4 @@
-"""What operators do with webhooks: see what became of them, and send one again."""
+"""Operator functions for webhooks: list them, and send one again."""
 
 from __future__ import annotations
 

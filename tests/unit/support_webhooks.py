@@ -13,19 +13,19 @@ from config.settings import Settings
 from tests.unit.support_queue import end_all, ids, must_claim, queue_on, settings_for_tests
 from worker.queue.operations import NewRequest, Queue
 from worker.states import Outcome
-from worker.webhooks.schedule import Verdict
+from worker.webhooks.schedule import AttemptResult
 from worker.webhooks.store import Taken, Webhook, Webhooks
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef" * 2).decode()
 NEW_SECRET = "whsec_" + base64.b64encode(b"fedcba9876543210" * 2).decode()
 URL = "https://shop.example/hooks/deleted"
-DELIVERED = Verdict("delivered", status=200)
-GIVEN_UP = Verdict("failed", "HTTP 410", 410)
+DELIVERED = AttemptResult("delivered", status=200)
+GIVEN_UP = AttemptResult("failed", "HTTP 410", 410)
 
 
-def again_in(delay_ms: int, *, receiver_fails: bool = False) -> Verdict:
+def again_in(delay_ms: int, *, receiver_fails: bool = False) -> AttemptResult:
     """Return a failure after which the webhook is sent again."""
-    return Verdict(None, "HTTP 503", 503, delay_ms, receiver_fails)
+    return AttemptResult(None, "HTTP 503", 503, delay_ms, receiver_fails)
 
 
 class Hooks:

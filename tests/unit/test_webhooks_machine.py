@@ -20,7 +20,7 @@ from tests.unit.support_webhooks import DELIVERED, GIVEN_UP, Hooks, again_in
 from worker.webhooks.store import Taken
 
 RECEIVERS = ("https://a.example/", "https://b.example/")
-VERDICTS = (DELIVERED, GIVEN_UP, again_in(0), again_in(60_000), again_in(0, receiver_fails=True))
+RESULTS = (DELIVERED, GIVEN_UP, again_in(0), again_in(60_000), again_in(0, receiver_fails=True))
 LISTS = ("webhooks:waiting", "webhooks:delivered", "webhooks:failed")
 number = st.integers(0, 1000)
 
@@ -55,19 +55,19 @@ class WebhooksMachine(RuleBasedStateMachine):
             self.holding.append(taken)
 
     @precondition(lambda self: self.holding)
-    @rule(which=number, verdict=st.sampled_from(VERDICTS))
-    def record(self, which: int, verdict: Any) -> None:
+    @rule(which=number, result=st.sampled_from(RESULTS))
+    def record(self, which: int, result: Any) -> None:
         taken = self.holding.pop(which % len(self.holding))
-        self.hooks.store.record(taken, verdict)
-        if verdict is DELIVERED:
+        self.hooks.store.record(taken, result)
+        if result is DELIVERED:
             self.delivered.add(taken.webhook_id)
 
     @precondition(lambda self: self.dead)
-    @rule(which=number, verdict=st.sampled_from(VERDICTS))
-    def record_late(self, which: int, verdict: Any) -> None:
+    @rule(which=number, result=st.sampled_from(RESULTS))
+    def record_late(self, which: int, result: Any) -> None:
         taken = self.dead.pop(which % len(self.dead))
-        self.hooks.store.record(taken, verdict)
-        if verdict is DELIVERED:
+        self.hooks.store.record(taken, result)
+        if result is DELIVERED:
             self.delivered.add(taken.webhook_id)
             self.holding = [each for each in self.holding if each.webhook_id != taken.webhook_id]
 

@@ -39,33 +39,33 @@ def test_any_success_is_a_delivery(status: int) -> None:
 @pytest.mark.parametrize("status", [400, 401, 404, 408, 413, 425, 429, 500, 502, 503, 301, 302, 307, 308, 304])
 def test_any_other_status_is_tried_again_and_named(status: int) -> None:
     """Up to the end of the schedule."""
-    verdict = judge(response(status), 1, NOW_MS)
-    assert (verdict.ending, verdict.status) == (None, status)
-    assert verdict.error.startswith(f"HTTP {status}")
-    assert verdict.delay_ms >= 5000
+    result = judge(response(status), 1, NOW_MS)
+    assert (result.ending, result.status) == (None, status)
+    assert result.error.startswith(f"HTTP {status}")
+    assert result.delay_ms >= 5000
     assert judge(response(status), 8, NOW_MS).ending == "failed"
 
 
 def test_no_response_is_tried_again() -> None:
     """The error says what happened."""
-    verdict = judge(response(None, "no connection (ConnectionRefusedError)"), 2, NOW_MS)
-    assert verdict.ending is None
-    assert verdict.error == "no connection (ConnectionRefusedError)"
-    assert verdict.receiver_fails
-    assert verdict.delay_ms >= 300_000
+    result = judge(response(None, "no connection (ConnectionRefusedError)"), 2, NOW_MS)
+    assert result.ending is None
+    assert result.error == "no connection (ConnectionRefusedError)"
+    assert result.receiver_fails
+    assert result.delay_ms >= 300_000
 
 
 def test_a_redirect_says_so() -> None:
     """Whoever reads the error knows what to change; where it leads to is not shown."""
-    verdict = judge(response(302, Location="https://elsewhere.example/?token=secret"), 1, NOW_MS)
-    assert verdict.error == "HTTP 302: redirects are not followed; the callback must be the final URL"
+    result = judge(response(302, Location="https://elsewhere.example/?token=secret"), 1, NOW_MS)
+    assert result.error == "HTTP 302: redirects are not followed; the callback must be the final URL"
 
 
 def test_gone_stops() -> None:
     """410 is the receiver's word that it wants no more."""
-    verdict = judge(response(410), 1, NOW_MS)
-    assert verdict.ending == "failed"
-    assert verdict.error.startswith("HTTP 410")
+    result = judge(response(410), 1, NOW_MS)
+    assert result.ending == "failed"
+    assert result.error.startswith("HTTP 410")
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_what_speaks_of_the_whole_receiver(status: int, fails: bool) -> None:
 )
 def test_retry_after_is_obeyed(text: str, seconds: int) -> None:
     """Seconds or a date, at most a day; never sooner than the schedule says."""
-    verdict = judge(response(503, Retry_After=text), 1, NOW_MS)
-    assert seconds * 1000 <= verdict.delay_ms <= seconds * 1000 * (1 + JITTER)
+    result = judge(response(503, Retry_After=text), 1, NOW_MS)
+    assert seconds * 1000 <= result.delay_ms <= seconds * 1000 * (1 + JITTER)
 
 
 def test_retry_after_counts_for_all_webhooks_of_the_receiver() -> None:

@@ -179,7 +179,7 @@ def test_a_late_delivery_counts(hooks: Hooks) -> None:
     assert [each["state"] for each in hooks.seen()] == ["delivered"]
 
 
-def test_a_verdict_counts_once(hooks: Hooks) -> None:
+def test_a_result_counts_once(hooks: Hooks) -> None:
     """redis-py may send an operation again after a lost answer."""
     hooks.finish()
     taken = hooks.take()
@@ -199,11 +199,11 @@ def test_a_failed_attempt_comes_back_when_it_is_due(hooks: Hooks) -> None:
     assert hooks.take().attempts == 1
 
 
-@pytest.mark.parametrize("verdict", [DELIVERED, GIVEN_UP], ids=["delivered", "given up"])
-def test_an_ended_webhook_is_kept_as_long_as_a_result(hooks: Hooks, verdict: object) -> None:
+@pytest.mark.parametrize("result", [DELIVERED, GIVEN_UP], ids=["delivered", "given up"])
+def test_an_ended_webhook_is_kept_as_long_as_a_result(hooks: Hooks, result: object) -> None:
     """It can be listed and sent again until then; its URL is gone afterwards."""
     webhook_id = hooks.finish()
-    hooks.store.record(hooks.take(), DELIVERED if verdict is DELIVERED else GIVEN_UP)
+    hooks.store.record(hooks.take(), DELIVERED if result is DELIVERED else GIVEN_UP)
     left = hooks.redis.pttl(hooks.queue.keys.webhook(webhook_id)) / 1000
     assert 0 < left <= hooks.settings.result_ttl_seconds
     assert hooks.redis.pttl(hooks.queue.keys.webhook(webhook_id)) > (hooks.settings.result_ttl_seconds - 60) * 1000
@@ -282,11 +282,11 @@ def test_what_a_failing_receiver_never_got_is_given_up_in_the_end(hooks: Hooks) 
     }
 
 
-@pytest.mark.parametrize("verdict", [DELIVERED, GIVEN_UP, again_in(60_000, receiver_fails=True)], ids=str)
-def test_a_webhook_can_be_sent_again(hooks: Hooks, verdict: object) -> None:
+@pytest.mark.parametrize("result", [DELIVERED, GIVEN_UP, again_in(60_000, receiver_fails=True)], ids=str)
+def test_a_webhook_can_be_sent_again(hooks: Hooks, result: object) -> None:
     """At once, also to a receiver that rests, under the same id; its schedule starts anew, and it does not expire."""
     webhook_id = hooks.finish()
-    hooks.store.record(hooks.take(), verdict)  # type: ignore[arg-type]
+    hooks.store.record(hooks.take(), result)  # type: ignore[arg-type]
     assert hooks.store.send_again(webhook_id) == "queued"
     taken = hooks.take()
     assert (taken.webhook_id, taken.attempts) == (webhook_id, 0)

@@ -195,9 +195,9 @@ class Transport:
     deadline: Callable[[], float] = no_deadline
     """Returns when calls must end, in monotonic seconds. It is called repeatedly while a call waits."""
     open_socket: OpenSocket | None = None
-    """Connects instead of urllib3; host name and TLS stay those of the URL."""
+    """Opens the connection instead of urllib3. Host name and TLS checks stay those of the URL."""
     ready_seconds: float = math.inf
-    """Nothing is sent if connecting, DNS and TLS included, takes longer."""
+    """Maximum time for DNS, TCP and TLS together; a call that takes longer is not sent."""
     _thread: _ThreadAdapter = field(default_factory=_ThreadAdapter, repr=False)
 
     def exchange(

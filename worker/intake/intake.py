@@ -145,7 +145,7 @@ class Intake:
         return {**self._queue.described(request), "file_ids": message.file_ids}
 
     def _unless_refused(self, read: Message | Unusual, is_revoked: Callable[[str], bool]) -> Message | Unusual:
-        """Leave to Celery what is revoked or cannot be called back: it tells the caller."""
+        """Leave a request to Celery if it is revoked or its callback is not usable: Celery reports it to the caller."""
         if isinstance(read, Unusual):
             return read
         callback = read.asked["callback"]

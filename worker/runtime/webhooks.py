@@ -1,4 +1,4 @@
-"""Sends webhooks in a worker: some threads, which do nothing unless the account has a secret to sign with."""
+"""Sends webhooks: a few threads in each worker, if there is a secret to sign with."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ logger = logging.getLogger(__name__)
 
 THREADS = 4
 POLL_SECONDS = 1.0
-"""How long a thread waits when there is nothing to send, or Redis is away."""
+"""How long a thread waits when there is nothing to send, or Redis is unavailable."""
 
 
 class WebhookStep(bootsteps.StartStopStep):
     """Runs the threads while the worker's pool is up.
 
-    A stopping worker does not wait for a receiver: the webhook's lease runs out, and another worker sends it again.
+    A stopping worker does not wait for a receiver. The lease of the webhook expires, and another worker sends it.
     """
 
     requires = ("celery.worker.components:Pool",)
@@ -53,7 +53,7 @@ class WebhookStep(bootsteps.StartStopStep):
             try:
                 sent = sender.send_next()
             except (RedisError, OSError) as error:
-                logger.warning("webhooks: waiting for Redis: %s", error)
+                logger.warning("webhooks: Redis is unavailable, retrying in %g s: %s", POLL_SECONDS, error)
                 sent = False
             except Exception:
                 logger.exception("webhooks: unexpected error, continuing")

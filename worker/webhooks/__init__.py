@@ -1,1 +1,1 @@
-"""Webhooks: tells the services that asked for it when their requests are final, by signed POSTs that are retried."""
+"""Webhooks: signed POSTs that report final requests, with retries."""

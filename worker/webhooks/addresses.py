@@ -1,7 +1,7 @@
-"""Resolves the host of a callback once, and connects to no other address than one that was checked.
+"""Resolves the host of a callback once, checks its addresses, and connects to a checked one.
 
-A callback comes from whoever may enqueue. Without this check it could make a worker post to a service inside its
-network (server-side request forgery). A second DNS lookup could give another address than the one that was checked.
+Producers choose callback URLs. Without this check, a URL could make a worker post to a service inside its network
+(server-side request forgery). A second DNS lookup could return another address than the checked one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from config.webhooks import Address, Network, address_problem, is_allowed
 
 
 class AddressRefused(Exception):
-    """No webhook may go to any address of the host; the text names one."""
+    """Webhooks may not go to any address of the host; the text names one."""
 
 
 def checked_addresses(host: str, port: int, allowed: Sequence[Network]) -> list[Address]:

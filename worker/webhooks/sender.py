@@ -1,6 +1,6 @@
-"""Sends one webhook: take it, check where it goes, sign it, post it, record what came of it.
+"""Sends one webhook: take it, check its address, sign it, post it, record the result.
 
-The form is that of Standard Webhooks 1.0.0 (github.com/standard-webhooks/standard-webhooks).
+The format is Standard Webhooks 1.0.0 (github.com/standard-webhooks/standard-webhooks).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from worker.states import Outcome
 from worker.store.connection import outlast
 from worker.times import iso
 from worker.webhooks.addresses import AddressRefused, checked_addresses, connect_to
-from worker.webhooks.schedule import Verdict, again, judge
+from worker.webhooks.schedule import AttemptResult, again, judge
 from worker.webhooks.store import READY_SECONDS, Taken, Webhooks
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 EVENT = "request.finished"
 CONNECT_SECONDS = 5.0
 MAX_RESPONSE = 64 * 1024
-"""Bytes of a response that are read; the status alone counts."""
+"""Maximum bytes of a response that are read; only the status counts."""
 
 
 class Sender:
@@ -49,18 +49,18 @@ class Sender:
         taken = self._webhooks.take()
         if taken is None:
             return False
-        verdict = self._send(taken)
-        outlast(lambda: self._webhooks.record(taken, verdict))
-        _log(taken, verdict)
+        result = self._send(taken)
+        outlast(lambda: self._webhooks.record(taken, result))
+        _log(taken, result)
         return True
 
-    def _send(self, taken: Taken) -> Verdict:
+    def _send(self, taken: Taken) -> AttemptResult:
         began, attempt, where = time.monotonic(), taken.attempts + 1, urlsplit(taken.url)
         port = where.port or {"http": 80, "https": 443}[where.scheme]
         try:
             addresses = checked_addresses(where.hostname or "", port, self._allowed)
         except AddressRefused as error:
-            return Verdict("failed", f"not sent: {error}")
+            return AttemptResult("failed", f"not sent: {error}")
         except OSError as error:
             return again(f"cannot resolve the host: {error.strerror or error}", attempt, receiver_fails=True)
         transport = Transport(
@@ -119,15 +119,15 @@ def _without_login(where: SplitResult) -> str:
     return where._replace(netloc=where.netloc.rpartition("@")[2]).geturl()
 
 
-def _log(taken: Taken, verdict: Verdict) -> None:
-    if verdict.ending == "delivered":
+def _log(taken: Taken, result: AttemptResult) -> None:
+    if result.ending == "delivered":
         return
-    what = "given up" if verdict.ending else f"retrying in {verdict.delay_ms / 1000:.0f} s"
+    what = "given up" if result.ending else f"retrying in {result.delay_ms / 1000:.0f} s"
     logger.warning(
         "webhook of request %s to %s failed, %s: %s",
         taken.report["request_id"],
         masked(taken.url),
         what,
-        verdict.error,
-        extra={"request_id": taken.report["request_id"], "webhook_id": taken.webhook_id, "status": verdict.status},
+        result.error,
+        extra={"request_id": taken.report["request_id"], "webhook_id": taken.webhook_id, "status": result.status},
     )

@@ -1,7 +1,7 @@
-"""The webhooks of one account in Redis: taken by one sender at a time, kept until they are delivered or given up.
+"""Stores the webhooks of one account in Redis. One sender at a time has a webhook, under a lease.
 
-A webhook is queued in the step that makes its request final (`worker/queue/lua/lib/requests.lua`), so none is lost. Its
-id stays the same over all attempts.
+The operation that makes a request final also queues its webhook (`worker/queue/lua/lib/requests.lua`), so none is lost.
+All attempts have the same webhook id.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ from config.webhooks import masked
 from worker.store.keys import Keys
 from worker.store.scripts import Scripts
 from worker.times import iso
-from worker.webhooks.schedule import GIVE_UP_MS, Verdict
+from worker.webhooks.schedule import GIVE_UP_MS, AttemptResult
 
 READY_SECONDS = 10.0
-"""How long a sender may take until it sends: to resolve the host, connect, and agree on TLS."""
+"""How long DNS, TCP and TLS may take together before an attempt is abandoned."""
 SPARE_SECONDS = 5.0
-"""Part of a lease that is left for recording what came of it."""
+"""Part of a lease that is left to record the result."""
 _LOOK_AT = 1000
 _PAGE = 200
 
 
 class WebhookState(StrEnum):
-    """Where a webhook stands."""
+    """State of a webhook; each state is a list in Redis."""
 
     WAITING = "waiting"
-    """For its first attempt or the next one, or for the end of one."""
+    """It is due, is being sent, or waits for its next attempt."""
     FAILED = "failed"
-    """Given up; it can be sent again."""
+    """All attempts failed, or the receiver or its address was final; it can be sent again."""
     DELIVERED = "delivered"
 
 
 class Taken(NamedTuple):
-    """A webhook that this process is to send now."""
+    """A webhook that this process has to send now."""
 
     webhook_id: str
     token: str
     now_ms: int
     url: str
     report: dict[str, Any]
-    """Of the request, without ids; times in ms."""
+    """Report of the request without file ids; times in ms."""
     attempts: int
     """So far."""
 
@@ -68,7 +68,7 @@ class Webhook(TypedDict):
     status: int | None
     """HTTP status of the last response, if there was one."""
     error: str
-    """Why the last attempt failed."""
+    """Why the last attempt failed; empty if it did not."""
 
 
 class Webhooks:
@@ -82,7 +82,7 @@ class Webhooks:
         self._keep_ms = int(settings.result_ttl_seconds * 1000)
 
     def take(self) -> Taken | None:
-        """Take the webhook that is due first; nobody else sends it for now. None if there is nothing to send."""
+        """Take the webhook that is due first, under a lease; None if there is nothing to send."""
         token = uuid.uuid4().hex
         reply = self._scripts.run(
             "webhooks/take",
@@ -99,25 +99,25 @@ class Webhooks:
         webhook_id, now_ms, url, report, attempts = reply
         return Taken(webhook_id, token, int(now_ms), url, json.loads(report), int(attempts))
 
-    def record(self, taken: Taken, verdict: Verdict) -> None:
-        """Record what came of sending it. If another sender has taken it over, only a delivery is recorded."""
+    def record(self, taken: Taken, result: AttemptResult) -> None:
+        """Record the result of an attempt. If the lease was taken over, only a delivery is recorded."""
         self._scripts.run(
             "webhooks/record",
             {
                 "webhook": taken.webhook_id,
                 "token": taken.token,
-                "ending": verdict.ending,
-                "delay_ms": verdict.delay_ms,
-                "status": verdict.status,
-                "error": verdict.error,
-                "fails": verdict.receiver_fails,
-                "rest_ms": verdict.rest_ms,
+                "ending": result.ending,
+                "delay_ms": result.delay_ms,
+                "status": result.status,
+                "error": result.error,
+                "fails": result.receiver_fails,
+                "rest_ms": result.rest_ms,
                 "keep_ms": self._keep_ms,
             },
         )
 
     def send_again(self, webhook_id: str) -> str:
-        """Send a webhook again, or now instead of later; returns queued, sending (it is on its way) or unknown."""
+        """Send a webhook again, or now; return queued, sending (a worker sends it now) or unknown."""
         return str(self._scripts.run("webhooks/send_again", {"webhook": webhook_id}))
 
     def all_in(self, states: Iterable[WebhookState] = WebhookState) -> Iterator[Webhook]:

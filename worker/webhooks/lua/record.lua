@@ -1,11 +1,11 @@
 -- uses: base, webhooks
--- Record what came of sending a webhook, if the token still holds it; that it was delivered counts in any case.
+-- Record the result of an attempt to send a webhook, if the token still has it. A delivery is recorded in any case.
 --
 -- KEYS  1 prefix
--- ARGV  1 {webhook, token, ending: delivered | failed, or left out: it is due again in delay_ms, status: HTTP status, left
---          out when there was no response, error: or '', fails: whether the receiver as a whole fails,
---          rest_ms: how long that receiver is to rest at least, keep_ms: how long a webhook that has ended is kept}
--- Returns 1 if it was recorded.
+-- ARGV  1 {webhook, token, ending: delivered | failed, omitted if it is due again in delay_ms, status: HTTP status,
+--          omitted if there was no response, error: '' for none, fails: whether the receiver as a whole fails,
+--          rest_ms: minimum rest of that receiver, keep_ms: how long a delivered or failed webhook is kept}
+-- Returns 1 if it was recorded, else 0.
 local args, now = cjson.decode(ARGV[1]), now_ms()
 local id, key = args.webhook, KEY['webhook:'] .. args.webhook
 local url, token = unpack(redis.call('HMGET', key, 'url', 'token'))

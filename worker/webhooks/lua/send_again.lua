@@ -1,9 +1,9 @@
 -- uses: base, webhooks
--- Send a webhook again, or now instead of later; its schedule starts anew.
+-- Send a webhook again, or now instead of later, and restart its schedule.
 --
 -- KEYS  1 prefix
 -- ARGV  1 {webhook}
--- Returns queued | sending (it is on its way) | unknown
+-- Returns queued | sending (a worker sends it now) | unknown
 local id, now = cjson.decode(ARGV[1]).webhook, now_ms()
 local key = KEY['webhook:'] .. id
 local url, token = unpack(redis.call('HMGET', key, 'url', 'token'))

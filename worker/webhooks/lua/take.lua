@@ -1,12 +1,11 @@
 -- uses: base, webhooks
--- Take the webhook that is due first, under a token and a lease: nobody else sends it until the lease runs out. A receiver
--- that fails gets one webhook at a time, after a rest; its other webhooks wait, and are given up when they have waited for
--- too long.
+-- Take the webhook that is due first, under a token and a lease: no other worker sends it until the lease expires. A
+-- failing receiver rests, and then gets one webhook at a time; its other webhooks wait, and fail when they are too old.
 --
 -- KEYS  1 prefix
--- ARGV  1 {token, lease_ms, most: webhooks to look at, give_up_ms: age at which one that cannot be sent fails,
---          keep_ms: how long it is kept then}
--- Returns {id, ms, url, report, attempts so far}; {} when none can be sent now.
+-- ARGV  1 {token, lease_ms, most: webhooks to look at, give_up_ms: age at which a waiting webhook fails,
+--          keep_ms: how long a failed webhook is kept}
+-- Returns {id, time (ms), url, report, attempts so far}; {} when there is none to send now.
 local args, now = cjson.decode(ARGV[1]), now_ms()
 
 local function postpone(id, key, until_ms)

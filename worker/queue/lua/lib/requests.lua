@@ -27,8 +27,8 @@ local function record_end(request, about, state, by_outcome)
   end
 end
 
--- Queue the webhook of a request that is final now, and remove its URL from the request. The id is new even if a request
--- id is used again, and contains no full stop, which would make the signed text ambiguous.
+-- Queue the webhook of a request that is final now, and remove its URL from the request. Its id is new even if the
+-- request id is used again, and contains no full stop, which would make the signed text ambiguous.
 local function queue_webhook(request, key, url, report, now)
   report.request_id, report.finished_at = request, now
   report.enqueued_at = tonumber(redis.call('HGET', key, 'enqueued_at'))

@@ -1,5 +1,5 @@
 -- uses: base
--- How webhooks move among webhooks:waiting, webhooks:delivered and webhooks:failed, and which receivers rest.
+-- The lists of webhooks, and the receivers that rest.
 
 local LONGEST_REST_MS = 60000
 
@@ -8,7 +8,7 @@ local function receiver_of(url)
   return string.lower(string.match(string.match(url, '^%a+://([^/?]*)'), '[^@]*$'))
 end
 
--- Until when a receiver rests, and how often it has failed in a row; 0 and 0 when it does not.
+-- Until when a receiver rests (ms), and the number of its consecutive failures; 0 and 0 if it does not rest.
 local function rest_of(receiver)
   local field = redis.call('HGET', KEY['webhooks:resting'], receiver)
   if not field then return 0, 0 end
@@ -21,7 +21,7 @@ local function let_rest(receiver, until_ms, fails)
   redis.call('PEXPIRE', KEY['webhooks:resting'], 86400000)
 end
 
--- A webhook ends in one of the lists webhooks:delivered and webhooks:failed. It is kept for a while, to be sent again.
+-- Move a webhook to webhooks:delivered or webhooks:failed. It is kept for `keep_ms`, so that it can be sent again.
 local function end_webhook(id, list, now, keep_ms)
   redis.call('ZREM', KEY['webhooks:waiting'], id)
   redis.call('ZREM', KEY['webhooks:failed'], id)
