@@ -19,6 +19,7 @@ from config.guards import Guards
 from config.names import NAME_RULE, is_name
 from config.problems import ConfigError, describe, shorten
 from config.redis_url import RedisUrl
+from config.result_ttls import MAX_TTL_SECONDS, ResultTtls
 from config.webhooks import Callbacks, Network, WebhookSecret, literal_problem, read_networks, read_secrets
 from config.windows import Window, read_windows
 
@@ -31,7 +32,6 @@ _HIDDEN = frozenset({"private_key", "webhook_secret", *_URLS})
 _SECRETS = ("IMAGEKIT_PRIVATE_KEY", f"{PREFIX}WEBHOOK_SECRET")
 API_URL = "https://api.imagekit.io"
 UPLOAD_URL = "https://upload.imagekit.io"
-MAX_TTL_SECONDS = 10 * 365 * 86_400
 
 
 class Settings(BaseSettings):
@@ -77,6 +77,8 @@ class Settings(BaseSettings):
     """Maximum number of file ids in one Celery message. The client sends larger requests in several parts."""
     result_ttl_seconds: int = Field(604_800, ge=1, le=MAX_TTL_SECONDS)
     """How long the result of a finished request is kept, in seconds."""
+    result_ttl_by_source: Annotated[ResultTtls, NoDecode, BeforeValidator(ResultTtls.read)] = ResultTtls({})
+    """The same per source as JSON, such as {"catalog": 86400}. A request may set its own."""
     http_timeout_seconds: float = Field(30, ge=0.05, le=300)
     """How long to wait for the response to an API call, in seconds. After that the call counts as unanswered."""
     http_connect_timeout_seconds: float = Field(5, ge=0.05, le=300, validate_default=True)

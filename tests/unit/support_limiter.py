@@ -34,7 +34,7 @@ def let_pass(client: Any, ms: float, endpoint: Endpoint = Endpoint.DELETE) -> No
         if client.hexists(account, field):
             client.hincrby(account, field, -int(ms))
     for field, value in client.hgetall(limits).items():
-        if field == "throttled_until":
+        if field in {"throttled_until", "widened_at"}:
             client.hincrby(limits, field, -int(ms))
         elif field.startswith("window:"):
             limit, at = value.split(" ")

@@ -74,17 +74,30 @@ def test_the_margin_widens_after_a_throttle_and_narrows_with_successes(redis_cli
     first = limiter.read_limits().margin_ms
     limiter.record(Call(Kind.THROTTLED, reset_ms=0))
     wide = limiter.read_limits().margin_ms
-    assert wide > first * 1.4
+    assert wide > first * 1.3
     limiter.record(Call(Kind.OK))
     assert wide * 0.99 < limiter.read_limits().margin_ms < wide
     for _ in range(20):
+        let_pass(redis_client, 1_000)
         limiter.record(Call(Kind.THROTTLED, reset_ms=0))
     assert limiter.read_limits().margin_ms == 250
     client: Any = redis_client
-    client.hset(KEYS.limits("delete"), "margin", "8.001")
+    client.hset(KEYS.limits("delete"), "margin", "4.001")
     for _ in range(3):
         limiter.record(Call(Kind.OK))
-    assert limiter.read_limits().margin_ms == 8
+    assert limiter.read_limits().margin_ms == 4
+
+
+def test_throttles_of_the_same_second_widen_the_margin_once(redis_client: Redis) -> None:
+    """One stall delays several calls, and all of them are answered 429: that is one lesson, not several."""
+    limiter = limiter_on(redis_client)
+    limiter.record(Call(Kind.THROTTLED, reset_ms=0))
+    wide = limiter.read_limits().margin_ms
+    limiter.record(Call(Kind.THROTTLED, reset_ms=0))
+    assert limiter.read_limits().margin_ms == wide
+    let_pass(redis_client, 1_000)
+    limiter.record(Call(Kind.THROTTLED, reset_ms=0))
+    assert limiter.read_limits().margin_ms > wide
 
 
 def test_some_failures_make_an_outage(redis_client: Redis) -> None:

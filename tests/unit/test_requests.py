@@ -56,12 +56,15 @@ def test_a_stream_is_checked_as_it_goes() -> None:
 
 def test_a_good_request_passes() -> None:
     """All parts are returned as they were given."""
-    asked = checked_request("id-1", "shop.cleanup_2", "why not", 5, "https://u:p@shop.example:8443/done?token=1")
+    asked = checked_request(
+        "id-1", "shop.cleanup_2", "why not", 5, 86_400, "https://u:p@shop.example:8443/done?token=1"
+    )
     assert asked == {
         "request_id": "id-1",
         "source": "shop.cleanup_2",
         "reason": "why not",
         "hold_seconds": 5.0,
+        "result_ttl_seconds": 86_400,
         "callback": "https://u:p@shop.example:8443/done?token=1",
     }
 
