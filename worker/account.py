@@ -15,7 +15,7 @@ from worker.cleanup.runs.counting import LibraryCounter
 from worker.cleanup.runs.slice import Cleaner
 from worker.cleanup.runs.store import RunStore
 from worker.imagekit.client import ImageKit
-from worker.imagekit.transport import no_deadline
+from worker.imagekit.connections import no_deadline
 from worker.limiter.slots import Endpoint, Limiter
 from worker.queue.approvals import Approvals
 from worker.queue.leases import LeaseKeeper

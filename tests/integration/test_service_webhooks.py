@@ -71,9 +71,11 @@ def test_a_receiver_that_is_down_hears_of_it_later(house: House, receiver: Recei
     wait_until(lambda: receiver.of(request_id), "the first attempt arrives")
     wait_until(lambda: listed(house)[request_id]["status"] == 503, "it is recorded")
     shown = listed(house)[request_id]
-    assert (shown["state"], shown["attempts"], shown["error"]) == ("waiting", 1, "HTTP 503")
+    assert (shown["state"], shown["error"]) == ("waiting", "HTTP 503")
+    assert shown["next_at"]
     receiver.answer = lambda _: 204
-    wait_until(lambda: len(receiver.of(request_id)) == 2, "the second attempt arrives", 15)
+    sent = len(receiver.of(request_id))
+    wait_until(lambda: len(receiver.of(request_id)) > sent, "another attempt arrives", 15)
     assert len({each.webhook_id for each in receiver.received}) == 1
 
 

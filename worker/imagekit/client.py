@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from worker.imagekit.answers import Answer, KeyRefused, ListAnswer, Missing, Page, PerFile
+from worker.imagekit.connections import no_deadline
 from worker.imagekit.reading import AnswerReader
-from worker.imagekit.transport import RawAnswer, Transport, no_deadline
+from worker.imagekit.transport import RawAnswer, Transport
 
 if TYPE_CHECKING:
     from config.settings import Settings
@@ -36,7 +37,7 @@ _NO_KEY = KeyRefused("no private key is set (IMAGEKIT_PRIVATE_KEY)")
 
 
 class ImageKit:
-    """Calls the API with the private key of one account. Safe to share among threads and across forks."""
+    """Calls the API with the private key of one account. Safe to share among threads."""
 
     def __init__(self, settings: Settings, deadline: Callable[[], float] = no_deadline) -> None:
         """Create a client. `deadline` returns when calls must end, in monotonic seconds."""

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import threading
+from functools import partial
 from typing import Any
 
 from celery import bootsteps
-from redis.exceptions import RedisError
 
-from worker.runtime import stopping
-from worker.runtime.process import App
+from worker.account import Account
+from worker.runtime.threads import start_thread
 from worker.webhooks.sender import Sender
-
-logger = logging.getLogger(__name__)
 
 THREADS = 4
 POLL_SECONDS = 1.0
-"""How long a thread waits when there is nothing to send, or Redis is unavailable."""
+"""How long a thread waits when there is nothing to send."""
 
 
 class WebhookStep(bootsteps.StartStopStep):
@@ -30,17 +27,14 @@ class WebhookStep(bootsteps.StartStopStep):
 
     def __init__(self, parent: Any, **options: Any) -> None:
         super().__init__(parent, **options)
-        self._app: App = parent.app
         self._stop = threading.Event()
 
-    def start(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
+    def start(self, parent: Any) -> None:
         """Start the threads."""
-        if not self._app.account.settings.webhook_secrets:
-            return
-        sender = self._app.account.webhook_sender
-        for number in range(THREADS):
-            name = f"kitsweep-webhooks-{number}"
-            threading.Thread(target=self._run, args=(sender,), name=name, daemon=True).start()
+        account: Account = parent.app.account
+        if account.settings.webhook_secrets:
+            for number in range(THREADS):
+                start_thread(f"webhooks-{number}", partial(_send_one, account.webhook_sender), self._stop)
 
     def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
         """Send no more."""
@@ -48,15 +42,6 @@ class WebhookStep(bootsteps.StartStopStep):
 
     terminate = stop
 
-    def _run(self, sender: Sender) -> None:
-        while not self._stop.is_set() and not stopping.has_begun():
-            try:
-                sent = sender.send_next()
-            except (RedisError, OSError) as error:
-                logger.warning("webhooks: Redis is unavailable, retrying in %g s: %s", POLL_SECONDS, error)
-                sent = False
-            except Exception:
-                logger.exception("webhooks: unexpected error, continuing")
-                sent = False
-            if not sent:
-                self._stop.wait(POLL_SECONDS)
+
+def _send_one(sender: Sender) -> float:
+    return 0.0 if sender.send_next() else POLL_SECONDS

@@ -77,5 +77,6 @@ local function finish(request, now, result_ttl, outbox_delay)
     queue_webhook(request, key, about[9], report, now)
   end
   redis.call('ZADD', KEY.outbox, now + outbox_delay, request)
+  redis.call('PUBLISH', KEY.finished, request)
   return true
 end
