@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import threading
 import time
 from pathlib import Path
@@ -67,6 +68,25 @@ def test_a_worker_killed_between_the_post_and_its_record_loses_nothing(tmp_path:
             assert len({each.webhook_id for each in receiver.received}) == 1
             assert len(arrived) == 2
             assert arrived[1] - arrived[0] > LEASE_SECONDS - 2
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_that_is_stopped_waits_for_the_receiver(tmp_path: Path) -> None:
+    """The webhook on its way is delivered and recorded once; a restart makes no duplicate."""
+    with Rig(tmp_path, files=1, **{**SETTINGS, "webhook_timeout_seconds": 10, "stop_seconds": 10}) as rig:
+        worker = rig.worker()
+
+        def stop_and_take_time(_: Received) -> int:
+            worker.signal(signal.SIGTERM)
+            threading.Event().wait(2)
+            return 204
+
+        with Receiver(SECRET, stop_and_take_time) as receiver:
+            requests = ask(rig, 1, receiver.url)
+            wait_until(lambda: receiver.received, 60, "the POST arrives")
+            worker.wait(20)
+            assert states(rig) == dict.fromkeys(requests, "delivered")
+            assert len(receiver.received) == 1
 
 
 class Whims:
