@@ -78,7 +78,7 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
     key = settings.private_key.get_secret_value() if settings.private_key else ""
     where = settings.redis_parts
     passwords = [where.password or "", *where.sentinel_options.values()]
-    forms = {form for text in (key, *passwords) if text for form in _forms_of(text)}
+    forms = {form for text in (key, *settings.webhook_secrets, *passwords) if text for form in _forms_of(text)}
     # A form may hold a shorter one: the longest goes first, so that nothing of it is left.
     return tuple(sorted(forms, key=len, reverse=True))
 
