@@ -87,7 +87,8 @@ def read_file_ids(stream: BinaryIO, form: Form | None = None) -> Numbered:
             case Form.JSONL:
                 yield from _read_jsonl(chain([(line, first)], lines))
     finally:
-        text.detach()  # The stream is the caller's to close.
+        if not stream.closed:
+            text.detach()  # The stream is the caller's to close.
 
 
 def _lines(text: io.TextIOWrapper) -> Numbered:

@@ -4,7 +4,7 @@ A run is started, leased to one worker at a time, and ends with a `RunOutcome`.
 
 Fields of `cleanup:run:<id>`: rule, due, started_at, by, words, token, lease_until, place, pages, files, bytes, oldest,
 newest, paths, excluded, failures, deaths, waits_for; at the end outcome, why, ended_at, request; and afterwards
-decision, decided_by, decided_at (of a held one), result and counts (of its request). Times are ms since 1970.
+decision, decided_by, decided_at (if it needed approval), result and counts (of its request). Times are ms since 1970.
 """
 
 from __future__ import annotations
