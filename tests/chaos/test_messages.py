@@ -251,7 +251,9 @@ def test_a_full_server_keeps_messages_and_goes_on_deleting(tmp_path: Path) -> No
         for queue in QUEUES:
             rig.redis.rename(f"aside.{queue}", queue)
         await_final(rig, before, 60)
-        wait_until(lambda: "retrying in 1 s: command not allowed" in worker.text(), 30, "the intake says what it waits for")
+        wait_until(
+            lambda: "retrying in 1 s: command not allowed" in worker.text(), 30, "the intake says what it waits for"
+        )
         assert rig.client.stats()["unaccepted"] == 500
         assert worker.running
         rig.redis.config_set("maxmemory", "0")
