@@ -45,7 +45,7 @@ clean: ## remove generated files, except .kitsweep, the data of `kitsweep up`
 
 # Reinstalls if a source of the stamp is newer. A .venv that does not start (the directory was moved, or its Python was
 # removed) is created again.
-$(STAMP): pyproject.toml constraints.txt Makefile tests/node/package-lock.json
+$(STAMP): pyproject.toml constraints.txt Makefile $(wildcard tests/node/package-lock.json)
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "Kitsweep needs Python 3.11 or newer, but found: $$(python3 --version 2>&1 || true)" >&2; \
 		echo "Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; fi
