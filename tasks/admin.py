@@ -109,15 +109,15 @@ class Admin:
 
     # The account
 
-    def pause(self, reason: str | None = None) -> None:
+    def pause(self, reason: str | None = None, by: str | None = None) -> None:
         """Stop all calls of the account, on all workers, until `resume`."""
         with explained(self._settings):
-            self._account.limiter.pause(reason or "")
+            self._account.limiter.pause(reason or "", by)
 
-    def resume(self) -> None:
+    def resume(self, by: str | None = None) -> None:
         """Allow calls again, also after an outage or a refused key."""
         with explained(self._settings):
-            self._account.limiter.resume()
+            self._account.limiter.resume(by)
 
     # Approvals
 

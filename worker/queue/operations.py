@@ -20,6 +20,7 @@ from config.settings import Settings
 from worker.errors import RequestVanished
 from worker.identity import whoami
 from worker.queue.claims import Claim, Item, Settlements
+from worker.queue.digest import Digest
 from worker.states import Doubt, State
 from worker.store.keys import Keys
 from worker.store.scripts import Scripts
@@ -47,6 +48,10 @@ class NewRequest:
     """What Celery runs when the request is done."""
     origin: str | None = None
     """Who asks, user or program and host; None: whoever runs this process."""
+    digest: Digest | None = None
+    """Of its content, where its sender is to be told that an id was used for something else."""
+    retry_of: str | None = None
+    """The request whose failed ids it repeats."""
 
 
 class Chunk(NamedTuple):
@@ -212,6 +217,8 @@ class Queue:
             "canvas": json.dumps(request.canvas) if request.canvas else None,
             "origin": whoami() if request.origin is None else request.origin,
             "guard": self._guards.bounds_of(request.source),
+            "digest": request.digest.text() if request.digest else None,
+            "retry_of": request.retry_of,
         }
         return {name: value for name, value in fields.items() if value is not None}
 

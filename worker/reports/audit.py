@@ -5,6 +5,7 @@ removes an entry; entries expire after the result TTL plus `KITSWEEP_AUDIT_DAYS`
 
 =========  ==========================================================================================================
 event      accepted (in line, or in its undo window), held (for approval), approved, rejected, cancelled, ended;
+           of the account: paused, resumed;
            of cleanup: run (ended without a request), skipped, cleanup_off, cleanup_on
 request    request id; of `run` and `skipped` the run id
 source     service, or `cleanup:<rule>`
@@ -53,14 +54,16 @@ class Audit:
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
-        self._key = Keys(settings.account)("audit")
+        self._keys = Keys(settings.account)
         self._kept_ms = int(settings.result_ttl_seconds * 1000) + settings.audit_days * DAY_MS
         self._trimmed_at = float("-inf")
 
     def entries(self, since_ms: int = 0, until_ms: int | None = None) -> Iterator[Entry]:
         """Yield the entries between two times, oldest first, in constant memory."""
         start, end = f"{max(0, since_ms)}-0", "+" if until_ms is None else str(until_ms)
-        while page := cast("list[tuple[str, dict[str, str]]]", self._redis.xrange(self._key, start, end, count=_PAGE)):
+        while page := cast(
+            "list[tuple[str, dict[str, str]]]", self._redis.xrange(self._keys("audit"), start, end, count=_PAGE)
+        ):
             for entry_id, fields in page:
                 yield _entry(entry_id, fields)
             start = f"({page[-1][0]}"
@@ -74,7 +77,9 @@ class Audit:
     def trim(self) -> None:
         """Trim expired entries, by the clock of Redis."""
         seconds, _ = self._redis.time()
-        self._redis.xtrim(self._key, minid=str(max(0, int(seconds) * 1000 - self._kept_ms)), approximate=True)
+        oldest = str(max(0, int(seconds) * 1000 - self._kept_ms))
+        for name in ("audit", "unsuccessful"):
+            self._redis.xtrim(self._keys(name), minid=oldest, approximate=True)
 
 
 def _entry(entry_id: str, fields: dict[str, str]) -> Entry:

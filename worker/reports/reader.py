@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 from redis import Redis
 
-from worker.queue.validation import Asked
 from worker.reports.report import FileOutcome, Report
 from worker.states import Outcome, State
 from worker.store.keys import Keys
@@ -43,12 +42,19 @@ def read_group(text: str) -> Group:
     return Group(int(at_ms), int(attempts), error, file_ids)
 
 
-def queued_report(asked: Asked, total: int, now_ms: int) -> Report:
+def pages_of(redis: Redis, key: str, size: int, start: int = 0) -> Iterator[str]:
+    """Yield the elements of a list from `start` on, read in pages of `size`."""
+    while page := cast("list[str]", redis.lrange(key, start, start + size - 1)):
+        yield from page
+        start += size
+
+
+def queued_report(request_id: str, source: str, reason: str | None, total: int, now_ms: int) -> Report:
     """Return the report of a request that was just accepted."""
     return Report(
-        request_id=asked["request_id"],
-        source=asked["source"],
-        reason=asked["reason"],
+        request_id=request_id,
+        source=source,
+        reason=reason,
         state=State.QUEUED.value,
         total=total,
         waiting=total,
@@ -91,26 +97,22 @@ class Reports:
             for request_id, about in zip(request_ids, abouts, strict=True)
         ]
 
-    def outcomes(self, request_id: str) -> Iterator[FileOutcome]:
-        """Yield the outcome of each file id that has one, in constant memory."""
-        for outcome in Outcome:
+    def outcomes(self, request_id: str, wanted: Collection[Outcome] = tuple(Outcome)) -> Iterator[FileOutcome]:
+        """Yield each file id that has one of the wanted outcomes, in constant memory."""
+        for outcome in wanted:
             for group in self._groups(request_id, outcome):
                 at = iso(group.at_ms) or ""
                 for file_id in group.file_ids:
                     yield FileOutcome(file_id, outcome, group.error, group.attempts, at)
+        if Outcome.CANCELLED not in wanted:
+            return
         withdrawn_at = iso(self._redis.hget(self._keys.request(request_id), "withdrawn_at")) or ""  # type: ignore[arg-type]
-        for file_id in self._pages(self._keys.request(request_id, "withdrawn"), 5000):
+        for file_id in pages_of(self._redis, self._keys.request(request_id, "withdrawn"), 5000):
             yield FileOutcome(file_id, Outcome.CANCELLED, "", 0, withdrawn_at)
 
     def _groups(self, request_id: str, outcome: Outcome) -> Iterator[Group]:
-        for text in self._pages(self._keys.request(request_id, outcome), _PAGE):
+        for text in pages_of(self._redis, self._keys.request(request_id, outcome), _PAGE):
             yield read_group(text)
-
-    def _pages(self, key: str, size: int) -> Iterator[str]:
-        start = 0
-        while page := cast("list[str]", self._redis.lrange(key, start, start + size - 1)):
-            yield from page
-            start += size
 
     def _first_groups(
         self, request_ids: Sequence[str], abouts: Sequence[dict[str, str]]
@@ -154,7 +156,7 @@ class Reports:
         # The counter is there from the first claim on, and stays when all that flew is waiting again.
         if state is State.QUEUED and ("in_flight" in about or ended):
             state = State.PROGRESS
-        return Report(
+        report = Report(
             request_id=request_id,
             source=about.get("source", ""),
             reason=about.get("reason"),
@@ -175,3 +177,6 @@ class Reports:
             enqueued_at=iso(about.get("enqueued_at")),
             finished_at=iso(about.get("finished_at")),
         )
+        if "retry_of" in about:
+            report["retry_of"] = about["retry_of"]
+        return report

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 from worker.states import Outcome
 
@@ -36,6 +36,8 @@ class Report(TypedDict):
     truncated: bool
     enqueued_at: str | None
     finished_at: str | None
+    retry_of: NotRequired[str]
+    """The request whose failed ids this one repeats."""
 
 
 class FileOutcome(NamedTuple):

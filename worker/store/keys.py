@@ -9,7 +9,8 @@ names (`worker.store.scripts` hands them this map), since which requests a claim
 =====================  ======  ===================================================================================
 request:about:<id>     hash    source, reason, state, total, in_flight, one count per outcome, revoked, sequence,
                                enqueued_at, finished_at, hold_until (ms), canvas (what Celery runs afterwards),
-                               origin (who asked), approval (why it is held), run (of a cleanup rule)
+                               origin (who asked), approval (why it is held), run (of a cleanup rule),
+                               digest (of its content), retry_of (the request whose failed ids it repeats)
 request:waiting:<id>   list    file ids that no claim has taken yet, in the order in which they came
 request:incoming:<id>:<stream>
                        list    file ids of a stream so far, only until the request is sealed
@@ -27,6 +28,8 @@ source:<name>:line     zset    request id → sequence: requests with ids to cla
 retries                zset    request id → when its first retry is due (ms)
 holds                  zset    request id → when its hold ends (ms)
 approvals              zset    request id → since when it waits for somebody's approval (ms)
+unfinished             stream  `<sequence>-0`, request: requests that are not final
+unsuccessful           stream  request: those that ended as FAILURE or REVOKED, in the order in which they ended
 audit                  stream  who asked for what, what was decided, what came of it (see `worker.reports.audit`)
 cleanup                hash    off, off_by, off_at: the switch that stops all cleanup rules
 cleanup:runs           zset    unfinished run → when somebody should look after it (ms)
@@ -67,6 +70,8 @@ NAMES = (
     "retries",
     "holds",
     "approvals",
+    "unfinished",
+    "unsuccessful",
     "audit",
     "cleanup",
     "cleanup:runs",
@@ -91,7 +96,7 @@ NAMES = (
 )
 """Keys of which an account has one."""
 
-FORMAT = "2"
+FORMAT = "3"
 """The format in which this version stores an account; see `store/lua/upgrade.lua`."""
 
 BASES = ("request:", "intake:", "source:", "lease:", "limits:", "calls:", "cleanup:")

@@ -6,9 +6,10 @@
 --
 -- KEYS  1 prefix   2 where the first result goes, or none
 -- ARGV  1 {request, source, reason, canvas: what Celery runs afterwards, JSON, origin: who asks, hold_ms: 0 for none,
---          guard: {max_files, usual_factor, max_share} of the source, first_result: for KEYS[2]}; for a chunk of a
+--          guard: {max_files, usual_factor, max_share} of the source, first_result: for KEYS[2], digest:
+--          of its content, retry_of: the request whose failed ids it repeats}; for a chunk of a
 --          stream also {stream: its token, is_first, is_last: where in the stream the chunk is, unsealed_ttl_ms};
---          reason, canvas, origin, guard and first_result may be left out
+--          reason, canvas, origin, guard, first_result, digest and retry_of may be left out
 --       2… file ids, each once
 -- Returns {state after the call, '1' if this call sealed it, number of ids, why it is held for approval or ''}; state is
 --         '' when what a later chunk was to be added to is gone: expired, cancelled, or lost

@@ -1,6 +1,6 @@
 -- uses: base
--- Bring an account that an earlier version stored to the present format: its parked groups become a set, and the ids on
--- hold and those that wait for a retry are counted. Every process calls it before its first operation.
+-- Bring an account that an earlier version stored to the present format: its parked groups become a set, the ids on hold
+-- and those that wait for a retry are counted, and requests that are not final or did not succeed are listed. Every process calls it before its first operation.
 --
 -- KEYS  1 prefix
 -- ARGV  1 {format: the present format, text}
@@ -31,5 +31,22 @@ count_retries(KEY.retries)
 for _, source in ipairs(redis.call('ZRANGE', KEY.sources, 0, -1)) do
   count_retries(KEY['source:'] .. source .. ':line')
 end
+redis.call('DEL', KEY.unfinished, KEY.unsuccessful)
+-- The audit trail has all requests in their order. An entry is {id, {'event', event, 'request', request, …}}.
+local from, listed = '-', {}
+repeat
+  local entries = redis.call('XRANGE', KEY.audit, from, '+', 'COUNT', 1000)
+  for _, entry in ipairs(entries) do
+    local event, request = entry[2][2], entry[2][4]
+    local about = redis.call('HMGET', request_key(request), 'state', 'sequence')
+    if about[1] == STATE.QUEUED and not listed[request] then
+      listed[request] = true
+      redis.call('XADD', KEY.unfinished, about[2] .. '-0', 'request', request)
+    elseif event == 'ended' and (about[1] == STATE.FAILURE or about[1] == STATE.REVOKED) then
+      redis.call('XADD', KEY.unsuccessful, entry[1], 'request', request)
+    end
+    from = '(' .. entry[1]
+  end
+until #entries == 0
 redis.call('SET', KEY.format, args.format)
 return 1

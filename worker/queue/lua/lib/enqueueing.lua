@@ -13,7 +13,7 @@ end
 -- What the hash of a request holds from the start: names and values.
 local function fields_of(asked, now)
   local fields = {'source', asked.source, 'enqueued_at', now}
-  for _, name in ipairs({'reason', 'canvas', 'origin'}) do
+  for _, name in ipairs({'reason', 'canvas', 'origin', 'digest', 'retry_of'}) do
     if asked[name] then fields[#fields + 1], fields[#fields + 2] = name, asked[name] end
   end
   return fields
@@ -43,7 +43,8 @@ end
 -- waits until somebody approves it. `about` has its source, reason and origin, where there are any; `fields` is what else
 -- its hash is to hold, names and values.
 local function seal_into(tally, request, about, fields, total, hold_ms, approval, now)
-  local of, sequence, detail = tally_of(tally, about.source), next_number(), {reason = about.reason}
+  local of, sequence = tally_of(tally, about.source), next_number()
+  local detail = {reason = about.reason, retry_of = about.retry_of}
   local function set(name, value) fields[#fields + 1], fields[#fields + 2] = name, value end
   set('state', STATE.QUEUED)
   set('total', total)
@@ -64,6 +65,7 @@ local function seal_into(tally, request, about, fields, total, hold_ms, approval
     of.places[#of.places + 1], of.places[#of.places + 2] = sequence, request
   end
   redis.call('HSET', request_key(request), unpack(fields))
+  redis.call('XADD', KEY.unfinished, sequence .. '-0', 'request', request)
   local event = approval == '' and 'accepted' or 'held'
   write_audit(event, request, about.source, about.origin or '', STATE.QUEUED, total, detail)
 end
