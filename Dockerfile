@@ -12,6 +12,7 @@ COPY tasks ./tasks
 COPY cli ./cli
 COPY local ./local
 COPY simulator ./simulator
+COPY web ./web
 # The versions that are tested.
 RUN /opt/kitsweep/bin/pip install --constraint constraints.txt '.[flower]'
 

@@ -41,7 +41,7 @@ bench: $(STAMP) ## measure the figures in the README; choose some with ARGS
 
 clean: ## remove generated files, except .kitsweep, the data of `kitsweep up`
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find config worker tasks cli local simulator tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find config worker tasks cli local simulator web tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Reinstalls if a source of the stamp is newer. A .venv that does not start (the directory was moved, or its Python was
 # removed) is created again.

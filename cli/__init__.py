@@ -42,6 +42,7 @@ COMMANDS = {
     "resume": ("cli.commands.account:resume", "Allow calls to ImageKit again after `pause`."),
     "audit": ("cli.commands.audit:audit", "Show the audit trail: who asked for what, who decided, and the result."),
     "check": ("cli.commands.check:check", "Check the settings, Redis and ImageKit."),
+    "web": ("cli.commands.web:web", "Run the HTTP server: the drop-in for ImageKit's API, and the REST API."),
     "up": ("cli.commands.up:up", "Run everything on this machine until Ctrl-C."),
     "simulator": ("cli.commands.simulator:simulator", "Run a local ImageKit to try things out on."),
 }
@@ -55,6 +56,11 @@ CLEANUP = {
     "reject": ("cli.commands.cleanup:reject", "Cancel a request that a guard holds; none of its files is deleted."),
     "off": ("cli.commands.cleanup:off", "Stop all rules: none starts, and running ones stop at their next page."),
     "on": ("cli.commands.cleanup:on", "Let the rules run again after `off`; missed runs are not made up for."),
+}
+TOKEN = {
+    "create": ("cli.commands.token:create", "Create a token and print it; it is shown only once."),
+    "list": ("cli.commands.token:list_tokens", "List the tokens, and how many calls came with wrong credentials."),
+    "revoke": ("cli.commands.token:revoke", "Delete a token."),
 }
 
 # Typer brings a Click of its own and exports only this error of it; its base is that of all usage errors.
@@ -74,6 +80,7 @@ def _group(name: str, help_text: str, commands: Mapping[str, tuple[str, str]]) -
 def _assembled() -> TyperGroup:
     group = _group("kitsweep", _HELP, COMMANDS)
     group.add_command(_group("cleanup", "Delete by rule, on a schedule, under guards.", CLEANUP))
+    group.add_command(_group("token", "Manage the credentials of HTTP callers.", TOKEN))
     return group
 
 

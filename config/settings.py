@@ -24,8 +24,10 @@ from config.windows import Window, read_windows
 __all__ = ["ConfigError", "RedisUrl", "Settings", "Window", "environment_name", "load_settings"]
 
 PREFIX = "KITSWEEP_"
-_HIDDEN = frozenset({"private_key", "redis_url", "base_url"})
+_HIDDEN = frozenset({"private_key", "redis_url", "base_url", "web_public_url", "upload_url"})
 """Settings whose invalid values are not shown, because they may contain a password."""
+API_URL = "https://api.imagekit.io"
+UPLOAD_URL = "https://upload.imagekit.io"
 MAX_TTL_SECONDS = 10 * 365 * 86_400
 
 
@@ -50,7 +52,7 @@ class Settings(BaseSettings):
 
     private_key: SecretStr | None = Field(None, validation_alias="IMAGEKIT_PRIVATE_KEY")
     """Private key of the ImageKit account. If unset, `kitsweep up` and `make run` use the simulator."""
-    base_url: str = Field("https://api.imagekit.io", validation_alias="IMAGE_KIT_BASE_URL")
+    base_url: str = Field(API_URL, validation_alias="IMAGE_KIT_BASE_URL")
     """Base URL of the ImageKit API. The vendor's SDKs read the same variable."""
     redis_url: str = Field("redis://127.0.0.1:6379/0", repr=False)
     """URL of the Redis or Valkey server for broker, results and queue: redis, rediss, unix or sentinel."""
@@ -77,7 +79,7 @@ class Settings(BaseSettings):
     http_connect_timeout_seconds: float = Field(5, ge=0.05, le=300, validate_default=True)
     """How long to wait for a connection to the API, in seconds. At most KITSWEEP_HTTP_TIMEOUT_SECONDS."""
     stop_seconds: float = Field(10, ge=1, le=3600)
-    """How long a worker may take to stop, in seconds. Calls that take longer are aborted and made again."""
+    """How long a worker or the web server may take to stop, in seconds. Calls that take longer are aborted."""
     remember_seconds: int = Field(86_400, ge=1, le=MAX_TTL_SECONDS)
     """How long deleted ids are remembered, in seconds, to tell deleted files from files that never existed."""
     unsealed_ttl_seconds: int = Field(3600, ge=1, le=MAX_TTL_SECONDS)
@@ -88,10 +90,27 @@ class Settings(BaseSettings):
     """TOML file with the cleanup rules. If it does not exist, there are no rules."""
     audit_days: int = Field(90, ge=1, le=3650)
     """How long audit records are kept after results have expired, in days."""
+    web_host: str = "127.0.0.1"
+    """Address that `kitsweep web` listens on."""
+    web_port: int = Field(8080, ge=1, le=65535)
+    """Port that `kitsweep web` listens on."""
+    web_wait_seconds: float = Field(50, ge=0, le=55)
+    """How long a drop-in call waits for its deletion, in seconds. ImageKit's SDKs give up after 60."""
+    web_public_url: str | None = None
+    """URL under which clients reach `kitsweep web`, such as https://kitsweep.example.com. If unset, links are paths."""
+    upload_url: str | None = None
+    """Base URL for uploads passed through. If unset, IMAGE_KIT_BASE_URL if that is set, else ImageKit's upload host."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     """Minimum level of log messages."""
     log_format: Literal["text", "json"] = "text"
     """Format of log messages: text, or json with one object per line."""
+
+    @property
+    def upload_base_url(self) -> str:
+        """Base URL for uploads. A base URL other than ImageKit's own takes uploads too, as in the vendor's SDKs."""
+        if self.upload_url:
+            return self.upload_url
+        return UPLOAD_URL if self.base_url == API_URL else self.base_url
 
     @property
     def redis_parts(self) -> RedisUrl:
@@ -141,12 +160,12 @@ class Settings(BaseSettings):
             raise ValueError("must be printable ASCII without spaces or colons; copy it from the ImageKit dashboard")
         return value
 
-    @field_validator("base_url")
+    @field_validator("base_url", "web_public_url", "upload_url")
     @classmethod
-    def _plain_base_url(cls, value: str) -> str:
-        if not _is_plain_url(value):
+    def _plain_url(cls, value: str | None) -> str | None:
+        if value is not None and not _is_plain_url(value):
             raise ValueError("must be an http or https URL without credentials, query or fragment")
-        return value.rstrip("/")
+        return value and value.rstrip("/")
 
     @field_validator("redis_url")
     @classmethod

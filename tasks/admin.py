@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from config.settings import Settings, load_settings
 from tasks.client import app_for
+from tasks.tokens import TokenAdmin
 from worker.account import Account
 from worker.cleanup.listing.matching import Match
 from worker.cleanup.rules.file import RulesError, RulesFile
@@ -106,6 +107,11 @@ class Admin:
         self._settings = settings or load_settings()
         self._account = Account(self._settings)
         self._queue, self._runs, self._rules = self._account.queue, self._account.runs, self._account.rules
+
+    @cached_property
+    def tokens(self) -> TokenAdmin:
+        """The tokens of HTTP callers."""
+        return TokenAdmin(self._account)
 
     # The account
 

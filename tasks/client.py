@@ -94,6 +94,11 @@ class Client:
     def _publisher(self) -> Publisher:
         return app_for(self._settings, self._queue.redis).publisher
 
+    def ping(self) -> None:
+        """Return if Redis answers."""
+        with explained(self._settings):
+            self._queue.redis.ping()
+
     def enqueue(
         self,
         file_ids: Iterable[str],

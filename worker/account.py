@@ -23,6 +23,7 @@ from worker.queue.operations import Queue
 from worker.reports.audit import Audit
 from worker.reports.reader import Reports
 from worker.store.connection import connect
+from worker.tokens.store import Tokens
 
 Publish = Callable[[list[str]], None]
 """Hands the ids of finished requests to the result backend."""
@@ -107,3 +108,8 @@ class Account:
     def audit(self) -> Audit:
         """The audit trail."""
         return Audit(self.redis, self.settings)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """The credentials of HTTP callers."""
+        return Tokens(self.redis, self.keys)

@@ -8,10 +8,10 @@ from typing import Any
 from celery.signals import setup_logging
 
 from config.settings import ConfigError, load_settings
+from worker.logs import configure_logging
 from worker.runtime import revoking, stopping
 from worker.runtime.dispatcher import Dispatcher
 from worker.runtime.intake import IntakeStep
-from worker.runtime.logs import configure_logging
 from worker.runtime.process import App, create_app
 
 

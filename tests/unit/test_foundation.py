@@ -23,7 +23,7 @@ from tests.unit.test_imports import imports_in
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = ["setup", "run", "test", "lint", "types", "bench", "chaos", "help", "clean"]
-PACKAGES = ["config", "worker", "tasks", "cli", "local", "simulator"]
+PACKAGES = ["config", "worker", "tasks", "cli", "local", "simulator", "web"]
 
 
 @pytest.fixture(scope="module")

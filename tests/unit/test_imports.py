@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LEAVES = {"worker.errors", "worker.identity", "worker.states", "worker.text", "worker.times"}
+LEAVES = {"worker.errors", "worker.identity", "worker.logs", "worker.states", "worker.text", "worker.times"}
 _STORE = {*LEAVES, "config", "worker.store"}
 _CALLS = {*_STORE, "worker.limiter", "worker.imagekit"}
 _PIPELINE = {*_CALLS, "worker.calls", "worker.queue"}
@@ -22,6 +22,7 @@ _WORKER = {
     "worker.cleanup",
     "worker.intake",
     "worker.reports",
+    "worker.tokens",
     "worker.account",
     "worker.runtime",
 }
@@ -40,12 +41,14 @@ ALLOWED = {
     "worker.cleanup.runs": {*_PIPELINE, "worker.cleanup"},
     "worker.intake": {*_STORE, "worker.queue"},
     "worker.reports": {*_STORE, "worker.limiter", "worker.queue"},
+    "worker.tokens": _STORE,
     "worker.account": _WORKER - {"worker.runtime"},
     "worker.runtime": _WORKER,
     "worker.app": _WORKER,
     "tasks": {*_WORKER, "worker.app"},
+    "web": _CALLERS,
     "local": {*_CALLERS, "simulator"},
-    "cli": {*_CALLERS, "local", "simulator"},
+    "cli": {*_CALLERS, "local", "simulator", "web"},
     "simulator": set(),
     "benchmarks": {*_WORKER, "worker.app", "tasks", "local", "simulator"},
 }
@@ -55,6 +58,9 @@ FOREIGN = {
     "celery": {"worker.runtime", "worker.app", "tasks.deletions", "tasks.cleanup", "benchmarks"},
     "kombu": {"worker.runtime", "worker.app", "tasks.deletions", "tasks.cleanup", "benchmarks"},
     "requests": {"worker.imagekit.transport", "simulator.control.remote", "benchmarks"},
+    "httpx2": {"web"},
+    "fastapi": {"web"},
+    "uvicorn": {"web.server", "web.connection", "simulator.serving"},
 }
 """Libraries that only some rooms may import."""
 MOST_INNER_IMPORTS = 10
@@ -204,7 +210,7 @@ def test_modules_stay_short(package: str) -> None:
     assert long == {}
 
 
-@pytest.mark.parametrize("package", ["config", "worker", "tasks", "cli", "local", "simulator"])
+@pytest.mark.parametrize("package", ["config", "worker", "tasks", "cli", "local", "simulator", "web"])
 def test_no_package_hides_one_of_python(package: str) -> None:
     """Our top-level names are those of no standard module, and are found here."""
     spec = importlib.util.find_spec(package)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from config.settings import Settings, load_settings
-from worker.runtime.logs import LineFormatter, configure_logging, secrets_of
+from worker.logs import LineFormatter, configure_logging, secrets_of
 
 KEY = 'private_0"\\key'
 PASSWORD = "p@ss/wörd"

@@ -114,7 +114,8 @@ class Queue:
         chunk, is_first = list(islice(stream, CHUNK_IDS)), True
         while True:
             following = list(islice(stream, CHUNK_IDS))
-            reply = self.add_chunk(request, chunk, Chunk(is_first, not following, token))
+            part = WHOLE if is_first and not following else Chunk(is_first, not following, token)
+            reply = self.add_chunk(request, chunk, part)
             if not following or reply.state is not State.OPEN:
                 return reply
             chunk, is_first = following, False

@@ -55,6 +55,8 @@ totals                 hash    outcome → number of items that ended so, ever
 account                hash    pause of the operator, outage and key pauses, last success, share of calls that go well
 limits:<endpoint>      hash    throttle pause, learned windows, margin of one endpoint
 calls:<endpoint>       zset    one member per call → ms: the sliding log
+tokens                 hash    SHA-256 of a token → JSON {name, scopes, source, created_at (ms), by}
+refusals               string  how many HTTP requests came with wrong credentials
 workers                zset    worker name → last heartbeat (ms)
 sequence               string  counter: order of requests, and turns of sources
 format                 string  the format in which all this is stored; `store/lua/upgrade.lua` brings it up to date
@@ -90,6 +92,8 @@ NAMES = (
     "parked",
     "totals",
     "account",
+    "tokens",
+    "refusals",
     "workers",
     "sequence",
     "format",

@@ -1,0 +1,53 @@
+"""The tokens of HTTP callers, for the command line and the web server.
+
+Every method raises `worker.errors.RedisUnreachable` when Redis does not answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from worker.account import Account
+from worker.identity import whoami
+from worker.store.connection import explained
+from worker.tokens.store import Scope, Token
+
+__all__ = ["Scope", "Token", "TokenAdmin"]
+
+
+class TokenAdmin:
+    """Creates, looks up, lists and revokes the tokens of one account. `by` is who does it, for the audit trail."""
+
+    def __init__(self, account: Account) -> None:
+        self._settings = account.settings
+        self._tokens = account.tokens
+
+    def create(self, name: str, scopes: Iterable[Scope], source: str | None = None, by: str | None = None) -> str:
+        """Create a token and return it; it cannot be read again. Raises `NotPossible`, which says why."""
+        with explained(self._settings):
+            return self._tokens.create(name, scopes, source, by or whoami())
+
+    def find(self, token: str) -> Token | None:
+        """Return what is known of a token; None if it does not exist."""
+        with explained(self._settings):
+            return self._tokens.find(token)
+
+    def all(self) -> list[Token]:
+        """Return all tokens, the oldest first."""
+        with explained(self._settings):
+            return self._tokens.all()
+
+    def revoke(self, name: str, by: str | None = None) -> bool:
+        """Delete a token; return whether there was one. Web servers accept it for up to five seconds more."""
+        with explained(self._settings):
+            return self._tokens.revoke(name, by or whoami())
+
+    def count_refusals(self, count: int) -> None:
+        """Count HTTP requests that came with wrong credentials."""
+        with explained(self._settings):
+            self._tokens.count_refusals(count)
+
+    def refusals(self) -> int:
+        """Return how many HTTP requests came with wrong credentials, ever."""
+        with explained(self._settings):
+            return self._tokens.refusals()

@@ -1,0 +1,77 @@
+"""What all of the web server shares: the settings, the client, the admin, and the pool for code that blocks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from fastapi import Request
+
+from config.settings import Settings
+from tasks.admin import Admin
+from tasks.client import Client
+from web.credentials import Credentials
+from worker.errors import QueueUnavailable, RedisUnreachable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+THREADS = 8
+MAX_PENDING = 200
+"""How many calls may wait for a thread; more are refused at once."""
+ANSWER_SECONDS = 12.0
+"""How long a call may take: longer than the client of Redis tries, shorter than any caller waits."""
+
+
+class ServerBusy(QueueUnavailable):
+    """Too many calls wait for Redis already."""
+
+    def __str__(self) -> str:
+        return "The server is busy. Nothing was changed; try again."
+
+
+class Context:
+    """The shared parts of one server. Close it at the end."""
+
+    def __init__(self, settings: Settings, client: Client | None = None, admin: Admin | None = None) -> None:
+        self.settings = settings
+        self.client = client or Client(settings)
+        self.admin = admin or Admin(settings)
+        self.credentials = Credentials(settings.private_key, self.admin.tokens, self.run)
+        self.stopping = asyncio.Event()
+        """Set once the server stops: who waits answers with what is known."""
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="web")
+        self._pending = 0
+
+    async def run(self, act: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run blocking code in a thread of the pool, within `ANSWER_SECONDS`.
+
+        Raises what it raises, `ServerBusy`, and `RedisUnreachable` after that time.
+        """
+        if self._pending >= MAX_PENDING:
+            raise ServerBusy
+        self._pending += 1
+        try:
+            doing = asyncio.get_running_loop().run_in_executor(self._pool, partial(act, *args, **kwargs))
+            return await asyncio.wait_for(doing, ANSWER_SECONDS)
+        except TimeoutError:
+            raise RedisUnreachable(self.settings.redis_address, f"no answer in {ANSWER_SECONDS:g} s") from None
+        finally:
+            self._pending -= 1
+
+    def link_to(self, path: str) -> str:
+        """Return a URL of this server, with the host if `KITSWEEP_WEB_PUBLIC_URL` tells it."""
+        return f"{self.settings.web_public_url or ''}{path}"
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def context_of(request: Request) -> Context:
+    """Return the context of the server that a request reached."""
+    context: Context = request.app.state.context
+    return context

@@ -1,0 +1,138 @@
+"""Who calls: the account's own private key, or a token. Without either, nothing is answered but the health checks."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hmac
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pydantic import SecretStr
+
+from tasks.tokens import Scope, Token, TokenAdmin
+from worker.errors import KitsweepError
+
+logger = logging.getLogger(__name__)
+
+REMEMBERED_SECONDS = 5.0
+"""How long a token is not looked up again: a revoked one is accepted for so long."""
+MAX_REMEMBERED = 1000
+REFUSAL_SECONDS = 1.0
+"""How long a wrong credential waits for its answer."""
+MAX_WAITING_REFUSALS = 100
+"""How many may wait so; further ones are told to come back later, before their credential is looked at."""
+MAX_SECRET = 512
+
+
+class MissingCredentials(KitsweepError):
+    """The call carries no credential."""
+
+    def __str__(self) -> str:
+        return "No credential. Send a token (Bearer, or Basic with the token as user name) or the private key."
+
+
+class WrongCredentials(KitsweepError):
+    """No private key or token of this account is what the call carries."""
+
+    def __str__(self) -> str:
+        return "The credential is neither the account's private key nor a valid token."
+
+
+class TooManyWrong(KitsweepError):
+    """So many wrong credentials are waiting for their answer that no other is looked at."""
+
+    def __str__(self) -> str:
+        return "Too many calls with wrong credentials; try again."
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, and what that allows."""
+
+    name: str
+    """For the audit trail, such as `token catalog`."""
+    scopes: frozenset[Scope]
+    source: str | None
+    """The only source that the caller may create requests of; None: any."""
+    is_account: bool
+    """Whether the credential is the account's own private key."""
+
+
+ACCOUNT = Caller("private key", frozenset(Scope), None, is_account=True)
+
+
+class Run(Protocol):
+    """Runs blocking code in a thread."""
+
+    def __call__(self, act: Callable[..., Any], /, *args: Any) -> Awaitable[Any]:
+        """Return what `act` returns."""
+
+
+class Credentials:
+    """Finds out who calls. Holds nothing but the tokens that it has seen in the last seconds."""
+
+    def __init__(self, private_key: SecretStr | None, tokens: TokenAdmin, run: Run) -> None:
+        self._key = private_key.get_secret_value().encode() if private_key else None
+        self._tokens = tokens
+        self._run = run
+        self._seen: dict[str, tuple[Caller, float]] = {}
+        self._waiting = 0
+
+    async def caller(self, authorization: str) -> Caller:
+        """Return who sent an Authorization header.
+
+        Raises `MissingCredentials`, `WrongCredentials`, `TooManyWrong`, and `RedisUnreachable`.
+        """
+        secret = secret_in(authorization)
+        if not secret:
+            raise MissingCredentials
+        if self._key is not None and hmac.compare_digest(secret.encode(), self._key):
+            return ACCOUNT
+        return self._remembered(secret) or await self._looked_up(secret)
+
+    def _remembered(self, secret: str) -> Caller | None:
+        caller, until = self._seen.get(secret, (None, 0.0))
+        return caller if until > time.monotonic() else None
+
+    async def _looked_up(self, secret: str) -> Caller:
+        if self._waiting >= MAX_WAITING_REFUSALS:
+            raise TooManyWrong
+        token: Token | None = await self._run(self._tokens.find, secret)
+        if token is None:
+            await self._refuse()
+            raise WrongCredentials
+        if len(self._seen) >= MAX_REMEMBERED:
+            self._seen.clear()
+        caller = Caller(f"token {token.name}", token.scopes, token.source, is_account=False)
+        self._seen[secret] = caller, time.monotonic() + REMEMBERED_SECONDS
+        return caller
+
+    async def _refuse(self) -> None:
+        """Count a wrong credential, and wait, so that trying many takes long."""
+        logger.warning("a call with a wrong credential was refused")
+        self._waiting += 1
+        try:
+            await self._run(self._tokens.count_refusals, 1)
+            await asyncio.sleep(REFUSAL_SECONDS)
+        finally:
+            self._waiting -= 1
+
+
+def secret_in(authorization: str) -> str:
+    """Return the token of a Bearer header, or the user name of a Basic one; empty if there is none."""
+    scheme, _, rest = authorization.partition(" ")
+    if len(rest) > MAX_SECRET:
+        return ""
+    if scheme.lower() == "bearer":
+        return rest.strip()
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(rest.strip(), validate=True).decode().partition(":")[0]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""

@@ -1,0 +1,30 @@
+"""Who may call an operation of the REST API."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from tasks.tokens import Scope
+from web.context import context_of
+from web.credentials import Caller
+from web.problems import Problem
+
+# It only describes the scheme in the OpenAPI document; Basic is accepted as well.
+_BEARER = HTTPBearer(auto_error=False, description="A token (`kitsweep token create`).")
+_Described = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
+
+
+def require(scope: Scope) -> Callable[[Request, _Described], Awaitable[Caller]]:
+    """Return a dependency that admits callers with a scope, and returns who calls."""
+
+    async def caller(request: Request, _: _Described) -> Caller:
+        found = await context_of(request).credentials.caller(request.headers.get("authorization", ""))
+        if scope not in found.scopes:
+            raise Problem(403, f"The {found.name} does not have the scope {scope}, which this operation needs.")
+        return found
+
+    return caller
