@@ -7,20 +7,22 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from itertools import islice
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from cli.common import CommandError
 from cli.screen.output import is_terminal, number, say
 from tasks.id_files import Form, InputError, read_file_ids
 from worker.text import escape
 
-QUIET_SECONDS = 1.0
+if TYPE_CHECKING:
+    from cli.screen.progress import Bar
+
 QUIET_IDS = 5_000
-"""Progress is shown only after so long and so many ids: never before the question whether to delete them."""
+"""Progress is shown only after so many ids: never before the question whether to delete them."""
 _AT_ONCE = 500
-"""File ids that are read between two looks at the clock."""
+"""File ids that are read before they are counted."""
 
 
 class InputFile:
@@ -36,40 +38,34 @@ class InputFile:
         self._stream = stream
         self._form = form
         self._clock = clock
+        self._bar: Bar | None = None
 
     def __iter__(self) -> Iterator[str]:
         """Yield the ids. Raises `CommandError` that names the line of a mistake, or why the input cannot be read."""
+        ids = (file_id for _, file_id in read_file_ids(self._stream, self._form))
         try:
-            with ExitStack() as stack:
-                yield from self._read(stack)
+            while some := list(islice(ids, _AT_ONCE)):
+                self.count += len(some)
+                if self.count > QUIET_IDS:
+                    self._show_progress()
+                yield from some
         except InputError as error:
             raise CommandError(_refusal(f"{self.name}, {error}")) from None
         except OSError as error:
             raise CommandError(_refusal(f"{self.name}: {error.strerror or error}")) from None
+        finally:
+            if self._bar:
+                self._bar.stop()
 
-    def _read(self, stack: ExitStack) -> Iterator[str]:
-        show: Callable[[], None] | None = None
-        quiet_until = self._clock() + QUIET_SECONDS
-        ids = (file_id for _, file_id in read_file_ids(self._stream, self._form))
-        while some := list(islice(ids, _AT_ONCE)):
-            self.count += len(some)
-            if show is None and self.count > QUIET_IDS and self._clock() >= quiet_until:
-                show = self._open_bar(stack)
-            if show:
-                show()
-            yield from some
-
-    def _open_bar(self, stack: ExitStack) -> Callable[[], None]:
+    def _show_progress(self) -> None:
         from cli.screen.progress import Bar  # noqa: PLC0415 - loads Rich, which most inputs do not need
 
-        bar = stack.enter_context(Bar(self._clock, shows_rate=False))
+        if self._bar is None:
+            self._bar = Bar(self._clock, shows_rate=False)
+            self._bar.start()
         size = _size(self._stream)
-
-        def show() -> None:
-            read = self._stream.tell() if size else 0
-            bar.show(f"reading {escape(self.name)}: {number(self.count)} ids", read, size)
-
-        return show
+        read = self._stream.tell() if size else 0
+        self._bar.show(f"reading {escape(self.name)}: {number(self.count)} ids", read, size)
 
 
 def _refusal(problem: str) -> str:

@@ -1,4 +1,4 @@
-"""Guards: how many files one request may delete before somebody must approve it."""
+"""Guards: how many files one request of a source may delete without approval."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from config.names import is_name
 from config.problems import explain
 
 ALL = "*"
-"""Names the guard of every source that has none of its own."""
+"""Names the guard of every source that is not listed."""
 FORM = '{"catalog": {"max_files": 5000, "usual_factor": 10}, "*": {"max_files": 100000}}'
 
 
@@ -22,12 +22,12 @@ def _at_least_one(factor: float) -> float:
 
 def _source_name(name: str) -> str:
     if name != ALL and not is_name(name):
-        raise ValueError("is no source name: use 1 to 64 of A-Z a-z 0-9 . _ -, or * for all other sources")
+        raise ValueError("is not a source name: use 1 to 64 of A-Z a-z 0-9 . _ -, or * for all other sources")
     return name
 
 
 class Guard(BaseModel):
-    """Limits for one request. A request beyond any of them is held for approval; 0 means no limit."""
+    """Limits for one request. A request beyond any of them waits for approval; 0 means no limit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -35,7 +35,7 @@ class Guard(BaseModel):
     max_share: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
     """Of the files in the library, or in the folder of a cleanup rule."""
     usual_factor: Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False), AfterValidator(_at_least_one)] = 0.0
-    """Times the median size of the last ten requests that went through."""
+    """Multiple of the median size of the last ten accepted requests."""
 
     @model_validator(mode="after")
     def _limits_something(self) -> Self:
@@ -59,13 +59,13 @@ class Guards(RootModel[dict[Annotated[str, AfterValidator(_source_name)], Guard]
         raise ValueError("; ".join(problems) or f"must be a JSON object such as {FORM}")
 
     def bounds_of(self, source: str) -> dict[str, float] | None:
-        """Return max_files, max_share and usual_factor of a source, as the operations take them; None: no guard."""
+        """Return max_files, max_share and usual_factor of a source as an argument of the operations; None: no guard."""
         guard = self.root.get(source) or self.root.get(ALL)
         return guard.model_dump() if guard else None
 
     @property
     def need_a_count(self) -> bool:
-        """Whether any guard is a share of the library, whose files must then be counted regularly."""
+        """Whether any guard is a share of the library, which must then be counted regularly."""
         return any(guard.max_share for guard in self.root.values())
 
     def __str__(self) -> str:

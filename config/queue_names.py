@@ -12,11 +12,11 @@ class QueueNames(NamedTuple):
     """Names of the Celery queues of one account."""
 
     default: str
-    """Where a producer that knows nothing of ours sends to; the intake takes from it."""
+    """Where a producer without our routes sends; the intake takes from it."""
     requests: str
     """``kitsweep.delete_files``, for producers with our routes; the intake takes from it too."""
     unusual: str
-    """What the intake hands on for Celery to run."""
+    """Messages that the intake forwards to Celery."""
     batches: str
     """``kitsweep.delete_batch``."""
     cleanup: str
@@ -31,8 +31,8 @@ class QueueNames(NamedTuple):
 def queue_names(account: str) -> QueueNames:
     """Name the queues of ``account``.
 
-    Celery's own default queue belongs to the account "default". Another account that shares the Redis has its
-    name in all of them: its workers must never take a message that is meant for this one's files.
+    Celery's default queue belongs to the account "default". All queues of any other account contain its name, so that
+    accounts can share a server and no worker takes a message for another account's files.
     """
     suffix = "" if account == "default" else f".{account}"
     names = [f"kitsweep.{name}{suffix}" for name in ("requests", "unusual", "batches", "cleanup")]
@@ -40,7 +40,7 @@ def queue_names(account: str) -> QueueNames:
 
 
 def broker_lists(queue: str) -> list[str]:
-    """Return the Redis lists of a queue, in the order in which kombu 5.7 serves them: priority 0 comes first."""
+    """Return the Redis lists of a queue in the order in which kombu 5.7 serves them: priority 0 first."""
     return [queue, *(f"{queue}{_PRIORITY_SEPARATOR}{step}" for step in _PRIORITY_STEPS)]
 
 

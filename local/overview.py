@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from config.settings import Settings, load_settings
-from local.data_folder import DataFolder
+from local.stack import DataFolder
 from local.which_redis import WhichRedis
 
 _TEMPLATE = """
@@ -11,7 +11,7 @@ Kitsweep is up.
 
   Redis     {redis}
   ImageKit  {imagekit}
-  Running   {workers} and beat; logs in {logs}/
+  Running   {workers}; logs in {logs}/
 
 Enqueue from another terminal:
 {commands}
@@ -24,7 +24,7 @@ Stop with Ctrl-C.
 
 
 def overview(
-    which: WhichRedis, settings: Settings, folder: DataFolder, simulator_url: str | None, workers: int, kitsweep: str
+    which: WhichRedis, settings: Settings, folder: DataFolder, simulator_url: str | None, workers: str, kitsweep: str
 ) -> str:
     """Return the text; `kitsweep` is how the command line is called here."""
     address = load_settings(redis_url=which.url).redis_address
@@ -40,7 +40,7 @@ def overview(
     return _TEMPLATE.format(
         redis=redis,
         imagekit=imagekit,
-        workers=f"{workers} worker{'s' if workers > 1 else ''}",
+        workers=workers,
         logs=folder.logs,
         commands=export + command,
         address=f'"{which.url}"' if which.port else 'os.environ["KITSWEEP_REDIS_URL"]',

@@ -6,11 +6,11 @@ loopback address only, keeps an append-only file, and refuses writes when memory
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from redis import Redis
@@ -27,7 +27,7 @@ PROGRAMS = ("redis-server", "valkey-server")
 READY_SECONDS = 120.0
 """Loading a large append-only file takes long."""
 STOP_SECONDS = 20.0
-_LOG_LINES = 5
+_OPTIONS = "--save '' --appendonly yes --appendfsync everysec --maxmemory-policy noeviction --daemonize no"
 
 
 class ServerMissing(KitsweepError):
@@ -46,7 +46,10 @@ class PortTaken(KitsweepError):
 
 
 class ServerFailed(KitsweepError):
-    """The embedded server did not start; the message ends with the last lines of its log."""
+    """The embedded server did not start; its arguments are the lines of the message, the last ones from its log."""
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
 
 
 def find_server() -> Path:
@@ -79,8 +82,9 @@ class EmbeddedServer:
     def __init__(self, data_dir: Path, port: int | None = None, *, log: Path | None = None) -> None:
         self.data_dir = data_dir.resolve()
         self.port = port or free_port()
-        self.program = find_server()
-        self.process = Process("redis", self._command(), notes=self.data_dir, log=log or self.data_dir / "redis.log")
+        where = ["--bind", LOOPBACK, "--port", str(self.port), "--dir", str(self.data_dir)]
+        command = [str(find_server()), *where, *shlex.split(_OPTIONS)]
+        self.process = Process("redis", command, notes=self.data_dir, log=log or self.data_dir / "redis.log")
 
     @property
     def url(self) -> str:
@@ -104,7 +108,8 @@ class EmbeddedServer:
             return self
         how = f"ended with status {self.process.exit_status}" if is_over else f"did not answer in {READY_SECONDS:g} s"
         self.process.kill()
-        raise self._failed(how)
+        log = self.process.log
+        raise ServerFailed(f"the embedded Redis server {how}. Last lines of its log {log}:", *last_lines(log, 5))
 
     def answers(self) -> bool:
         """Return whether the server answers and has loaded its data."""
@@ -122,24 +127,5 @@ class EmbeddedServer:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
-
-    def _command(self) -> list[str]:
-        options = {
-            "bind": LOOPBACK,
-            "port": str(self.port),
-            "dir": str(self.data_dir),
-            "save": "",
-            "appendonly": "yes",
-            "appendfsync": "everysec",
-            "maxmemory-policy": "noeviction",
-            "daemonize": "no",
-        }
-        return [str(self.program), *(part for name, value in options.items() for part in (f"--{name}", value))]
-
-    def _failed(self, what: str) -> ServerFailed:
-        log, lines = self.process.log, last_lines(self.process.log, _LOG_LINES)
-        return ServerFailed("\n".join([f"the embedded Redis server {what}. Last lines of its log {log}:", *lines]))

@@ -6,21 +6,63 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from config.settings import load_settings
 from config.windows import Window
-from local.data_folder import DataFolder
-from local.environment import environment_with
+from local.ports import free_port
 from local.processes.process import Process
-from local.processes.supervisor import Say, StopSignals, Supervisor
+from local.processes.supervisor import Supervisor
 from local.redis_server import EmbeddedServer
 from simulator import Simulator
 from tasks.client import Client
 from worker.errors import QueueUnavailable
 
+SIMULATOR_PORT = 8090
 READY_SECONDS = 60.0
 WARM_SECONDS = 60.0
 """How long workers may take to finish their calls; HTTP time-outs are below it."""
+_PROJECT = Path(__file__).resolve().parent.parent
+
+
+def simulated(url: str) -> dict[str, str]:
+    """Return the settings that send every call to the simulator at `url`, and the real key nowhere."""
+    return {"IMAGEKIT_PRIVATE_KEY": "private_simulator", "IMAGE_KIT_BASE_URL": url}
+
+
+def environment_with(overrides: Mapping[str, str]) -> dict[str, str]:
+    """Return our environment with other settings, for a child process that imports our modules from any folder.
+
+    Secrets are passed in the environment and never on a command line, which every user of the machine can read.
+    """
+    path = os.pathsep.join(filter(None, [str(_PROJECT), os.environ.get("PYTHONPATH")]))
+    wanted = {**overrides, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    # Settings' names are case-insensitive: another spelling of the same name must not win.
+    kept = {name: value for name, value in os.environ.items() if name.upper() not in wanted}
+    return {**kept, **wanted}
+
+
+class DataFolder:
+    """The folder for data, logs, and the notes of running processes, which git ignores."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.notes = path / "run"
+        self.logs = path / "logs"
+        self.sample_ids = path / "sample-ids.txt"
+        """The ids of the simulator's files, one a line."""
+
+    def redis(self, *, simulated: bool) -> Path:
+        """Return the data folder of the embedded server: one for the simulator, one for ImageKit.
+
+        With a single one, a start without the private key would report real files as not found.
+        """
+        return self.path / ("redis-simulator" if simulated else "redis")
+
+    def make(self) -> None:
+        """Create the folder."""
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self.path / ".gitignore").write_text("*\n", encoding="utf-8")
 
 
 @dataclass
@@ -28,69 +70,45 @@ class Stack:
     """What runs, and how to stop it. After a signal the `start_…` methods return at once."""
 
     folder: DataFolder
-    signals: StopSignals
-    say: Say
-    shows_warnings: bool = True
-    """Whether to show what workers log at WARNING or above."""
+    supervisor: Supervisor
     url: str = ""
     """The Redis to run on; `start_redis` sets it."""
     redis: EmbeddedServer | None = None
     simulator: Simulator | None = None
     celery: list[Process] = field(default_factory=list)
     """Workers and beat."""
-    supervisor: Supervisor = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.supervisor = Supervisor(self.signals, self.say, shows_warnings=self.shows_warnings)
-
-    @property
-    def processes(self) -> list[Process]:
-        """All child processes that were started."""
-        return [*self.celery, *([self.redis.process] if self.redis else [])]
 
     @property
     def client(self) -> Client:
         """A client on the stack's Redis."""
         return Client(load_settings(redis_url=self.url))
 
-    def start_redis(self, *, simulated: bool, port: int | None = None) -> None:
+    def start_redis(self, data: Path, port: int) -> None:
         """Start the embedded server, and wait until it answers. Raises `PortTaken` and `ServerFailed`."""
-        self.redis = EmbeddedServer(self.folder.redis(simulated=simulated), port, log=self.folder.logs / "redis.log")
-        self.url = self.redis.url
-        self.redis.start(self.signals.asked_to_stop)
+        self.redis = EmbeddedServer(data, port, log=self.folder.logs / "redis.log")
+        self.redis.start(self.supervisor.signals.asked_to_stop)
         self.supervisor.adopt(self.redis.process)
 
-    def start_simulator(
-        self, file_ids: Iterable[str], limits: Iterable[Window], port: int, *, keep_ids: bool = False
-    ) -> Simulator:
-        """Start a simulator with a file for each id, in a thread.
-
-        Its ledger keeps the ids of each call only with `keep_ids`. Raises `OSError` if the port is taken.
-        """
+    def start_simulator(self, file_ids: Iterable[str], limits: Iterable[Window]) -> str:
+        """Start a simulator with a file for each id, in a thread; return its URL."""
         windows = {"delete": [str(window) for window in limits]}
-        self.simulator = Simulator(file_ids, limits=windows, port=port, keep_calls=100_000, keep_ids=keep_ids)
-        return self.simulator.start()
+        port = free_port([SIMULATOR_PORT])
+        self.simulator = Simulator(file_ids, limits=windows, port=port, keep_calls=100_000, keep_ids=False)
+        return self.simulator.start().url
 
-    def start_workers(
-        self, count: int, settings: Mapping[str, str], options: Sequence[str] = (), *, with_beat: bool = False
-    ) -> None:
-        """Start workers with these settings on top of our environment, and wait until all of them are ready."""
+    def start_workers(self, count: int, settings: Mapping[str, str], options: Sequence[str]) -> None:
+        """Start beat and workers with these settings on top of our environment, and wait until they are ready."""
         environment = environment_with({**settings, "KITSWEEP_REDIS_URL": self.url})
         for number in range(1, count + 1):
             # Our pid tells these workers from those of an earlier run.
             name = f"worker{number}-{os.getpid()}@%h"
             self._start_celery(f"worker{number}", environment, "worker", "-n", name, *options)
-        if with_beat:
-            self._start_celery("beat", environment, "beat")
+        self._start_celery("beat", environment, "beat")
         self.supervisor.run_until(self._are_ready(count), READY_SECONDS)
-
-    def stop_workers(self) -> None:
-        """Stop workers and beat once they have finished their calls. From then on nothing is restarted."""
-        self.supervisor.stop(self.celery, WARM_SECONDS)
 
     def stop(self) -> None:
         """Stop everything, workers first, while Redis and the simulator still answer. May be called twice."""
-        self.stop_workers()
+        self.supervisor.stop(self.celery, WARM_SECONDS)
         if self.simulator:
             self.simulator.stop()
         if self.redis:

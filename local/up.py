@@ -8,28 +8,25 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from config.settings import ConfigError, Settings, load_settings
-from local.data_folder import DataFolder
-from local.environment import simulated
 from local.overview import overview
-from local.ports import free_port
 from local.processes.process import find_leftover, stop_leftovers
-from local.processes.supervisor import StopSignals
+from local.processes.supervisor import StopSignals, Supervisor
 from local.redis_server import STOP_SECONDS
-from local.sample_ids import renew_sample_ids
-from local.stack import WARM_SECONDS, Stack
-from local.which_redis import WhichRedis, choose_redis
+from local.stack import WARM_SECONDS, DataFolder, Stack, simulated
+from local.which_redis import choose_redis
+from simulator import generate_ids
 from tasks.admin import Admin
 from worker.errors import KitsweepError
-
-SIMULATOR_PORT = 8090
 
 
 class CannotStart(KitsweepError):
@@ -61,8 +58,8 @@ def run_up(options: Options) -> int:
     try:
         settings = load_settings()
         folder.make()
-        with StopSignals() as signals, _locked(folder):
-            _run(Stack(folder, signals, say), settings, options)
+        with StopSignals() as signals, _locked(folder.path):
+            _run(Stack(folder, Supervisor(signals, say)), settings, options)
     except (ConfigError, KitsweepError, OSError) as error:
         for line in str(error).splitlines():
             say(f"kitsweep up: {line}")
@@ -72,48 +69,56 @@ def run_up(options: Options) -> int:
 
 def say(line: str) -> None:
     """Write a line to standard output, even if nobody reads it any more."""
-    try:
+    with suppress(OSError):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
-    except OSError:
-        return
 
 
 def _run(stack: Stack, settings: Settings, options: Options) -> None:
     try:
         _start(stack, settings, options)
         stack.supervisor.run_until(lambda: False)
-        stack.say("Stopping once the calls in flight have finished (60 s at most). Press Ctrl-C again to stop at once.")
+        say("Stopping once the calls in flight have finished (60 s at most). Press Ctrl-C again to stop at once.")
     finally:
         stack.stop()
-    stack.say("Everything has stopped. What still waits is kept for the next start.")
+    say("Everything has stopped. What still waits is kept for the next start.")
 
 
 def _start(stack: Stack, settings: Settings, options: Options) -> None:
     is_simulated = settings.private_key is None
+    is_stopping = stack.supervisor.signals.asked_to_stop
+    data = stack.folder.redis(simulated=is_simulated)
     with _leftovers_stopped(stack):
         which = choose_redis(settings, options.port)
-        _start_redis(stack, which, is_simulated=is_simulated)
-    overrides: dict[str, str] = {}
+        stack.url = which.url
+        if which.port is not None:
+            stack.start_redis(data, which.port)
+        elif is_simulated:
+            _check_that_nothing_waits(stack)
     simulator_url = None
-    if is_simulated and not stack.signals.asked_to_stop():
-        admin = Admin(load_settings(redis_url=stack.url))
-        file_ids = renew_sample_ids(stack.folder.sample_ids, options.files, admin)
-        simulator_url = stack.start_simulator(file_ids, settings.rate_limits, free_port([SIMULATOR_PORT])).url
-        overrides = simulated(simulator_url)
-    if not stack.signals.asked_to_stop():
-        stack.say(f"Starting {options.workers} worker{'s' if options.workers > 1 else ''} and beat …")
-        stack.start_workers(options.workers, overrides, options.celery, with_beat=True)
-    if not stack.signals.asked_to_stop():
-        stack.say(overview(which, settings, stack.folder, simulator_url, options.workers, _command()))
+    if is_simulated and not is_stopping():
+        simulator_url = stack.start_simulator(_sample_ids(stack, options.files), settings.rate_limits)
+    workers = f"{options.workers} worker{'s' if options.workers > 1 else ''} and beat"
+    if not is_stopping():
+        say(f"Starting {workers} …")
+        stack.start_workers(options.workers, simulated(simulator_url) if simulator_url else {}, options.celery)
+    if not is_stopping():
+        say(overview(which, settings, stack.folder, simulator_url, workers, _command()))
 
 
-def _start_redis(stack: Stack, which: WhichRedis, *, is_simulated: bool) -> None:
-    if which.port is not None:
-        stack.start_redis(simulated=is_simulated, port=which.port)
-    stack.url = which.url
-    if which.port is None and is_simulated:
-        _check_that_nothing_waits(stack)
+def _sample_ids(stack: Stack, count: int) -> list[str]:
+    """Return the ids of the simulator's files, and write them to a file: those of the last run, and new ones.
+
+    The simulator forgets its files when it stops, but Redis keeps the queue. Ids that wait must exist after a restart,
+    and ids that were deleted must stay gone, or reports would be wrong.
+    """
+    path = stack.folder.sample_ids
+    known = path.read_text(encoding="utf-8").split() if path.exists() else []
+    gone = Admin(load_settings(redis_url=stack.url)).gone(known)
+    left = [file_id for file_id in known if file_id not in gone]
+    file_ids = [*left, *islice(generate_ids(secrets.randbits(64)), max(0, count - len(left)))]
+    path.write_text("".join(f"{file_id}\n" for file_id in file_ids), encoding="utf-8")
+    return file_ids
 
 
 def _check_that_nothing_waits(stack: Stack) -> None:
@@ -127,16 +132,16 @@ def _check_that_nothing_waits(stack: Stack) -> None:
 
 
 @contextmanager
-def _locked(folder: DataFolder) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     """Lock the folder; the system releases the lock however we end."""
-    with folder.lock.open("a+", encoding="utf-8") as lock:
+    with (folder / "lock").open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
             pid = lock.read().strip() or "unknown"
             raise CannotStart(
-                f"already running on {folder.path} (pid {pid}); stop it, or choose another folder with --data"
+                f"already running on {folder} (pid {pid}); stop it, or choose another folder with --data"
             ) from None
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
@@ -151,11 +156,11 @@ def _leftovers_stopped(stack: Stack) -> Iterator[None]:
     Workers that still have an answer to record need a Redis for it: they are stopped before the one that was left
     behind, or else after the start of the new one.
     """
-    folder, hurry = stack.folder, stack.signals.asked_to_stop
+    folder, hurry = stack.folder, stack.supervisor.signals.asked_to_stop
     servers = [folder.redis(simulated=each) / "redis.pid" for each in (True, False)]
     workers = list(folder.notes.glob("*.pid"))
     if any(note.exists() for note in [*workers, *servers]):
-        stack.say("An earlier `kitsweep up` was killed: stopping what it left running, and taking over its data.")
+        say("An earlier `kitsweep up` was killed: stopping what it left running, and taking over its data.")
     if any(map(find_leftover, servers)):
         stop_leftovers(workers, WARM_SECONDS, hurry)
         stop_leftovers(servers, STOP_SECONDS)

@@ -1,1 +1,1 @@
-"""The doors: what others call. Imports worker and config."""
+"""The interface for callers: Celery tasks, `client` and `admin`."""

@@ -1,4 +1,4 @@
-"""Conditions operators do with an account: pause it, approve requests, read the audit trail, manage cleanup rules.
+"""What operators do with an account: pause it, approve requests, read the audit trail, manage cleanup rules.
 
 Every method raises `worker.errors.RedisUnreachable` when Redis does not answer, and those that need the rules file
 `worker.cleanup.rules.file.RulesError` when it cannot be used.
@@ -39,7 +39,7 @@ __all__ = ["Admin", "Entry", "Held", "Match", "RuleReport", "RulesError", "RunRe
 _WHY_NOT_STARTED = {
     RunStart.OFF: "cleanup is off; switch it on with `kitsweep cleanup on`",
     RunStart.BUSY: "it is already running",
-    RunStart.UNDECIDED: "the request of an earlier run is not done; see `kitsweep cleanup held`",
+    RunStart.UNDECIDED: "the request of an earlier run is still open; see `kitsweep cleanup held`",
 }
 
 
@@ -59,7 +59,7 @@ class RunReport(TypedDict):
 
     run: str
     due: str | None
-    """When the schedule wanted it; None for a run started by hand."""
+    """When it was due; None for a manual run."""
     started_at: str | None
     ended_at: str | None
     by: str | None
@@ -70,7 +70,7 @@ class RunReport(TypedDict):
     bytes: int
     request: str | None
     decision: str | None
-    """approved or rejected, if a guard held its request."""
+    """approved or rejected, if its request needed approval."""
     decided_by: str | None
     result: str | None
     """Final state of its request."""
@@ -78,11 +78,11 @@ class RunReport(TypedDict):
     """Outcome of its request → files."""
     first_paths: list[str]
     kept: dict[str, int]
-    """Why the rule kept a listed file → files."""
+    """Why a listed file was not deleted → files."""
 
 
 class RuleReport(TypedDict):
-    """A cleanup rule and how it stands."""
+    """A cleanup rule and its state."""
 
     name: str
     next: str | None
@@ -95,7 +95,7 @@ class RuleReport(TypedDict):
 
 
 def describe_rules(path: Path) -> list[str]:
-    """Check a rules file, and return each rule in words. Raises `RulesError`, and `OSError` if there is no file."""
+    """Check a rules file, and describe each rule. Raises `RulesError`, and `OSError` if there is no file."""
     path.stat()
     return [f"{rule}; {rule.schedule}" for rule in RulesFile(path).rules().by_name.values()]
 
@@ -116,7 +116,7 @@ class Admin:
     # The account
 
     def pause(self, reason: str | None = None, by: str | None = None) -> None:
-        """Stop all calls of the account, on all workers, until `resume`."""
+        """Pause all calls of the account, on all workers, until `resume`."""
         with explained(self._settings):
             self._account.limiter.pause(reason or "", by)
 
@@ -140,12 +140,12 @@ class Admin:
             return self._account.approvals.file_ids(request_id)
 
     def approve(self, request_id: str, by: str | None = None) -> None:
-        """Release a request that a guard holds. Raises `UnknownRequest` and `NotPossible`."""
+        """Approve a request. Raises `UnknownRequest` and `NotPossible`."""
         with explained(self._settings):
             self._decided(request_id, self._account.approvals.approve(request_id, by), "approved")
 
     def reject(self, request_id: str, by: str | None = None) -> None:
-        """Cancel a request that a guard holds. Raises `UnknownRequest` and `NotPossible`."""
+        """Reject a request, which cancels it. Raises `UnknownRequest` and `NotPossible`."""
         with explained(self._settings):
             self._decided(request_id, self._account.approvals.reject(request_id, by), "rejected")
 
@@ -160,7 +160,7 @@ class Admin:
     # The audit trail
 
     def audit(self, since: datetime | timedelta) -> Iterator[Entry]:
-        """Yield the audit entries since a moment, or of the last so much time, oldest first, in constant memory."""
+        """Yield the audit entries since a time, or of a duration up to now, oldest first, in constant memory."""
         with explained(self._settings):
             if isinstance(since, timedelta):
                 since_ms = self._queue.now_ms() - since // timedelta(milliseconds=1)
@@ -204,7 +204,7 @@ class Admin:
             yield from dry_run(self._account.cleaner, self._rule(rule), summary)
 
     def in_words(self, rule: str) -> str:
-        """Return a rule in words. Raises `UnknownRule`."""
+        """Describe a rule. Raises `UnknownRule`."""
         return str(self._rule(rule))
 
     def start_run(self, rule: str, by: str | None = None) -> tuple[str, str]:
@@ -212,7 +212,7 @@ class Admin:
 
         Raises:
             UnknownRule: there is no such rule.
-            NotPossible: cleanup is off, or an earlier run is not done.
+            NotPossible: cleanup is off, or an earlier run or its request is still open.
         """
         from worker.runtime.wakeups import wake  # noqa: PLC0415 - loads Celery, which the other methods do not need
 

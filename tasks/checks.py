@@ -1,4 +1,4 @@
-"""What `kitsweep check` looks at: Redis and ImageKit. Nothing is changed."""
+"""The checks of `kitsweep check`: Redis and ImageKit. They change nothing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Finding(NamedTuple):
 
 
 def check_redis(settings: Settings) -> Iterator[Finding]:
-    """Check that the server can be reached, and that it is fit to hold the queue."""
+    """Check that the server can be reached and is suitable for the queue."""
     try:
         with explained(settings), connect(settings) as redis:
             redis.ping()
@@ -79,7 +79,7 @@ def _policy(redis: Redis, about: Mapping[str, Any]) -> str | None:
 def eviction(policy: str | None) -> Finding:
     """Check the eviction policy (None: unknown): every policy but one may drop our keys when memory is full."""
     if policy is None:
-        detail = "the server does not tell its maxmemory-policy; make sure that it is noeviction, or ids may be lost"
+        detail = "the server does not report its maxmemory-policy; make sure that it is noeviction, or ids may be lost"
         return Finding("eviction", Grade.WARNING, detail)
     if problem := eviction_problem(policy):
         return Finding("eviction", Grade.FAILED, problem)
@@ -87,12 +87,12 @@ def eviction(policy: str | None) -> Finding:
 
 
 def durability(about: Mapping[str, Any]) -> Finding:
-    """Check whether requests outlive a restart of the server."""
+    """Check whether requests survive a restart of the server."""
     enabled = about.get("aof_enabled")
     if enabled is None:
-        return Finding("durability", Grade.REMARK, "the server does not tell whether it keeps an append-only file")
+        return Finding("durability", Grade.REMARK, "the server does not report whether it has an append-only file")
     if int(enabled):
-        return Finding("durability", Grade.OK, "the append-only file is on: requests outlive a restart of the server")
+        return Finding("durability", Grade.OK, "the append-only file is on: requests survive a restart of the server")
     off = "the append-only file is off: a restart of the server may lose the last requests; `appendonly yes` keeps them"
     return Finding("durability", Grade.REMARK, off)
 

@@ -41,9 +41,9 @@ def cleanup_run(run_id: str) -> None:
 
 @worker_ready.connect
 def check_rules(**_: object) -> None:
-    """Log at the worker's start that the rules are invalid; deletions run all the same."""
+    """Log at the worker's start that the rules are invalid; deletions still run."""
     for line in _problems():
-        logger.error("cleanup rules are not run by this worker: %s", line)
+        logger.error("cleanup does not run in this worker until the rules are fixed: %s", line)
 
 
 def _problems() -> list[str]:

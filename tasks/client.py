@@ -48,9 +48,9 @@ logger = logging.getLogger(__name__)
 MIN_POLL_SECONDS = 0.05
 MAX_POLL_SECONDS = 0.2
 POLL_SHARE = 0.05
-"""Pause between two polls, as a share of the time waited so far."""
+"""Interval between two polls, as a fraction of the time waited so far."""
 _RETRIES = uuid.UUID("8f0e6d3c-55c5-4b8e-9b61-2d9c7b0a4c11")
-"""Names what the ids of retries are derived in (RFC 9562, section 5.5)."""
+"""Namespace of the ids of retries (RFC 9562, section 5.5)."""
 PIPELINED_REQUESTS = 200
 """Requests that `enqueue_many` sends in one round trip."""
 
@@ -120,7 +120,7 @@ class Client:
             InvalidRequest: an argument is invalid; the error names it, and the position of a file id.
             QueueFull: Redis is out of memory.
             RequestVanished: the request was cancelled, or expired, while it was being sent.
-            NotDurable: the request is not known to be on disk; `accepted` tells whether it was accepted.
+            NotDurable: the request is not known to be on disk; `accepted` says whether it was accepted.
         """
         asked = checked_request(request_id or new_request_id(), source, reason, hold_seconds)
         with explained(self._settings):
@@ -224,7 +224,7 @@ class Client:
             if before is None or done is None:
                 raise UnknownRequest(request_id)
             report = self._reports.read([request_id])[0]
-            if report is None:  # It was unsealed, and is gone.
+            if report is None:  # It was unsealed and has been deleted.
                 return {**before, "state": done[0].value}
             self._publisher.publish_reports([request_id])
         return report
@@ -281,4 +281,8 @@ class Client:
             if report and report["state"] == State.OPEN:
                 self._queue.cancel(request_id)
         except RedisError:
-            logger.debug("request %s: left unsealed, it will expire", request_id)
+            logger.debug(
+                "request %s: could not drop its unsealed part, which expires",
+                request_id,
+                extra={"request_id": request_id},
+            )

@@ -1,10 +1,10 @@
 """Reads file ids from files and pipes, as a stream in constant memory, in four formats.
 
 ========  ======================================================================================
-lines     one id a line; blank lines and lines that start with # are skipped
+lines     one id per line; blank lines and lines that start with # are skipped
 csv       a header with a column `fileId` or `file_id`, any other columns, fields in quotes or not
 json      one array, of ids or of the objects that ImageKit's list API returns
-jsonl     one id in quotes, or one such object, a line
+jsonl     one id in quotes, or one such object, per line
 ========  ======================================================================================
 
 In every format, blank lines and # comments may precede the content. Text is UTF-8, with or without a byte order mark.
@@ -48,8 +48,8 @@ class Form(StrEnum):
 def read_file_ids(stream: BinaryIO | TextIO, form: Form | None = None) -> Found:
     """Yield each file id with its line number, in the order of the file, duplicates included.
 
-    Without a `form` it is detected from the first line that is neither blank nor a comment. Raises `InputError` after
-    the ids that precede the mistake.
+    Without a `form`, it is detected from the first line of content. Raises `InputError` after the ids that precede the
+    mistake.
     """
     text = TextInput(stream)
     first = text.first_line()

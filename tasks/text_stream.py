@@ -1,4 +1,4 @@
-"""Text that arrives in pieces: decoded, with line numbers, and kept only while it is needed."""
+"""Text that arrives in pieces, decoded, with line numbers, in constant memory."""
 
 from __future__ import annotations
 

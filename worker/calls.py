@@ -1,7 +1,4 @@
-"""The one gate for calls to ImageKit: take a slot, make the call, tell the limiter what the response said.
-
-Deletion and listing go through it, each with the limiter of its endpoint.
-"""
+"""The gate for all calls to ImageKit: take a slot, make the call, tell the limiter what the response said."""
 
 from __future__ import annotations
 
@@ -22,14 +19,14 @@ A = TypeVar("A", bound=Answer | ListAnswer)
 
 
 class Permit(NamedTuple):
-    """The limiter's answer to a request for one call."""
+    """A slot with the local time at which to use it, or how long to wait before asking again."""
 
     call_id: str
     granted: bool
     wait_ms: int
     """Granted: until the slot. Refused: until it is worth asking again."""
     slot_at: float
-    """When the call is to be made, monotonic seconds."""
+    """When to make the call, monotonic seconds."""
     probe: bool
     """Whether the call tests an API that has been failing."""
 
@@ -42,12 +39,12 @@ class Gate:
         self._transit = Transit()
 
     def ask(self, call_id: str) -> Permit:
-        """Reserve a slot at most `HORIZON_MS` ahead, or learn how long to wait. Never sleeps."""
+        """Request a slot at most `HORIZON_MS` ahead. Never sleeps."""
         slot = self.limiter.acquire(call_id, HORIZON_MS)
         return Permit(call_id, slot.granted, slot.wait_ms, time.monotonic() + slot.wait_ms / 1000, slot.is_probe)
 
     def wait(self, patience_ms: float, sleep: Callable[[float], None] = time.sleep) -> Permit:
-        """Ask until a slot is granted; a permit that is not granted says that the next wait exceeds `patience_ms`."""
+        """Wait until a slot is granted. Returns a refused permit once the next wait would exceed `patience_ms`."""
         while True:
             permit = self.ask(uuid.uuid4().hex)
             if permit.granted or permit.wait_ms > patience_ms:
@@ -59,9 +56,9 @@ class Gate:
         self.limiter.give_back(permit.call_id)
 
     def make(self, permit: Permit, call: Callable[[], A], *, shows_health: bool = False) -> tuple[A, Health]:
-        """Make the call at its slot, and tell every worker's limiter what the response says about the API.
+        """Make the call at its slot, and tell the limiter what the response says about the API.
 
-        `shows_health`: the call is as likely to succeed as any other, so its result counts towards the API's health.
+        `shows_health`: the call is as likely to succeed as any other, so its result counts toward the account's health.
         """
         time.sleep(max(0.0, permit.slot_at - time.monotonic()))
         answer = call()

@@ -1,4 +1,4 @@
-"""Who does something: the name that the audit trail records."""
+"""The user of this process, as the audit trail records it."""
 
 from __future__ import annotations
 

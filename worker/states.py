@@ -49,17 +49,17 @@ class Outcome(StrEnum):
 
 
 class RunStart(StrEnum):
-    """What came of starting a run of a cleanup rule."""
+    """The result of starting a run of a cleanup rule."""
 
     STARTED = "started"
     FIRST = "first"
-    """Nothing: the schedule is new or was changed, and counts from now on."""
+    """Nothing: the schedule is new or was changed, and counts from now."""
     NOTHING = "nothing"
     """Nothing: not due, or started before."""
     OFF = "off"
     """Skipped: cleanup is off."""
     BUSY = "busy"
-    """Skipped: another run of the rule goes on."""
+    """Skipped: another run of the rule is active."""
     UNDECIDED = "undecided"
     """Skipped: the request of an earlier run is not final."""
     MISSED = "missed"
@@ -70,7 +70,7 @@ class RunOutcome(StrEnum):
     """How a run of a cleanup rule ended."""
 
     RELEASED = "released"
-    """Its request waits for workers, or for the end of its undo window."""
+    """Its request is enqueued, perhaps on hold."""
     HELD = "held"
     """Its request waits for approval, because of a guard."""
     NOTHING = "nothing"
@@ -82,7 +82,7 @@ class RunOutcome(StrEnum):
     ABANDONED = "abandoned"
     """The rule was changed, disabled or removed during the run."""
     FAILED = "failed"
-    """The API refuses, or its listing makes no sense."""
+    """The API refuses the search or the key, or its listing is inconsistent."""
     SKIPPED = "skipped"
     """It was due and did not start."""
     LOST = "lost"

@@ -1,4 +1,4 @@
-"""Moments, durations such as `30d`, and backoff."""
+"""Times, durations such as `30d`, and backoff."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def write_duration(seconds: int) -> str:
 def backoff_ms(failures: int, jitter: float | None = None) -> int:
     """Return the milliseconds to wait after the n-th failure: doubling from one second, at most a minute.
 
-    `jitter` is a number from 0 to 1 (random unless given) that takes off up to a quarter, so that what failed together
-    does not come back together.
+    `jitter` is a number from 0 to 1 (random by default) that takes off up to a quarter, so that items that failed
+    together are not retried together.
     """
     delay = BACKOFF_MOST_MS if failures > 7 else min(BACKOFF_MOST_MS, BACKOFF_FIRST_MS * 2 ** max(0, failures - 1))
     return int(delay * (1 - 0.25 * (random.random() if jitter is None else jitter)))  # noqa: S311 - not for secrets

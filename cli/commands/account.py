@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.options import AsJson, checked
-from cli.screen.output import columns, counted, number, say, write, write_json
+from cli.screen.output import answer, counted, number, write, write_json, write_table
 from cli.screen.wording import OUTCOMES, pause_line, plain, window_text
 from tasks.admin import Admin
 from tasks.client import Client, check_reason
@@ -28,8 +28,9 @@ def stats(as_json: AsJson = False) -> None:
     if as_json:
         write_json(figures)
         return
-    for line in _stats_lines(figures):
-        write(line)
+    write_table(_figures(figures))
+    write("")
+    write_table(_source_rows(figures), numbers={1, 2, 3, 4})
 
 
 def pause(
@@ -46,10 +47,8 @@ def pause(
       kitsweep pause --reason "wrong files in today's list?"
     """
     Admin().pause(reason)
-    if as_json:
-        write_json({"pause": Client().stats()["pause"]})
-    else:
-        say("Paused: no worker calls ImageKit until `kitsweep resume`.")
+    told = "Paused: no worker calls ImageKit until `kitsweep resume`."
+    answer({"pause": Client().stats()["pause"]}, told, as_json=as_json)
 
 
 def resume(as_json: AsJson = False) -> None:
@@ -62,15 +61,13 @@ def resume(as_json: AsJson = False) -> None:
     """
     Admin().resume()
     figures = Client().stats()
-    if as_json:
-        write_json({"pause": figures["pause"]})
-    elif figures["pause"]:
-        say(f"Resumed, but: {pause_line(figures['pause'], figures['now'])}.")
-    else:
-        say("Resumed: workers call ImageKit again.")
+    told = "Resumed: workers call ImageKit again."
+    if figures["pause"]:
+        told = f"Resumed, but: {pause_line(figures['pause'], figures['now'])}."
+    answer({"pause": figures["pause"]}, told, as_json=as_json)
 
 
-def _stats_lines(figures: Stats) -> list[str]:
+def _figures(figures: Stats) -> list[tuple[str, str]]:
     limits = [f"{window_text(window)}: {number(window['calls'])} used" for window in figures["windows"]]
     done = [f"{plain(name)} {number(figures['ended'][name])}" for name in OUTCOMES if figures["ended"].get(name)]
     workers = [escape(name) for name in figures["workers"]]
@@ -86,7 +83,7 @@ def _stats_lines(figures: Stats) -> list[str]:
         rows.append(("approval", f"{counted(figures['unapproved'], 'request')} waiting for it: kitsweep cleanup held"))
     if figures["unpublished"]:
         rows.append(("unpublished", f"{counted(figures['unpublished'], 'result')}, written within seconds"))
-    return [*columns(rows), "", *columns(_source_rows(figures), numbers=frozenset({1, 2, 3, 4}))]
+    return rows
 
 
 def _source_rows(figures: Stats) -> list[list[str]]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.options import AsJson, RequestId
-from cli.screen.output import columns, counted, moment, number, say, write, write_json
+from cli.screen.output import answer, counted, moment, number, say, write, write_json, write_table
 from tasks.admin import Admin
 from worker.text import escape
 
@@ -37,8 +37,7 @@ def held(
         say("No request waits for approval.")
         return
     rows = [[escape(each.request_id), number(each.total), moment(each.since), escape(each.why)] for each in waiting]
-    for line in columns([["REQUEST", "FILES", "SINCE", "WHY"], *rows], numbers=frozenset({1})):
-        write(line)
+    write_table([["REQUEST", "FILES", "SINCE", "WHY"], *rows], numbers={1})
     say(f"{counted(len(waiting), 'request')}. Decide with `kitsweep cleanup approve|reject REQUEST`.")
 
 
@@ -74,10 +73,7 @@ def off(as_json: AsJson = False) -> None:
       kitsweep cleanup off
     """
     Admin().switch_cleanup(on=False)
-    if as_json:
-        write_json({"cleanup": "off"})
-    else:
-        say("Cleanup is off: no rule runs until `kitsweep cleanup on`.")
+    answer({"cleanup": "off"}, "Cleanup is off: no rule runs until `kitsweep cleanup on`.", as_json=as_json)
 
 
 def on(as_json: AsJson = False) -> None:
@@ -87,7 +83,4 @@ def on(as_json: AsJson = False) -> None:
       kitsweep cleanup on
     """
     Admin().switch_cleanup(on=True)
-    if as_json:
-        write_json({"cleanup": "on"})
-    else:
-        say("Cleanup is on.")
+    answer({"cleanup": "on"}, "Cleanup is on.", as_json=as_json)

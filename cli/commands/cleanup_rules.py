@@ -9,7 +9,7 @@ import typer
 
 from cli.common import DONE, INCOMPLETE, CommandError
 from cli.options import AsJson, RuleName
-from cli.screen.output import columns, counted, moment, number, say, write, write_json
+from cli.screen.output import counted, moment, number, say, write, write_json, write_table
 from config.settings import load_settings
 from tasks.admin import Admin, RuleReport, RulesError, RunReport, describe_rules
 from worker.text import escape
@@ -52,9 +52,7 @@ def list_rules(as_json: AsJson = False) -> None:
     if as_json:
         write_json({"off_by": off_by, "rules": rules})
         return
-    rows = [["RULE", "NEXT RUN", "LAST RUN", "USUAL", "MEANS"], *map(_rule_row, rules)]
-    for line in columns(rows, numbers=frozenset({3})):
-        write(line)
+    write_table([["RULE", "NEXT RUN", "LAST RUN", "USUAL", "MEANS"], *map(_rule_row, rules)], numbers={3})
     if off_by:
         say(f"Cleanup was switched off by {escape(off_by)}; `kitsweep cleanup on` lets the rules run again.")
 
@@ -71,9 +69,7 @@ def history(rule: RuleName, as_json: AsJson = False) -> None:
     elif not runs:
         say(f"Rule {escape(rule)} has not run yet.")
     else:
-        rows = [["DUE", "OUTCOME", "FILES", "DELETED", "BY", "WHY"], *map(_run_row, runs)]
-        for line in columns(rows, numbers=frozenset({2, 3})):
-            write(line)
+        write_table([["DUE", "OUTCOME", "FILES", "DELETED", "BY", "WHY"], *map(_run_row, runs)], numbers={2, 3})
 
 
 def _rule_row(rule: RuleReport) -> list[str]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.filesize import decimal
 
-from cli.commands.report import opened
 from cli.common import CommandError
 from cli.options import AsJson, RuleName
+from cli.records import is_csv, opened, write_records
 from cli.screen.output import counted, number, say, write, write_json
 from tasks.admin import Admin, Match, Summary
 from worker.text import escape
@@ -53,18 +50,25 @@ def run(
 
 def _preview(admin: Admin, rule: str, means: str, output: Path | None, *, as_json: bool) -> None:
     summary = Summary()
-    with _writer(output) as write_file:
-        for file in admin.dry_run(rule, summary):
-            write_file(file)
+    files = map(_record, admin.dry_run(rule, summary))
+    if output:
+        with opened(output) as stream:
+            write_records(stream, ("fileId", "path", "bytes", "created", "why"), files, as_csv=is_csv(output))
+    for _ in files:
+        pass  # Without an output the files are only counted.
     if as_json:
-        moments = {"oldest": iso(summary.oldest_ms), "newest": iso(summary.newest_ms)}
-        counts = {
-            "files": summary.files,
-            "bytes": summary.bytes,
-            "kept": dict(summary.excluded),
-            "pages": summary.pages,
-        }
-        write_json({"rule": rule, **counts, **moments, "first_paths": summary.first_paths})
+        write_json(
+            {
+                "rule": rule,
+                "files": summary.files,
+                "bytes": summary.bytes,
+                "kept": dict(summary.excluded),
+                "pages": summary.pages,
+                "oldest": iso(summary.oldest_ms),
+                "newest": iso(summary.newest_ms),
+                "first_paths": summary.first_paths,
+            }
+        )
         return
     for line in _summary_lines(means, summary):
         write(line)
@@ -72,24 +76,8 @@ def _preview(admin: Admin, rule: str, means: str, output: Path | None, *, as_jso
         say(f"All files it would delete: {output}")
 
 
-@contextmanager
-def _writer(output: Path | None) -> Iterator[Callable[[Match], object]]:
-    """Yield a function that writes one file's line; without an output it writes nothing."""
-    if output is None:
-        yield lambda _: None
-        return
-    with opened(output) as stream:
-        if output.suffix.lower() == ".csv":
-            rows = csv.writer(stream)
-            rows.writerow(["fileId", "path", "bytes", "created", "why"])
-            yield lambda file: rows.writerow(_columns(file).values())
-        else:
-            yield lambda file: stream.write(json.dumps(_columns(file)) + "\n")
-
-
-def _columns(file: Match) -> dict[str, str | int | None]:
-    created = iso(file.created_ms or None)
-    return {"fileId": file.file_id, "path": file.path, "bytes": file.size, "created": created, "why": file.why}
+def _record(file: Match) -> tuple[object, ...]:
+    return file.file_id, file.path, file.size, iso(file.created_ms or None), file.why
 
 
 def _summary_lines(means: str, summary: Summary) -> Iterator[str]:

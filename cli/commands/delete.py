@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from itertools import chain, islice
@@ -37,7 +38,7 @@ def delete(
     ] = "default",
     reason: Annotated[str | None, typer.Option("--reason", help="Why; reports and the audit trail show it.")] = None,
     hold: Annotated[
-        str, typer.Option("--hold", metavar="TIME", help="Undo window before anything is deleted: 90s, 24h, 2d.")
+        str, typer.Option("--hold", metavar="TIME", help="Undo window before anything is deleted: 90s, 1.5h, 2d.")
     ] = "0s",
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Follow the request until it is done.")] = False,
     as_json: AsJson = False,
@@ -79,16 +80,15 @@ def delete(
     return _follow(client, report, as_json=as_json) if wait else DONE
 
 
-def hold_seconds(text: str) -> int:
-    """Return the seconds in a time such as 24h, 90s, 2d, or a number of seconds. Raises `CommandError`."""
-    text = text.strip()
-    try:
-        return parse_duration(f"{text}s" if text.isdigit() else text)
-    except ValueError as error:
-        raise CommandError(f"--hold: {error}, not {quote(text)}") from None
+def hold_seconds(text: str) -> float:
+    """Return the seconds in a time such as 24h, 1.5h, 2d, or a number of seconds. Raises `CommandError`."""
+    match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)\s*([smhdw]?)", text.strip())
+    if match is None:
+        raise CommandError(f'--hold: must be a number with a unit s, m, h, d or w, such as "1.5h", not {quote(text)}')
+    return float(match[1]) * parse_duration(f"1{match[2] or 's'}")
 
 
-def _asked(request_id: str | None, source: str, reason: str | None, hold: int) -> Asked:
+def _asked(request_id: str | None, source: str, reason: str | None, hold: float) -> Asked:
     """Check everything but the file ids, before the first of them is read. Raises `CommandError`."""
     try:
         return checked_request(new_request_id() if request_id is None else request_id, source, reason, hold)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TextIO
 
@@ -47,6 +47,14 @@ def write_json(value: Mapping[str, Any]) -> None:
     write(json.dumps(value, indent=indent).replace("\x7f", "\\u007f"))
 
 
+def answer(value: Mapping[str, Any], line: str, *, as_json: bool) -> None:
+    """Write JSON to standard output for programs, or a line to standard error for people."""
+    if as_json:
+        write_json(value)
+    else:
+        say(line)
+
+
 def number(value: int) -> str:
     """Return a count with separated thousands: 12,300."""
     return f"{value:,}"
@@ -82,14 +90,14 @@ def moment(iso: str | None, now: str | None = None) -> str:
     return f"{shown}, in {duration(away)}" if away >= 0 else f"{shown}, {duration(-away)} ago"
 
 
-def columns(rows: Sequence[Sequence[str]], *, numbers: frozenset[int] = frozenset()) -> list[str]:
-    """Return rows of texts aligned as a table, with the columns in `numbers` to the right."""
-    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))] if rows else []
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if at in numbers else cell.ljust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return lines
+def write_table(rows: Sequence[Sequence[str]], *, numbers: Collection[int] = ()) -> None:
+    """Write rows of texts aligned as a table, with the columns in `numbers` to the right."""
+    for line in columns(rows, numbers=numbers):
+        write(line)
+
+
+def columns(rows: Sequence[Sequence[str]], *, numbers: Collection[int] = ()) -> list[str]:
+    """Return rows of texts as the lines of a table, with the columns in `numbers` to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    forms = [f"{'>' if at in numbers else '<'}{width}" for at, width in enumerate(widths)]
+    return ["  ".join(map(format, row, forms)).rstrip() for row in rows]

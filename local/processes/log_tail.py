@@ -1,4 +1,4 @@
-"""Follows a log file that another process writes, for the lines that somebody should see at once."""
+"""Follows a log file that another process writes, and selects the lines to show at once."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -39,29 +40,25 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
+@dataclass
 class Process:
     """One child process, whose output goes to a log file, or to our own output if it is `shown`.
 
-    `name` is shown to people and is the stem of its files: NAME.pid in `notes`, and the log.
+    `name` is shown to people and is the stem of its note, NAME.pid in `notes`.
     """
 
-    def __init__(
-        self,
-        name: str,
-        command: Sequence[str],
-        *,
-        notes: Path,
-        log: Path,
-        environment: Mapping[str, str] | None = None,
-        shown: bool = False,
-    ) -> None:
-        self.name = name
-        self.command = list(command)
-        self.log = log
-        self.note = notes / f"{name}.pid"
-        self._environment = environment
-        self._shown = shown
-        self._popen: subprocess.Popen[bytes] | None = None
+    name: str
+    command: Sequence[str]
+    notes: Path
+    log: Path
+    environment: Mapping[str, str] | None = None
+    shown: bool = False
+    _popen: subprocess.Popen[bytes] | None = None
+
+    @property
+    def note(self) -> Path:
+        """The file with its pid and creation time while it runs."""
+        return self.notes / f"{self.name}.pid"
 
     @property
     def pid(self) -> int | None:
@@ -80,7 +77,7 @@ class Process:
 
     def start(self) -> None:
         """Start it, or start it again. Its output is appended to the log."""
-        self.note.parent.mkdir(parents=True, exist_ok=True)
+        self.notes.mkdir(parents=True, exist_ok=True)
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists() and self.log.stat().st_size > MAX_LOG_BYTES:
             self.log.replace(self.log.with_suffix(".old.log"))
@@ -91,9 +88,9 @@ class Process:
             self._popen = subprocess.Popen(  # noqa: S603 - our own programs
                 [*leash, *self.command],
                 stdin=subprocess.DEVNULL,
-                stdout=None if self._shown else output,
-                stderr=None if self._shown else subprocess.STDOUT,
-                env=None if self._environment is None else dict(self._environment),
+                stdout=None if self.shown else output,
+                stderr=None if self.shown else subprocess.STDOUT,
+                env=self.environment,
                 start_new_session=True,
             )
 

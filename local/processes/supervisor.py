@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
-from types import FrameType, TracebackType
+from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any, Self
 
 from local.processes.log_tail import LogTail, last_lines
@@ -28,16 +28,13 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.count = 0
-        self._came = threading.Event()
         self._before: list[tuple[signal.Signals, Any]] = []
 
     def __enter__(self) -> Self:
         self._before = [(number, signal.signal(number, self._note)) for number in _SIGNALS]
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before:
             signal.signal(number, handler)
 
@@ -49,45 +46,34 @@ class StopSignals:
         """Return whether a second signal came."""
         return self.count > 1
 
-    def wait(self, seconds: float) -> bool:
-        """Wait for the first signal, or so many seconds; return whether it came."""
-        return self._came.wait(seconds)
-
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self.count += 1
-        self._came.set()
 
 
+@dataclass
 class _Supervised:
-    """A process to keep running, and how often it ended in a row."""
+    """A process to keep running, and how often it ended in a row. Times are monotonic seconds."""
 
-    def __init__(self, process: Process) -> None:
-        self.process = process
-        self._tail = LogTail(process.log)
-        self._ends = 0
-        self._started = time.monotonic()
-        self._start_at: float | None = None
-
-    def start(self) -> None:
-        self._started, self._start_at = time.monotonic(), None
-        self.process.start()
-
-    def show_warnings(self, say: Say) -> None:
-        for line in self._tail.severe_lines():
-            say(f"{self.process.name} | {line}")
+    process: Process
+    tail: LogTail
+    started_at: float = field(default_factory=time.monotonic)
+    start_at: float | None = None
+    """When to start it again, after it has ended."""
+    ends: int = 0
 
     def restart_if_ended(self, say: Say) -> None:
         now = time.monotonic()
-        if self._start_at is not None:
-            if now >= self._start_at:
-                self.start()
-        elif not self.process.running:
-            self._note_end(now, say)
+        if self.start_at is None:
+            if not self.process.running:
+                self._note_end(now, say)
+        elif now >= self.start_at:
+            self.started_at, self.start_at = now, None
+            self.process.start()
 
     def _note_end(self, now: float, say: Say) -> None:
-        self._ends = 1 if now - self._started >= STEADY_SECONDS else self._ends + 1
-        pause = restart_pause(self._ends)
-        self._start_at = now + pause
+        self.ends = 1 if now - self.started_at >= STEADY_SECONDS else self.ends + 1
+        pause = restart_pause(self.ends)
+        self.start_at = now + pause
         how = describe_end(self.process.exit_status)
         self.process.kill()
         say(f"{self.process.name} {how}; restarting in {pause:g} s. Last lines of its log {self.process.log}:")
@@ -98,39 +84,42 @@ class _Supervised:
 class Supervisor:
     """Keeps processes running between `start` and `stop`, and shows what they log at WARNING or above."""
 
-    def __init__(self, signals: StopSignals, say: Say, *, shows_warnings: bool = True) -> None:
-        self._signals = signals
+    def __init__(self, signals: StopSignals, say: Say) -> None:
+        self.signals = signals
         self._say = say
-        self._say_warning: Say = say if shows_warnings else lambda _: None
         self._supervised: list[_Supervised] = []
 
     def start(self, process: Process) -> None:
         """Start a process, and keep it running."""
         self.adopt(process)
-        self._supervised[-1].start()
+        process.start()
 
     def adopt(self, process: Process) -> None:
         """Keep a process running that was already started."""
-        self._supervised.append(_Supervised(process))
+        self._supervised.append(_Supervised(process, LogTail(process.log)))
 
     def run_until(self, done: Callable[[], bool], seconds: float = float("inf")) -> bool:
         """Keep everything running until `done`, a signal, or so many seconds; return whether `done` came true."""
         deadline = time.monotonic() + seconds
-        while not self._signals.asked_to_stop() and time.monotonic() < deadline:
+        while not self.signals.asked_to_stop() and time.monotonic() < deadline:
             if done():
                 return True
+            self._show_warnings()
             for each in self._supervised:
-                each.show_warnings(self._say_warning)
                 each.restart_if_ended(self._say)
-            self._signals.wait(TICK_SECONDS)
+            time.sleep(TICK_SECONDS)
         return False
 
     def stop(self, processes: Sequence[Process], seconds: float) -> None:
         """Restart nothing any more, and stop these processes; a second signal kills them before `seconds` are over."""
-        supervised, self._supervised = self._supervised, []
-        stop_together(processes, seconds, self._signals.asked_to_hurry)
-        for each in supervised:
-            each.show_warnings(self._say_warning)
+        stop_together(processes, seconds, self.signals.asked_to_hurry)
+        self._show_warnings()
+        self._supervised.clear()
+
+    def _show_warnings(self) -> None:
+        for each in self._supervised:
+            for line in each.tail.severe_lines():
+                self._say(f"{each.process.name} | {line}")
 
 
 def stop_together(processes: Sequence[Process], seconds: float, hurry: Callable[[], bool] = lambda: False) -> None:

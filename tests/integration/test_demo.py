@@ -98,7 +98,7 @@ def test_real_files_are_deleted_only_when_somebody_agreed(tmp_path: Path) -> Non
         assert refused.returncode == 2
         assert "YES=1" in refused.stdout
         assert real.stats()["calls"] == 0
-        done = make_run(tmp_path, "--file", "ids.txt", "--yes", **told)
+        done = make_run(tmp_path, "ids.txt", "--yes", **told)
         assert done.returncode == 0, done.stdout + done.stderr
         assert real.remaining() == []
 

@@ -91,7 +91,7 @@ def test_only_what_is_too_old_goes(queue: Queue) -> None:
 
 
 def test_no_operation_rewrites_the_trail() -> None:
-    """Our operations only add to it: no other command of theirs names it."""
+    """Our operations only add to it and read it: no other command of theirs names it."""
     for path in ROOMS.rglob("*.lua"):
         for command in re.findall(r"redis\.call\('(\w+)', KEY\.audit", path.read_text("utf-8")):
-            assert command == "XADD", path.name
+            assert command in {"XADD", "XRANGE"}, path.name

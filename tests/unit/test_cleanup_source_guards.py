@@ -36,7 +36,7 @@ def test_a_source_beyond_max_files_is_held(redis_client: Redis, caplog: pytest.L
     assert queue.enqueue(NewRequest("r1", "catalog"), ids(3)).held == ""
     with caplog.at_level(logging.WARNING):
         assert queue.enqueue(NewRequest("r2", "catalog"), ids(4)).held == "4 files are more than max_files = 3"
-    assert "r2 of source catalog is held for approval" in caplog.text
+    assert "request r2 waits for approval" in caplog.text
     assert queue.enqueue(NewRequest("r3", "other"), ids(9)).held == ""
     assert [held.request_id for held in Approvals(queue).waiting()] == ["r2"]
     claim = queue.claim("t1")
@@ -110,7 +110,7 @@ def test_nobody_can_pose_as_a_rule() -> None:
         ('{"a": {}}', "a must set max_files, max_share or usual_factor"),
         ('{"a": 3}', "a must be a table of keys and values"),
         ('{"a": {"max_fils": 3}}', "unknown name max_fils in a; did you mean max_files?"),
-        ('{"a b": {"max_files": 3}}', "a b is no source name"),
+        ('{"a b": {"max_files": 3}}', "a b is not a source name"),
         ('{"a": {"max_files": -1}}', "a.max_files must be at least 0"),
         ('{"a": {"max_files": 1.5}}', "a.max_files must be a whole number"),
         ('{"a": {"max_files": 1000000001}}', "a.max_files must be at most 1000000000"),

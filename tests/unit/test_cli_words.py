@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from cli import CLEANUP, COMMANDS
 from cli.commands.delete import hold_seconds
-from cli.commands.report import opened
 from cli.common import CommandError
 from cli.lazy import LazyCommand, help_of
+from cli.records import opened
 from cli.screen import output, wording
 from tasks.checks import Grade, durability, eviction
 from worker.reports.report import Report
@@ -137,14 +137,23 @@ def test_columns() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("0", 0), ("90", 90), ("15m", 900), ("24h", 86_400), ("2d", 172_800), ("1w", 604_800)],
+    [
+        ("0", 0),
+        ("90", 90),
+        ("0.5", 0.5),
+        ("15m", 900),
+        ("1.5h", 5400),
+        ("24h", 86_400),
+        ("2d", 172_800),
+        ("1w", 604_800),
+    ],
 )
 def test_holds(text: str, seconds: float) -> None:
     """A hold is a number with a unit, or a number of seconds."""
     assert hold_seconds(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "h", "-1", "1.5h", "1h30", "inf", "nan", "1e3", "٣s", "٣"])
+@pytest.mark.parametrize("text", ["", "h", "-1", ".5h", "1.h", "1h30", "inf", "nan", "1e3", "٣s", "٣"])
 def test_invalid_holds(text: str) -> None:
     """Anything else is refused."""
     with pytest.raises(CommandError, match="--hold: must be a number with a unit"):

@@ -275,8 +275,10 @@ def test_an_answer_that_was_lost_does_no_harm(redis_client: Redis, monkeypatch: 
     check_nothing_is_left(queue)
 
 
-def test_what_cannot_be_accepted_in_bulk_goes_on(redis_client: Redis, caplog: pytest.LogCaptureFixture) -> None:
-    """One request that Redis chokes on stops neither the intake nor its neighbours: Celery runs them one by one."""
+def test_messages_that_cannot_be_accepted_in_bulk_are_forwarded(
+    redis_client: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A request that makes the operation fail does not stop the intake: Celery runs the messages one by one."""
     queue = queue_on(redis_client)
     raw(queue).set(queue.keys.request("bad", "waiting"), "no list")
     messages = [SENDER.send(["a"], task_id=task_id) for task_id in ("r1", "bad", "r2")]
@@ -284,7 +286,7 @@ def test_what_cannot_be_accepted_in_bulk_goes_on(redis_client: Redis, caplog: py
     with caplog.at_level(logging.ERROR):
         accept_all(intake_on(queue))
     assert unusual(queue) == messages
-    assert "could not be accepted in bulk" in caplog.text
+    assert "could not accept 3 messages in bulk" in caplog.text
 
 
 @pytest.mark.real_server

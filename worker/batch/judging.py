@@ -20,7 +20,7 @@ from worker.times import backoff_ms
 
 
 def judge(claim: Claim, sent: Sequence[Item], answer: Answer, about: Circumstances) -> Settlements:
-    """Return how the items of `claim` that were sent go on, given the answer: each exactly once."""
+    """Return the settlement of each item of `claim` that was sent, given the answer."""
     match answer:
         case PerFile():
             return _judge_per_file(sent, answer, about.max_attempts)
@@ -37,7 +37,7 @@ def judge(claim: Claim, sent: Sequence[Item], answer: Answer, about: Circumstanc
 
 
 def judge_known(items: Sequence[Item]) -> Settlements:
-    """End items whose file an earlier call of ours deleted; they need no call."""
+    """End items whose file an earlier call deleted; they need no call."""
     return end(items, Outcome.DELETED, spent=0)
 
 
@@ -48,7 +48,7 @@ def _judge_per_file(sent: Sequence[Item], answer: PerFile, max_attempts: int) ->
 
 
 def _judge_not_deleted(item: Item, answer: PerFile, max_attempts: int) -> Settlements:
-    """Retry or fail an item of a call that was carried out; a later 404 may still be that call's doing."""
+    """Retry or fail an item of a call that was carried out; that call may also be why a later one answers 404."""
     if item.attempts + 1 < max_attempts:
         return retry([item], backoff_ms(item.attempts + 1), Doubt.UNANSWERED)
     error = answer.errors.get(item.file_id, "the API did not say what became of it")

@@ -60,7 +60,7 @@ class Batches:
         """Run one batch, if at least `fewest` ids wait.
 
         Raises:
-            redis.exceptions.RedisError: Redis went away; claimed items come back when their lease runs out.
+            redis.exceptions.RedisError: Redis is unavailable; claimed items are reclaimed when their lease expires.
         """
         permit = self.gate.ask(uuid.uuid4().hex)
         if not permit.granted:

@@ -60,7 +60,7 @@ class ImageKit:
         """Delete 1 to 100 files permanently, with all their versions, in one bulk call.
 
         Duplicate ids are sent once, because the vendor does not document what happens to them. Without a private key
-        no call is made. Raises `ValueError` for no ids or too many, and nothing for what network or server do.
+        no call is made. Raises `ValueError` for no ids or too many; an error of network or server is an answer.
         """
         ids = list(dict.fromkeys(file_ids))
         if not 1 <= len(ids) <= MAX_FILE_IDS:
@@ -78,7 +78,7 @@ class ImageKit:
     def list_files(self, search: Mapping[str, str], skip: int, limit: int = MAX_PAGE) -> ListAnswer:
         """List up to 1000 objects of a search (parameters of `GET /v1/files`), from position `skip`.
 
-        It changes nothing, and raises nothing for what network or server do. Without a private key no call is made.
+        An error of network or server is an answer. Without a private key no call is made.
         """
         if not self._has_key:
             return _NO_KEY
@@ -99,7 +99,7 @@ class ImageKit:
 
 
 def _log(level: int, call: str, answer: Answer | ListAnswer, note: str, **fields: int) -> None:
-    """Log one line about a call; a response that says nothing about single files is a warning."""
+    """Log a call, as a warning if its response has no result for each file."""
     meta, kind = answer.meta, type(answer).__name__
     reason = getattr(answer, "message", "") or getattr(answer, "reason", "")
     logger.log(

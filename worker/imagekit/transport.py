@@ -1,7 +1,7 @@
 """One HTTP exchange on `requests`, limited in time and size. It returns a `RawAnswer` whatever happens.
 
-`requests` lacks three things that are added here: a deadline for the response as a whole (its own read timeout starts
-anew with every byte) that a stopping worker can bring forward, a limit on the size of a body, and the certainty that
+It adds three things that `requests` lacks: a deadline for the whole response, which a stopping worker can bring
+forward (the read timeout of `requests` restarts with every byte); a limit on the size of a body; and certainty that
 nothing of a call reached the server.
 """
 
@@ -38,7 +38,7 @@ sent while the server closes is ambiguous."""
 POLL_SECONDS = 0.5
 """How often a waiting call checks whether its deadline was brought forward."""
 
-# It logs malformed headers unescaped, with a traceback each.
+# urllib3 logs malformed headers unescaped, with a traceback each.
 logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
 
 

@@ -1,8 +1,8 @@
-"""Makes requests of the messages of one broker queue, in bulk.
+"""Accepts the messages of one broker queue in bulk.
 
-``take`` moves messages from the broker's lists to one of our own, and ``accept`` enqueues them and lets go of that
-list: two atomic steps, so that a message is never in memory only. What a worker took and did not accept within
-`LEASE_MS`, anybody takes over. A message that is accepted twice makes one request, since its id is known.
+`take` moves messages from the broker's lists to a list of ours, and `accept` enqueues their requests and deletes that
+list. Both are atomic, so no message is ever in memory only. Messages that a worker took and did not accept within
+`LEASE_MS` are taken by another. A message that is accepted twice makes one request.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from worker.store.scripts import Scripts
 logger = logging.getLogger(__name__)
 
 MOST_MESSAGES = 100
-"""More were hardly faster, and kept Redis from all others for longer: 100 take it 4 ms."""
+"""More are hardly faster and block Redis for longer: it accepts 100 in 4 ms."""
 MOST_BYTES = 1_000_000
-"""Bytes of messages from which on no further one is taken with them: what a worker holds at once stays small."""
+"""Size from which on no more messages are taken, which bounds a worker's memory."""
 LEASE_MS = 10_000
 WAIT_SECONDS = 1
-"""How long to wait for a message at once; what dead workers took, and lower priorities, are looked for in between."""
+"""Longest wait for a message. In between, the intake looks for expired leases and lower priorities."""
 
 _ANY_ID = uuid.uuid4().hex
 
@@ -38,7 +38,7 @@ FirstResult = Callable[[Asked, int, int], tuple[str, str]]
 
 
 class Taken(NamedTuple):
-    """Messages that this process took."""
+    """Messages that this process has taken."""
 
     token: str
     at_ms: int
@@ -46,16 +46,16 @@ class Taken(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """What one turn did."""
+    """The result of one turn."""
 
     taken: int
-    """Messages."""
+    """Number of messages."""
     accepted: list[str]
-    """Ids of the requests that they made, and of those that were known."""
+    """Ids of their requests, including those that were known."""
 
 
 class Intake:
-    """Accepts the messages of one queue of the broker. For one thread."""
+    """Accepts the messages of one broker queue. Not thread-safe."""
 
     def __init__(
         self,
@@ -66,21 +66,21 @@ class Intake:
         first_result: FirstResult,
         most_ids: int,
     ) -> None:
-        """`redis` answers in bytes, since messages may be anything, and repeats no command: no token is used twice."""
+        """Use a `redis` that returns bytes, since messages may be anything, and repeats no command: a token is new."""
         self._queue = queue
         self._redis = redis
         self._scripts = Scripts(redis, queue.keys)
         self._lists = broker_lists(broker_queue)
-        self._places = [*broker_lists(unusual_queue), queue.keys("unreadable")]
+        self._targets = [*broker_lists(unusual_queue), queue.keys("unreadable")]
         self._first_result = first_result
         self._most_ids = min(most_ids, CHUNK_IDS)
         self._left: Taken | None = None
 
     def turn(self, is_revoked: Callable[[str], bool]) -> Turn:
-        """Accept some messages; those whose id is revoked go on to Celery. Call it again while it takes any.
+        """Take and accept messages; those with a revoked id are forwarded to Celery. Call it again while it takes any.
 
-        Raises `RedisError`, for one thing when the server is out of memory: what was taken is then accepted by a later
-        turn, of this worker or another.
+        Raises `RedisError`, also when the server is out of memory. A later turn, of this worker or another, then
+        accepts the messages.
         """
         taken = self._left or self._take()
         self._left = taken
@@ -89,9 +89,9 @@ class Intake:
         return Turn(len(taken.messages), accepted)
 
     def wait(self) -> None:
-        """Return when there is a message, or after a while."""
+        """Return when there is a message, or after `WAIT_SECONDS`."""
         first = self._lists[0]
-        # To its own place: nothing is taken.
+        # Moving an element to where it is takes nothing.
         self._redis.blmove(first, first, WAIT_SECONDS, "RIGHT", "RIGHT")
 
     def _take(self) -> Taken:
@@ -108,7 +108,11 @@ class Intake:
         except OutOfMemoryError:
             raise
         except ResponseError:
-            logger.exception("intake: %d messages could not be accepted in bulk; Celery runs them", len(read))
+            logger.exception(
+                "intake: could not accept %d messages in bulk, forwarding them to Celery",
+                len(read),
+                extra={"messages": len(read)},
+            )
             return self._run_accept(taken, [each if isinstance(each, Unusual) else Unusual(0) for each in read])
 
     def _run_accept(self, taken: Taken, read: Sequence[Message | Unusual]) -> list[str]:
@@ -116,17 +120,17 @@ class Intake:
         results = list(self._first_results(messages, taken.at_ms))
         asked = {
             "token": taken.token,
-            "unusual": [[at, each.place] for at, each in enumerate(read) if isinstance(each, Unusual)],
+            "unusual": [[at, each.target] for at, each in enumerate(read) if isinstance(each, Unusual)],
             "requests": [self._as_request(each) for each in messages],
         }
-        keys = [*self._places, *(key for key, _ in results)]
+        keys = [*self._targets, *(key for key, _ in results)]
         replies = self._queue.scripts.run("intake/accept", asked, *(value for _, value in results), keys=keys)
         for each, reply in zip(messages, replies, strict=False):
             read_enqueued(reply, each.asked["request_id"], each.asked["source"])
         return [each.asked["request_id"] for each in messages]
 
     def _first_results(self, messages: Sequence[Message], at_ms: int) -> Iterator[tuple[str, str]]:
-        """Yield where each first result goes, and its text: rendered once where requests differ in their id alone."""
+        """Yield key and value of each first result, rendered once for requests that differ only in their id."""
         rendered: dict[tuple[str, str | None, int], tuple[str, str]] = {}
         for message in messages:
             asked, total = message.asked, len(message.file_ids)

@@ -1,9 +1,9 @@
-"""Reads one raw message of a broker list: a request that the intake enqueues, or one that Celery is to run.
+"""Reads a raw message from a broker list: a request that the intake enqueues, or a message for Celery.
 
 A message is kombu's JSON envelope around a task message of Celery's protocol 2 (docs.celeryq.dev, "Message Protocol").
-Only what is understood in full becomes a request here. All else is *unusual*: other tasks, `countdown` and `eta`,
-`expires`, compression, other contents, bad arguments, very long ones, broken JSON. It goes on unchanged to Celery,
-whose worker knows what to do with it and what to tell the caller.
+Only a message that is understood completely becomes a request here. Any other is *unusual*: other tasks, `countdown`,
+`eta`, `expires`, compression, other content types, invalid arguments, large messages. It is forwarded to Celery
+unchanged, whose worker runs it or reports what is wrong with it.
 """
 
 from __future__ import annotations
@@ -18,60 +18,60 @@ from worker.queue.validation import Asked, bound_arguments, checked_file_ids, ch
 
 TASK = "kitsweep.delete_files"
 MOST_BYTES = 256 * 1024
-"""A longer message is Celery's: its task streams the ids in chunks."""
+"""A longer message is forwarded to Celery, whose task streams the ids in chunks."""
 
 CANVAS_PARTS = ("callbacks", "errbacks", "chord", "chain", "group", "group_index", "root_id", "parent_id")
-"""What Celery must know of a task to run what hangs on it."""
-_HANGING = ("callbacks", "errbacks", "chord", "chain")
+"""What Celery must know of a task to run its callbacks."""
+_CALLBACKS = ("callbacks", "errbacks", "chord", "chain")
 _ONLY_CELERY = ("eta", "expires", "compression", "retries", "stamped_headers", "stamps")
-"""Headers that ask for what a Celery worker does before or around a task; empty or absent in an ordinary message."""
+"""Headers that only a Celery worker understands; empty or absent in an ordinary message."""
 _NO_TIME_LIMITS = (None, [None, None])
 _PLAIN_BODIES = (None, "", "utf-8")
 _TAGGED = b"__type__"
-"""How kombu's JSON marks values that are no JSON, such as dates."""
+"""How kombu marks values that JSON does not have, such as dates."""
 
 
 class Message(NamedTuple):
-    """A request as it came in one message, checked."""
+    """A validated request, read from one message."""
 
     asked: Asked
     file_ids: list[str]
     """Each once."""
     canvas: dict[str, Any] | None
-    """What Celery is to run after the request; None: nothing."""
+    """What Celery runs after the request; None for nothing."""
     origin: str
-    """Who sent it, as Celery says: process and host."""
+    """The sender according to Celery: process and host."""
 
 
 class Unusual(NamedTuple):
-    """A message that is no request of ours."""
+    """A message that the intake does not accept."""
 
-    place: int
+    target: int
     """Where it goes: index of a list of the unusual queue (`config.queue_names.broker_lists`), or `UNREADABLE`."""
 
 
 UNREADABLE = 4
-"""The place of what is no message at all: it would end a worker of Celery, so it is put aside."""
+"""The target of what is not a message: kombu would fail on it and end its worker."""
 
 
 def read_message(raw: bytes, most_ids: int) -> Message | Unusual:
-    """Return what a message asks for, if it is an ordinary one with at most `most_ids` file ids. Never raises."""
+    """Read a message; it is unusual also if it has more than `most_ids` file ids. Never raises."""
     try:
         envelope = json.loads(raw.decode())
-        place = _place_of(envelope)
-    except Exception:  # noqa: BLE001 - there are many ways not to be a message
+        target = _target_of(envelope)
+    except Exception:  # noqa: BLE001 - a message can be broken in many ways
         return Unusual(UNREADABLE)
     if len(raw) > MOST_BYTES:
-        return Unusual(place)
+        return Unusual(target)
     try:
         message = _read_request(envelope, most_ids) if _is_ordinary(envelope) else None
-    except Exception:  # noqa: BLE001 - Celery says what it is, in its log or to the caller
+    except Exception:  # noqa: BLE001 - Celery reports what is wrong, in its log or to the caller
         message = None
-    return message or Unusual(place)
+    return message or Unusual(target)
 
 
-def _place_of(envelope: Any) -> int:
-    """Return where a message goes that Celery is to run. Raises where kombu would."""
+def _target_of(envelope: Any) -> int:
+    """Return the list for a message that Celery runs. Raises where kombu would."""
     properties = envelope["properties"]
     info = properties["delivery_info"]
     texts = (properties["delivery_tag"], info["exchange"], info["routing_key"], envelope["body"])
@@ -85,8 +85,8 @@ def _place_of(envelope: Any) -> int:
 
 
 def canvas_in(request: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what hangs on a task's request, as plain data; None when nothing does."""
-    if not any(request.get(part) for part in _HANGING):
+    """Return the callbacks of a task's request as plain data; None if it has none."""
+    if not any(request.get(part) for part in _CALLBACKS):
         return None
     return {part: request[part] for part in CANVAS_PARTS if request.get(part) is not None}
 

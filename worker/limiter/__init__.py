@@ -1,1 +1,1 @@
-"""The call limit of one account: who may call the API when, over all workers."""
+"""The rate limit of one account, shared by all workers."""

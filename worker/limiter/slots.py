@@ -1,6 +1,6 @@
-"""The limiter: who may call the API when, over all workers of an account, on the clock of Redis.
+"""The limiter: grants slots for calls to all workers of an account, on the clock of Redis.
 
-It never sleeps and never spends an attempt: a slot is granted now, reserved for a moment ahead, or refused.
+A slot is granted now, reserved for a moment ahead, or refused. The limiter never sleeps.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from worker.store.scripts import Scripts
 
 
 class Endpoint(StrEnum):
-    """The API counts calls by endpoint (IMAGEKIT_API: rate limits)."""
+    """What the API limits separately (ImageKit documentation, "Rate limits")."""
 
     DELETE = "delete"
     LIST = "list"
@@ -41,7 +41,7 @@ class Call:
 
     kind: Kind
     reason: str = ""
-    """For people: why calls pause."""
+    """Why calls pause, shown to people."""
     reset_ms: int | None = None
     """How long a throttle lasts, if the response says so."""
     is_probe: bool = False
@@ -49,15 +49,15 @@ class Call:
     windows: tuple[Window, ...] = ()
     """The limits that the response announced."""
     call_id: str = ""
-    """Under which its slot was granted."""
+    """The id under which its slot was granted."""
     late_ms: int = 0
-    """By how much it was sent later than its slot."""
+    """How much later than its slot it was sent."""
     shows_health: bool = False
-    """Whether it was as likely to succeed as any other call."""
+    """Whether its result counts toward the account's health: it was as likely to succeed as any other call."""
 
 
 class Slot(NamedTuple):
-    """The limiter's answer to a request for one call."""
+    """The limiter's reply to a request for a slot."""
 
     granted: bool
     wait_ms: int
@@ -67,14 +67,14 @@ class Slot(NamedTuple):
 
 
 class Health(NamedTuple):
-    """How the account's calls fare."""
+    """The health of the account: whether its calls succeed."""
 
     pause_ms: int
-    """For which the endpoint is paused from now on; 0 if it is not."""
+    """How long the endpoint is paused from now on; 0 if it is not."""
     success_ago_ms: int | None
-    """Since the account's last successful call."""
+    """Since the account's last successful call; None if there was none."""
     is_healthy: bool
-    """Whether most calls succeed, of those that are as likely to as any other."""
+    """Whether most calls that count toward health succeed."""
 
     def succeeded_within(self, ms: int | None) -> bool:
         """Whether any call has succeeded in the last `ms` milliseconds; false when None."""
@@ -101,18 +101,18 @@ class WindowUse(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What the limiter knows of an endpoint."""
+    """The limits of an endpoint, and their use."""
 
     pause_ms: int
     slots: int
-    """Calls that could be made within the horizon asked for."""
+    """Calls that could be made within the horizon."""
     margin_ms: float
-    """By how much windows are taken to be longer than they are."""
+    """Every window is treated as this much longer than it is."""
     windows: list[WindowUse]
 
 
 class Limiter:
-    """Permission for calls to one endpoint."""
+    """Grants slots for calls to one endpoint."""
 
     def __init__(self, redis: Redis, settings: Settings, endpoint: Endpoint = Endpoint.DELETE) -> None:
         self._redis = redis
@@ -123,12 +123,12 @@ class Limiter:
         self._windows = _pairs(settings.rate_limits)
 
     def acquire(self, call_id: str, horizon_ms: int) -> Slot:
-        """Ask for a slot; one at most `horizon_ms` ahead is reserved under `call_id`."""
+        """Request a slot; one at most `horizon_ms` ahead is reserved under `call_id`."""
         wait, probe = self._run("acquire", call_id=call_id, **self._settings(horizon_ms))
         return Slot(int(wait) >= 0, abs(int(wait)), probe == "1")
 
     def give_back(self, call_id: str) -> None:
-        """Return the slot of a call that was not made."""
+        """Return the slot of a call that is not made."""
         self._run("give_back", call_id=call_id)
 
     def record(self, call: Call) -> Health:
@@ -136,17 +136,17 @@ class Limiter:
         return _read_health(self._run("record", **{**vars(call), "windows": _pairs(call.windows)}))
 
     def read_health(self) -> Health:
-        """Return how the account's calls fare, changing nothing."""
+        """Return the health of the account, changing nothing."""
         return _read_health(self._run("read_health"))
 
     def read_limits(self, horizon_ms: int = 0) -> Limits:
-        """Return the limits of the endpoint and what room they leave, changing nothing."""
+        """Return the limits of the endpoint and their use, changing nothing."""
         pause, slots, margin, *flat = self._run("read_limits", **self._settings(horizon_ms))
         windows = [WindowUse(int(a), int(b), int(c)) for a, b, c in zip(*[iter(flat)] * 3, strict=True)]
         return Limits(int(pause), int(slots), float(margin), windows)
 
     def read_pause(self) -> Pause | None:
-        """Return why no calls go out and until when; None while they do."""
+        """Return why calls are paused and until when; None if they are not."""
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.time()
             pipe.hgetall(self._keys("account"))
@@ -161,18 +161,18 @@ class Limiter:
         return self._scripts.run(f"limiter/{operation}", {"endpoint": self.endpoint, **args})
 
     def pause(self, reason: str = "", by: str | None = None) -> None:
-        """Stop all calls of the account until `resume`; it survives restarts. `by`: for the audit trail."""
+        """Pause all calls of the account until `resume`, also across restarts. `by` is for the audit trail."""
         self._scripts.run("limiter/pause", {"reason": reason or "paused by an operator", "by": by or whoami()})
 
     def resume(self, by: str | None = None) -> None:
-        """Let calls go out again: ends the operator's pause, and tries at once where an outage or a key is waited for.
+        """End the operator's pause, and send the next probe of an outage or a refused key at once.
 
-        A throttle that the API itself announced stays.
+        A throttle announced by the API stays.
         """
         self._scripts.run("limiter/resume", {"by": by or whoami()})
 
     def probe_soon(self) -> None:
-        """Let one call try out a key that was refused: it may have been replaced. Called when a worker starts."""
+        """Send the next probe of a refused key at once: a worker is starting, perhaps with a new key."""
         account = self._keys("account")
         if self._redis.hget(account, "trouble_kind") == Kind.KEY_REFUSED:
             self._redis.hdel(account, "trouble_until")

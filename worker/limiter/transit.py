@@ -6,22 +6,22 @@ import math
 import time
 
 MOST_TRANSIT_SECONDS = 0.025
-"""How much of a slow response's extra time counts as transit. The API's own time varies far more than the network's:
+"""How much of a slow response's extra time counts as transit. The API's time varies far more than the network's, so
 counting all of it would waste slots."""
 FORGET = 1.02
-"""By how much the fastest response so far is aged with each call."""
+"""Factor by which the fastest response time ages with each call."""
 
 
 class Transit:
-    """Estimates how late calls arrive: one that took longer than the fastest may have spent that time on the way."""
+    """Estimates how late calls arrive, from how much longer than the fastest one they took."""
 
     def __init__(self) -> None:
         self._fastest = math.inf
 
     def late_ms(self, slot_at: float, sent_at: float | None) -> int:
-        """Return the milliseconds from the slot to the latest likely arrival of a call whose response just came.
+        """Return the milliseconds from the slot to the latest likely arrival of a call that was just answered.
 
-        Both times are monotonic seconds; `sent_at` is None when the call was not sent whole.
+        Both times are monotonic seconds; `sent_at` is None if the call was not sent completely.
         """
         now = time.monotonic()
         if sent_at is None:

@@ -1,4 +1,4 @@
-"""Claims and settlements: what a batch takes from the queue, and how each of its items goes on. Plain data."""
+"""Claims and settlements: what a batch takes from the queue, and what happens to each item. Plain data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.states import Doubt, Outcome
 
 
 class Item(NamedTuple):
-    """One file id of one request, as a claim holds it."""
+    """One file id of one request, in a claim."""
 
     request_id: str
     file_id: str
@@ -21,12 +21,12 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Claim:
-    """Up to 100 items taken for one call; `token` settles them, until the lease runs out."""
+    """Up to 100 items taken for one call; `token` settles them until the lease expires."""
 
     token: str
     items: list[Item]
     fails: int = 0
-    """Failed calls of this group so far."""
+    """Consecutive failed calls of this group."""
     failed_ago_ms: int | None = None
     """Milliseconds between its last failed call and this claim; None if none has failed."""
     suspect: bool = False
@@ -34,14 +34,14 @@ class Claim:
     claimed_at: float = field(default_factory=time.monotonic, compare=False)
 
     def failed_ago(self) -> int | None:
-        """Return the milliseconds since its last failed call; None if none has failed."""
+        """Return the milliseconds since the group's last failed call; None if none has failed."""
         if self.failed_ago_ms is None:
             return None
         return self.failed_ago_ms + int((time.monotonic() - self.claimed_at) * 1000)
 
 
 class Ended(TypedDict):
-    """Items of one request that ended alike; `doubt`: whether our call may have deleted the files all the same."""
+    """Items of one request with the same outcome; `doubt`: whether our call may have deleted them nevertheless."""
 
     request: str
     outcome: Outcome
@@ -52,7 +52,7 @@ class Ended(TypedDict):
 
 
 class Retried(TypedDict):
-    """Items of one request that go back one by one, with the attempts they now have behind them."""
+    """Items of one request that are retried; `attempts` includes the one just spent."""
 
     request: str
     attempts: int
@@ -69,7 +69,7 @@ class ParkedItems(TypedDict):
 
 
 class Parked(TypedDict):
-    """A group that goes back as it stands, to be claimed together again."""
+    """Items that return to the queue as a group, to be claimed together again."""
 
     delay_ms: int
     fails: int
@@ -80,23 +80,22 @@ class Parked(TypedDict):
 
 @dataclass(frozen=True)
 class Settlements:
-    """How the items of a claim go on. `a + b` holds what both say; items that neither names stay claimed."""
+    """What happens to each item of a claim. Items that are not mentioned stay claimed."""
 
     ended: tuple[Ended, ...] = ()
     retried: tuple[Retried, ...] = ()
     parked: tuple[Parked, ...] = ()
 
     def __add__(self, other: Settlements) -> Settlements:
-        """Return the settlements of both."""
         return Settlements(self.ended + other.ended, self.retried + other.retried, self.parked + other.parked)
 
 
 def end(
     items: Iterable[Item], outcome: Outcome, error: str = "", *, spent: int = 1, doubt: Doubt = Doubt.NONE
 ) -> Settlements:
-    """Let items end with an outcome, `spent` attempts added to those behind each.
+    """End items with an outcome, adding `spent` attempts to each.
 
-    `doubt` warns later requests for the same file that this call may have deleted it.
+    `doubt` tells later requests for the same file that this call may have deleted it.
     """
     return Settlements(
         ended=tuple(
@@ -107,7 +106,7 @@ def end(
 
 
 def retry(items: Iterable[Item], delay_ms: int, doubt: Doubt = Doubt.NONE) -> Settlements:
-    """Put items back one by one, an attempt spent, due after a delay."""
+    """Retry items after a delay, spending an attempt of each."""
     return Settlements(
         retried=tuple(
             Retried(request=request, attempts=attempts + 1, doubt=doubt, delay_ms=delay_ms, ids=ids)
@@ -119,7 +118,7 @@ def retry(items: Iterable[Item], delay_ms: int, doubt: Doubt = Doubt.NONE) -> Se
 def park(
     items: Iterable[Item], *, delay_ms: int = 0, fails: int = 0, suspect: bool = False, doubt: Doubt = Doubt.NONE
 ) -> Settlements:
-    """Put items back as one group, no attempt spent, due after a delay; no items, no group."""
+    """Return items to the queue as one group, due after a delay, without spending an attempt."""
     by_request: dict[str, list[str]] = {}
     for item in items:
         by_request.setdefault(item.request_id, []).append(item.file_id)
@@ -132,7 +131,7 @@ def park(
 
 
 def snooze(claim: Claim, items: Iterable[Item]) -> Settlements:
-    """Put items of a claim back as the group they were, due at once: nothing counts against them."""
+    """Return items of a claim to the queue as they were, due at once, without spending an attempt."""
     return park(items, fails=claim.fails, suspect=claim.suspect)
 
 

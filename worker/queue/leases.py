@@ -1,4 +1,4 @@
-"""Renews the leases of this process while their calls are in flight."""
+"""Renews the leases of this process's claims."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class LeaseKeeper:
-    """Renews all claims of a process in one thread, which the first claim starts, also in a forked child."""
+    """Renews all claims of a process in one thread, started by its first claim, also in a forked child."""
 
     def __init__(self, queue: Queue, lease_seconds: float) -> None:
         self._queue = queue

@@ -1,6 +1,6 @@
-"""The queue: file ids of all requests, from their acceptance to their outcome. All of it is in Redis.
+"""The queue of one account: the file ids of all requests, from enqueue to outcome, in Redis.
 
-Each method is one Lua operation of the same name, atomic and idempotent. The map of keys is in `worker.store.keys`.
+Methods run the Lua operation of the same name, atomic and idempotent. The map of keys is in `worker.store.keys`.
 """
 
 from __future__ import annotations
@@ -28,39 +28,39 @@ from worker.store.scripts import Scripts
 logger = logging.getLogger(__name__)
 
 CHUNK_IDS = 5000
-"""File ids that one call of an operation carries at most; a longer request is streamed in such chunks."""
+"""Maximum file ids per call; a longer request is streamed in chunks of this size."""
 
 OUTBOX_DELAY_MS = 10_000
-"""How long a finished request waits for whoever settled its last item before anybody may publish it."""
+"""How long only the worker that settled a request's last item may publish it. Then any worker may."""
 LEFT_TO_ALL_MS = 0
-"""The same where whoever finishes it does not publish it: the next worker that looks does."""
+"""The same for a caller that does not publish: any worker may at once."""
 
 
 @dataclass(frozen=True)
 class NewRequest:
-    """What a producer asks for, apart from the file ids."""
+    """A request, without its file ids."""
 
     request_id: str
     source: str
     reason: str | None = None
     hold_seconds: float = 0
     canvas: Mapping[str, Any] | None = None
-    """What Celery runs when the request is done."""
+    """What Celery runs when the request is final."""
     origin: str | None = None
-    """Who asks, user or program and host; None: whoever runs this process."""
+    """Who enqueues it, user or program @ host; None: the user of this process."""
     digest: Digest | None = None
-    """Of its content, where its sender is to be told that an id was used for something else."""
+    """Of its content, so that the same id for other content is refused."""
     retry_of: str | None = None
     """The request whose failed ids it repeats."""
 
 
 class Chunk(NamedTuple):
-    """Where a chunk of ids stands in the stream that makes a request."""
+    """The position of a chunk of ids in the stream of a request."""
 
     is_first: bool = True
     is_last: bool = True
     stream: str = ""
-    """A token: chunks with the same one belong together."""
+    """Token shared by all chunks of a stream."""
 
 
 WHOLE = Chunk()
@@ -68,35 +68,35 @@ WHOLE = Chunk()
 
 
 class Enqueued(NamedTuple):
-    """What `Queue.enqueue` found or did."""
+    """The result of enqueueing."""
 
     state: State
-    """Of the request, after the call."""
+    """State of the request after the call."""
     is_new: bool
-    """Whether this call sealed it; false when the request id was there already."""
+    """Whether this call sealed it; false if the request id was known."""
     total: int
     held: str = ""
-    """Why it waits for somebody's approval; empty when it does not."""
+    """Why it waits for approval; empty if it does not."""
 
 
 class Work(NamedTuple):
-    """What there is to do now."""
+    """The work that is due now."""
 
     claimable: int
-    """File ids that a claim could take (counted up to a bound)."""
+    """File ids that a claim could take, counted up to a bound."""
     groups: int
-    """Groups that are due: parked batches, and leases that ran out."""
+    """Groups that are due: parked groups and expired leases."""
 
 
 class Queue:
-    """The file ids of one account that wait for their deletion."""
+    """The queue of one account."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self.redis = redis
         self.keys = Keys(settings.account)
         self.scripts = Scripts(redis, self.keys)
         self._lease_ms = max(1000, int(settings.lease_seconds * 900))
-        # Nine tenths: the rest is for noticing, so that a dead worker's items are claimed again within the setting.
+        # Nine tenths: the rest is for polling, so that a dead worker's items are claimed again within the setting.
         self._batch_size = settings.batch_size
         self._result_ttl_ms = int(settings.result_ttl_seconds * 1000)
         self._remember_ms = max(1000, int(settings.remember_seconds * 1000))
@@ -104,11 +104,11 @@ class Queue:
         self._guards = settings.guards
 
     def enqueue(self, request: NewRequest, file_ids: Iterable[str]) -> Enqueued:
-        """Accept a request whole, or change nothing when its id was accepted before.
+        """Enqueue a request; change nothing if its id is known.
 
-        `file_ids` may be a stream of any length. It is sent in chunks, and nothing is deleted before the last is in.
-        Duplicates count once. The same request may be sent again at any time, also by two callers at once: the first
-        to send its last chunk makes the request, of what it sent itself.
+        `file_ids` may be a stream of any length. It is sent in chunks, and nothing is deleted before the last one is
+        stored. Duplicates count once. Repeating a call is safe, also concurrently: the first stream that ends makes the
+        request, from its own ids.
         """
         stream, token = iter(file_ids), uuid.uuid4().hex
         chunk, is_first = list(islice(stream, CHUNK_IDS)), True
@@ -129,11 +129,11 @@ class Queue:
         early_result: tuple[str, str] | None = None,
         pipe: Pipeline | None = None,
     ) -> Enqueued:
-        """Add one chunk of a request, at most `CHUNK_IDS` ids; the last one seals it. In a pipe, ignore the answer.
+        """Add one chunk of at most `CHUNK_IDS` ids to a request; the last one seals it. With `pipe`, ignore the result.
 
         `early_result`, a key and a value, is written in the same step if the call seals the request.
 
-        Raises `RequestVanished` where what came before is gone.
+        Raises `RequestVanished` if the earlier chunks are gone.
         """
         key, value = early_result or (None, None)
         reply = self.scripts.run(
@@ -152,9 +152,9 @@ class Queue:
         return read_enqueued(reply, request.request_id, request.source)
 
     def claim(self, token: str, fewest: int = 1) -> Claim | None:
-        """Take up to a batch of items in equal shares of all sources, or a group that is due; None: nothing to do.
+        """Claim up to a batch of items, in equal shares from all sources, or a due group; None if there are none.
 
-        `fewest` is the number of claimable ids below which it is not worth a call yet.
+        `fewest` is the smallest number of fresh ids worth a call.
         """
         reply = self.scripts.run(
             "queue/claim",
@@ -189,13 +189,13 @@ class Queue:
         return finished
 
     def renew(self, tokens: Sequence[str]) -> int:
-        """Prolong leases; return how many had not been taken over."""
+        """Renew leases; return how many had not been taken over."""
         return int(self.scripts.run("queue/renew", {"lease_ms": self._lease_ms}, *tokens))
 
     def cancel(self, request_id: str, by: str | None = None) -> tuple[State, int] | None:
-        """Cancel what waits; returns the request's state and the number of items cancelled, None if it is unknown.
+        """Cancel the waiting items of a request; return its state and their number, None if it is unknown.
 
-        `by` goes to the audit trail; by default whoever runs this process, and nobody when empty.
+        `by` is recorded in the audit trail; None is the user of this process, and an empty text records nothing.
         """
         reply = self.scripts.run(
             "queue/cancel",
@@ -209,7 +209,7 @@ class Queue:
         return (State(reply[0]), int(reply[1])) if reply else None
 
     def described(self, request: NewRequest) -> dict[str, Any]:
-        """Return a request as the operations take it; what it does not have is left out."""
+        """Return a request as an argument of the operations."""
         fields = {
             "request": request.request_id,
             "source": request.source,
@@ -224,12 +224,12 @@ class Queue:
         return {name: value for name, value in fields.items() if value is not None}
 
     def now_ms(self) -> int:
-        """Return the time of the Redis server, milliseconds since 1970: the clock of everything in the queue."""
+        """Return the time of the Redis server, milliseconds since 1970. All times in the queue are from this clock."""
         seconds, micros = self.redis.time()
         return seconds * 1000 + micros // 1000
 
     def any_gone_id(self) -> str | None:
-        """Return a file id that the API said we deleted, if one is remembered."""
+        """Return the id of a file that we have deleted; None if none is remembered."""
         for name in ("gone:0", "gone:1"):
             file_id = self.redis.srandmember(self.keys(name))
             if isinstance(file_id, str):
@@ -237,7 +237,7 @@ class Queue:
         return None
 
     def peek(self, enough: int) -> Work:
-        """Return what there is to do now; claimable ids are counted up to `enough`."""
+        """Return the work that is due now; claimable ids are counted up to `enough`."""
         return Work(*self.scripts.run("queue/peek", {"enough": enough}))
 
 
@@ -250,10 +250,11 @@ def _unpacked(packed: str) -> Iterator[Item]:
 
 
 def read_enqueued(reply: Any, request_id: str, source: str) -> Enqueued:
-    """Read what the operation `enqueue` answers, and warn of a request that a guard holds."""
+    """Read the reply of the operation `enqueue`, and log a warning if the request waits for approval."""
     state, is_new, total, held = reply
     if not state:
         raise RequestVanished(request_id)
     if held:
-        logger.warning("request %s of source %s is held for approval: %s", request_id, source, held)
+        fields = {"request_id": request_id, "source": source, "ids": int(total)}
+        logger.warning("request %s waits for approval: %s", request_id, held, extra=fields)
     return Enqueued(State(state), is_new == "1", int(total), held)

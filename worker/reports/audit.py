@@ -4,15 +4,15 @@ A Redis stream. Scripts append to it in the same atomic step as the change they 
 removes an entry; entries expire after the result TTL plus `KITSWEEP_AUDIT_DAYS`.
 
 =========  ==========================================================================================================
-event      accepted (in line, or in its undo window), held (for approval), approved, rejected, cancelled, ended;
+event      accepted (enqueued, perhaps on hold), held (waits for approval), approved, rejected, cancelled, ended;
            of the account: paused, resumed;
            of cleanup: run (ended without a request), skipped, cleanup_off, cleanup_on
-request    request id; of `run` and `skipped` the run id
+request    request id; for `run` and `skipped` the run id
 source     service, or `cleanup:<rule>`
-by         user or program @ host who asked or decided; of a Celery message its sender
-state      state of the request; of `run` and `skipped` its outcome
-total      file ids
-detail     JSON: reason, why, hold_ms, and of `ended` the number of files by outcome
+by         user or program @ host that enqueued or decided; for a Celery message its sender
+state      state of the request; for `run` and `skipped` the outcome of the run
+total      number of file ids
+detail     JSON: reason, why, hold_ms, and for `ended` the number of files by outcome
 =========  ==========================================================================================================
 """
 

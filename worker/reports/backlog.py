@@ -1,4 +1,4 @@
-"""Counts the messages of which no request has been made yet."""
+"""Counts the messages that are not accepted yet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from worker.store.keys import Keys
 
 
 def count_unaccepted(redis: Redis, keys: Keys) -> int:
-    """Count messages that wait in the broker, that an intake has taken, and that were handed on to Celery."""
+    """Count messages that wait in the broker, that an intake has taken, and that were forwarded to Celery."""
     names = queue_names(keys.account)
     lists = [each for name in (*names.intake, names.unusual) for each in broker_lists(name)]
     with redis.pipeline(transaction=False) as pipe:

@@ -153,7 +153,7 @@ class Reports:
         total, in_flight = int(about.get("total", 0)), int(about.get("in_flight", 0))
         ended = sum(counts.values())
         state = State(about["state"])
-        # The counter is there from the first claim on, and stays when all that flew is waiting again.
+        # The counter exists from the first claim on, also when all items are waiting again.
         if state is State.QUEUED and ("in_flight" in about or ended):
             state = State.PROGRESS
         report = Report(

@@ -46,7 +46,7 @@ class FileOutcome(NamedTuple):
     file_id: str
     outcome: Outcome
     error: str
-    """The reason of a failure, or a remark; may be empty."""
+    """Why it failed, or a remark; may be empty."""
     attempts: int
     """API calls that counted as attempts, including the last."""
     at: str

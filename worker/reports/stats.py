@@ -11,14 +11,14 @@ from worker.states import Outcome
 from worker.times import iso
 
 ALIVE_MS = 15_000
-"""A worker whose heart has been silent for longer counts as dead."""
+"""A worker whose last heartbeat is older counts as dead."""
 
 
 class SourceStats(TypedDict):
     """Ids of one source that have not ended."""
 
     waiting: int
-    """Held ones and retries included."""
+    """Including those on hold and retries."""
     in_flight: int
     due_retries: int
     held: int
@@ -33,7 +33,7 @@ class WindowStats(TypedDict):
 
 
 class PauseStats(TypedDict):
-    """Why no calls go out."""
+    """Why calls are paused."""
 
     by: str
     """operator, throttled, trouble (the API does not answer), or key_refused."""
@@ -47,20 +47,21 @@ class Stats(TypedDict):
     """All of `kitsweep stats --json`. Times are ISO 8601 in UTC."""
 
     unaccepted: int
-    """Messages, sent by task name, of which no request has been made yet."""
+    """Messages, sent by task name, that are not accepted yet."""
     waiting: int
     in_flight: int
     due_retries: int
     held: int
-    """Ids of requests whose hold has not ended, or that nobody has approved."""
+    """Ids of requests that are on hold or wait for approval."""
     unapproved: int
-    """Requests that are held for approval."""
+    """Requests that wait for approval."""
     unpublished: int
+    """Finished requests whose result is not published yet."""
     parked: int
-    """Batches that came back whole and wait for their next call."""
+    """Parked groups."""
     sources: dict[str, SourceStats]
     ended: dict[str, int]
-    """Outcome → items, since the beginning."""
+    """Outcome → number of items so far."""
     windows: list[WindowStats]
     margin_ms: float
     pause: PauseStats | None
@@ -72,7 +73,7 @@ class Stats(TypedDict):
 def read_stats(queue: Queue, limiter: Limiter) -> Stats:
     """Read the figures, in a few round trips."""
     redis, keys = queue.redis, queue.keys
-    limits = limiter.read_limits()  # An operation goes first: it brings what an earlier version stored up to date.
+    limits = limiter.read_limits()  # First, because an operation upgrades what an earlier version stored.
     now = queue.now_ms()
     with redis.pipeline(transaction=False) as pipe:
         for name in ("waiting", "in_flight", "retrying", "on_hold", "totals"):

@@ -38,9 +38,9 @@ def start_due(runs: RunStore, rules: list[Rule], by: str) -> list[str]:
         due = rule.schedule.last_until(now)
         run_id = run_id_of(rule.name, due)
         start = runs.start(rule, run_id, by, due, None if rule.missed == "once" else LATE_SECONDS * 1000)
-        fields = {"rule": rule.name, "run": run_id}
+        fields = {"rule": rule.name, "run": run_id, "source": f"cleanup:{rule.name}"}
         if start is RunStart.STARTED:
-            logger.info("cleanup run %s started", run_id, extra=fields)
+            logger.info("cleanup run %s started, listing its files next", run_id, extra=fields)
             started.append(run_id)
         elif start not in {RunStart.NOTHING, RunStart.FIRST}:
             logger.warning(
@@ -66,7 +66,8 @@ class CleanupScheduler(Scheduler):
             rules = self._file.rules()
         except RulesError as error:
             sys.exit(f"kitsweep: invalid cleanup rules:\n{error}")
-        logger.info("loaded %d cleanup rules from %s", len(rules.by_name), self._file.path)
+        fields = {"rules": len(rules.by_name)}
+        logger.info("loaded %d cleanup rules from %s", len(rules.by_name), self._file.path, extra=fields)
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Start due runs and wake those in progress; return the seconds until the next tick."""

@@ -1,4 +1,4 @@
-"""Celery's canvas: links, chains and chords on `delete_files` run when the deletion is done, not when it is accepted.
+"""Celery's canvas: links, chains and chords on `delete_files` run when the request is final, not when it is accepted.
 
 The task ends with `Ignore`, after which Celery runs no callbacks. They are stored with the request and run when its
 result is published, at least once: after a crash in between they run again.
@@ -40,7 +40,7 @@ def body_is_promised(app: Celery, canvas: dict[str, Any]) -> bool:
 
     Celery (`backends/redis.py`, 5.7) lets one process at a time send a body. It claims that in `.c` for some seconds
     and writes `done` there afterwards; `.s` is the size of a chord whose body has not been sent. A process that finds
-    a claim sends nothing and is not told.
+    a claim sends nothing.
     """
     if not canvas.get("chord") or not canvas.get("group"):
         return False

@@ -37,23 +37,23 @@ def _connection(redis: RedisUrl) -> dict[str, Any]:
     return {
         "broker_url": redis.celery_url,
         "broker_transport_options": {
-            # Seconds after which a killed worker's message is delivered again; all are done well before.
+            # Seconds after which a killed worker's message is delivered again; every task ends well before.
             "visibility_timeout": 300,
-            # Such messages are looked for every 10 s; kombu's own cadence is ten times rarer.
+            # kombu looks for such messages every 10 s; its default is ten times less often.
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
-            # Without these a send hangs for as long as Redis is frozen. retry_on_timeout stays off: it would
+            # Without these a send hangs for as long as Redis does. retry_on_timeout stays off: it would
             # disable kombu's batched sends.
             **_sockets(redis),
             **_sentinel(redis),
         },
         **_tls(redis),
-        # Redis that is restarted, or comes up late, is waited for; the default gives up at 100 tries.
+        # Wait for a Redis that is restarted or starts late; the default gives up after 100 tries.
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         # A batch whose connection broke settles by its claim; cancelling it would lose the API's answer.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
-        # A producer hears within seconds that Redis is away.
+        # A producer gets an error within seconds when Redis is unavailable.
         "task_publish_retry_policy": {
             "max_retries": 2,
             "interval_start": 0,
@@ -76,12 +76,12 @@ def _results(settings: Settings, redis: RedisUrl) -> dict[str, Any]:
         "result_extended": False,
         # STARTED would overwrite our own states, a final one included.
         "task_track_started": False,
-        # The default of 120 s is longer than anybody waits.
+        # The default of 120 s is too long for a caller.
         "redis_socket_timeout": SOCKET_TIMEOUT_SECONDS,
         "redis_socket_connect_timeout": SOCKET_CONNECT_TIMEOUT_SECONDS,
-        # A Unix socket takes no keep-alive, and redis-py refuses the option there.
+        # redis-py refuses the keep-alive option for a Unix socket.
         "redis_socket_keepalive": redis.scheme != "unix",
-        # Finds connections that died while idle before a result is written on them.
+        # Detects connections that died while idle before a result is written to them.
         "redis_backend_health_check_interval": 30,
     }
 
@@ -90,7 +90,7 @@ def _messages(account: str) -> dict[str, Any]:
     names = queue_names(account)
     return {
         "task_default_queue": names.default,
-        # Exchange and key are spelt out: a queue without a key of its own is bound by the default queue's.
+        # Exchange and routing key are explicit: a queue without them gets those of the default queue.
         "task_queues": tuple(Queue(name, Exchange(name), routing_key=name) for name in dict.fromkeys(names)),
         "task_routes": {
             "kitsweep.delete_files": {"queue": names.requests},
@@ -112,18 +112,18 @@ def _messages(account: str) -> dict[str, Any]:
 def _worker(arguments: Sequence[str]) -> dict[str, Any]:
     return {
         "imports": ("tasks.deletions", "tasks.cleanup"),
-        # Batches wait for the API, not for the processor; threads share connections and stop cleanly.
+        # Batches wait for the API, not for the CPU; threads share connections and stop cleanly.
         "worker_pool": _pool(arguments),
         "worker_concurrency": 8,
         # More was slower, and a worker that dies takes less with it.
         "worker_prefetch_multiplier": 1,
         # The limiter counts calls over all workers; Celery's rate limits count tasks in one.
         "worker_disable_rate_limits": True,
-        # Our own logging, with its form and its masking of secrets, stays in charge.
+        # Celery must not replace our logging, which masks secrets.
         "worker_hijack_root_logger": False,
         # Events cost a publish for each step of each task. Flower turns them on when it runs.
         "worker_send_task_events": False,
-        # The rules of the cleanup are the schedule, with Redis as its memory: several beats do no harm.
+        # The cleanup rules are the schedule and its state is in Redis, so several beats do no harm.
         "beat_scheduler": "worker.runtime.beat:CleanupScheduler",
         "enable_utc": True,
         "timezone": "UTC",

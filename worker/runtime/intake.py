@@ -1,6 +1,6 @@
 """Runs the intake in a worker: one thread for each queue of the broker that producers send to.
 
-Celery's own consumer takes the queue of unusual messages instead. With `-Q`, a worker takes in what it was told to.
+Celery's own consumer takes the queue of unusual messages instead. With `-Q`, a worker takes only from the queues named.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ logger = logging.getLogger(__name__)
 REST = 0.5
 """How long the intake rests while batches run, as a share of its working time."""
 BATCHES_RAN_SECONDS = 1.0
-"""For how long after a batch was started here batches are taken to run."""
+"""How long after a batch has started in this worker batches count as running."""
 RETRY_SECONDS = 1.0
 
 
 class Pace:
-    """Shares the time of a process between its intake and its batches, so that a flood of messages delays no batch."""
+    """Shares a process's time between its intake and its batches, so that a flood of messages delays no batch."""
 
     def __init__(self, batches_started: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
         self._batches_started = batches_started
@@ -44,16 +44,16 @@ class Pace:
         self._busy_until = -math.inf
 
     def rest_after(self, worked: float) -> float:
-        """Return how many seconds to rest after so many of work: none while no batches run."""
+        """Return how many seconds to rest after `worked` seconds of work; 0 while no batches run."""
         if (started := self._batches_started()) != self._seen:
             self._seen, self._busy_until = started, self._clock() + BATCHES_RAN_SECONDS
         return REST * worked if self._clock() < self._busy_until else 0.0
 
 
 class IntakeStep(bootsteps.StartStopStep):
-    """Takes messages from when the worker is ready to its stop.
+    """Takes messages while the worker is ready.
 
-    Not sooner: by then it hears revocations, and has learnt from its neighbours what was revoked before.
+    Not earlier, because only then does it receive revocations and know those of other workers.
     """
 
     requires = ("celery.worker.components:Pool",)
@@ -89,7 +89,7 @@ class IntakeStep(bootsteps.StartStopStep):
             try:
                 self._take_one_turn(intake, pace)
             except (RedisError, OSError) as error:
-                logger.warning("intake: waiting for Redis: %s", error)
+                logger.warning("intake: could not take or accept messages, retrying in %g s: %s", RETRY_SECONDS, error)
                 self._stop.wait(RETRY_SECONDS)
             except Exception:
                 logger.exception("intake: unexpected error, continuing")
@@ -106,7 +106,7 @@ class IntakeStep(bootsteps.StartStopStep):
 
 
 def take_from_celery(app: App) -> list[str]:
-    """Let Celery consume what is handed on instead of what the intake takes; returns the queues to take from."""
+    """Let Celery consume the queue of unusual messages instead of the intake's queues; return the latter."""
     queues, names = app.amqp.queues, queue_names(app.account.settings.account)
     taken = [name for name in names.intake if name in queues.consume_from]
     if taken:
@@ -116,7 +116,7 @@ def take_from_celery(app: App) -> list[str]:
 
 
 def intake_of(app: App, broker_queue: str) -> Intake:
-    """Build the intake of one queue, with a connection of its own."""
+    """Build the intake of one queue, with a separate connection."""
     settings = app.account.settings
     return Intake(
         app.account.queue,

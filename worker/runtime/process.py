@@ -16,7 +16,7 @@ from worker.store.keys import Keys
 
 
 class App(Celery):
-    """A Celery application that knows the account it works for."""
+    """A Celery application with the account it works for."""
 
     account: Account
     publisher: Publisher

@@ -40,7 +40,7 @@ def result_of(report: Report) -> Any:
 
 
 class Publisher:
-    """Writes reports as Celery results. A late early state never overwrites a final one."""
+    """Writes reports as Celery results. An earlier state never replaces a final one."""
 
     def __init__(self, app: Celery, redis: Redis, keys: Keys, result_ttl_seconds: float) -> None:
         self._app = app
@@ -63,12 +63,12 @@ class Publisher:
             self._dispatch_callbacks(self._publish_some(request_ids[start : start + _AT_ONCE]))
 
     def publish_reports(self, request_ids: Sequence[str]) -> None:
-        """Publish reports, final or not. Callbacks of final requests are left in the outbox for a worker."""
+        """Publish reports, final or not. Final requests that have callbacks stay in the outbox for a worker."""
         for start in range(0, len(request_ids), _AT_ONCE):
             self._publish_some(request_ids[start : start + _AT_ONCE])
 
     def publish_left_over(self) -> int:
-        """Publish requests that finished while their worker died; return how many."""
+        """Publish finished requests that a worker died before publishing; return how many."""
         left_over = self._scripts.run("runtime/take_unpublished", {"most": _AT_ONCE, "take_for_ms": _TAKE_FOR_MS})
         self.publish(left_over)
         return len(left_over)
@@ -107,7 +107,7 @@ class Publisher:
         except (RedisError, OperationalError, OSError):
             raise
         except Exception:
-            # The others must still be published. This one stays in the outbox and is retried until it expires.
+            # Must not keep others from being published. This request stays in the outbox until it expires.
             logger.exception(
                 "request %s: could not dispatch its callbacks, retrying later",
                 report["request_id"],
@@ -132,7 +132,7 @@ class Publisher:
         return key.decode() if isinstance(key, bytes) else key
 
     def _meta(self, state: str) -> dict[str, Any]:
-        """Return what Celery stores with a result in this state; the same for all that are published together."""
+        """Return what Celery stores with a result in this state, the same for all results published together."""
         meta: dict[str, Any] = self._backend._get_result_meta(None, state, None, None)  # noqa: SLF001 - its own format
         return meta
 

@@ -1,7 +1,7 @@
 """`AsyncResult(request_id).revoke()` cancels a request, also long after its message was accepted.
 
 Celery's own `revoke` only stops messages that have not run yet. Here every worker that receives the command also
-cancels what still waits; doing so more than once changes nothing.
+cancels the waiting items of the request, which is idempotent.
 """
 
 from __future__ import annotations
@@ -31,11 +31,14 @@ def cancel(app: App, request_ids: Sequence[str]) -> None:
         known = [request_id for request_id in request_ids if app.account.queue.cancel(request_id) is not None]
         app.publisher.publish_reports(known)
     except RedisError as error:
-        logger.warning("could not cancel %d revoked requests, revoke them again: %s", len(request_ids), error)
+        fields = {"request_ids": list(request_ids)}
+        logger.warning(
+            "could not cancel %d revoked requests, revoke them again: %s", len(request_ids), error, extra=fields
+        )
 
 
 def _revoke(state: Any, task_id: Any, *args: Any, **options: Any) -> Any:
-    # Celery's part comes first: the intake looks there once it has accepted a request.
+    # Celery's part comes first: the intake checks the revoked ids after it has accepted a request.
     reply = _revoke_messages(state, task_id, *args, **options)
     cancel(state.app, [task_id] if isinstance(task_id, str) else list(task_id or ()))
     return reply

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 HURRY_SECONDS = 2.0
 """How long Celery may take to exit by itself after the second signal."""
 WRAP_UP_SECONDS = 4.0
-"""Part of the grace period that is kept for settling, publishing and stopping the pool."""
+"""Part of the grace period reserved for settling, publishing and stopping the pool."""
 _TICK_SECONDS = 0.1
 
 # Shared with forked children: the number of signals, and the time of the first in seconds of the system's monotonic

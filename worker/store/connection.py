@@ -23,23 +23,23 @@ logger = logging.getLogger(__name__)
 SOCKET_TIMEOUT_SECONDS = 5
 CONNECT_TIMEOUT_SECONDS = 3
 OUTLAST_SECONDS = 55.0
-"""How long a response of the API is kept while Redis is away; below the grace period of a stop (60 s)."""
+"""How long to retry storing a response of the API; less than the grace period of a stop (60 s)."""
 
 T = TypeVar("T")
 
 
 def connect(settings: Settings, *, retries: int = 2, decode: bool = True) -> Redis:
-    """Return a client that gives up on a frozen server after seconds, and tries a cut connection anew twice.
+    """Return a client with time-outs of seconds that reconnects `retries` times.
 
-    Trying again is safe: all our operations are idempotent (`worker.store.scripts`). With a `sentinel://` address it
-    follows the master that the sentinels name. Answers are text, or bytes without `decode`.
+    Retrying is safe: all operations are idempotent (`worker.store.scripts`). With a `sentinel://` address the client
+    follows the master that the sentinels name. Replies are text, or bytes without `decode`.
     """
     options: dict[str, Any] = {
         "decode_responses": decode,
         "socket_timeout": SOCKET_TIMEOUT_SECONDS,
         "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
         "health_check_interval": 30,
-        # A time-out is not tried again: a frozen server would cost each call three of them.
+        # A time-out is not retried: a server that hangs would cost each call three of them.
         "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), retries, supported_errors=(RedisConnectionError,)),
     }
     where = settings.redis_parts
@@ -67,10 +67,10 @@ def explained(settings: Settings) -> Iterator[None]:
 
 
 def outlast(act: Callable[[], T]) -> T:
-    """Act, and retry while Redis is away: a response of the API must not be forgotten.
+    """Call `act`, retrying while Redis is unavailable, so that no response of the API is lost.
 
     Raises:
-        redis.exceptions.RedisError: Redis was away for longer than `OUTLAST_SECONDS`.
+        redis.exceptions.RedisError: Redis was unavailable for longer than `OUTLAST_SECONDS`.
     """
     give_up = time.monotonic() + OUTLAST_SECONDS
     pause = 0.1
@@ -80,6 +80,6 @@ def outlast(act: Callable[[], T]) -> T:
         except (RedisConnectionError, RedisTimeoutError) as error:
             if time.monotonic() + pause > give_up:
                 raise
-            logger.warning("Redis is away, retrying to store an API response: %s", error)
+            logger.warning("Redis is unavailable, retrying to store an API response in %.1f s: %s", pause, error)
             time.sleep(pause)
             pause = min(2.0, pause * 2)

@@ -24,7 +24,7 @@ def eviction_problem(policy: str | None) -> str | None:
 
 
 def eviction_policy(redis: Redis) -> str | None:
-    """Return the server's eviction policy; None if it does not tell. Raises `RedisError` if it cannot be reached."""
+    """Return the server's eviction policy; None if it does not say. Raises `RedisError` if it cannot be reached."""
     try:
         return str(redis.info("memory")["maxmemory_policy"])
     except (ResponseError, KeyError):
@@ -38,7 +38,7 @@ def require_durability(redis: Redis, address: str) -> None:
     except ResponseError:
         enabled = 0
     if not enabled:
-        why = "has no append-only file (or does not tell): set `appendonly yes`, or omit --durable"
+        why = "has no append-only file (or does not say): set `appendonly yes`, or omit --durable"
         raise NotDurable(address, why, accepted=False)
     try:
         redis.waitaof(0, 0, 1)

@@ -1,65 +1,64 @@
-"""The map of all keys in Redis. No other place spells a key.
+"""The map of all keys in Redis. No other module spells a key.
 
 Every key starts with the account's prefix `{kitsweep:<account>}:`. The braces are a Redis Cluster hash tag: all keys of
-one account lie on one shard, so that a script may use them together, and several accounts can share a server.
+an account are on one shard, so that a script can use them together, and several accounts can share a server.
 
-Keys of a request or a claim are built from a base below and an id; scripts get the prefix as KEYS[1] and build the same
-names (`worker.store.scripts` hands them this map), since which requests a claim touches is known only inside it.
+Scripts get the prefix as KEYS[1] and build the other keys, since only a script knows which requests a claim touches.
 
 =====================  ======  ===================================================================================
 request:about:<id>     hash    source, reason, state, total, in_flight, one count per outcome, revoked, sequence,
                                enqueued_at, finished_at, hold_until (ms), canvas (what Celery runs afterwards),
-                               origin (who asked), approval (why it is held), run (of a cleanup rule),
-                               digest (of its content), retry_of (the request whose failed ids it repeats)
-request:waiting:<id>   list    file ids that no claim has taken yet, in the order in which they came
+                               origin (who enqueued it), approval (why it needs one), run (of a cleanup rule),
+                               digest (of its content), retry_of (request whose failed ids it repeats)
+request:waiting:<id>   list    file ids that no claim has taken yet, in the order of the request
 request:incoming:<id>:<stream>
                        list    file ids of a stream so far, only until the request is sealed
 request:seen:<id>:<stream>
-                       set     the same, so that duplicates count once; a cleanup run has one without a stream
-request:retries:<id>   zset    file id → due (ms): items that came back one by one
+                       set     the same, so that duplicates count once; of a cleanup run without a stream
+request:retries:<id>   zset    file id → due (ms): items that wait for a retry
 request:tried:<id>     hash    file id → "attempts doubt" of the items in `retries`
-request:<outcome>:<id> list    JSON [ended_at ms, attempts, error, file id, …]: how items ended, in groups
-request:withdrawn:<id> list    file ids that waited when the request was cancelled (the whole list, renamed)
-intake                 zset    token → ms: by when what was taken under it must be accepted, or anybody takes it over
-intake:<token>         list    messages of the broker as they came, oldest first, until they are accepted
-unreadable             list    what lay in the broker and is no message, newest first, the last 1000
-sources                zset    source → turn: sources that have work, the one that waited longest first
-source:<name>:line     zset    request id → sequence: requests with ids to claim, in the order of their coming
+request:<outcome>:<id> list    JSON [ended_at ms, attempts, error, file id, …]: items that ended, in groups
+request:withdrawn:<id> list    file ids that waited when the request was cancelled (`waiting`, renamed)
+intake                 zset    token → ms: when the lease of taken messages expires
+intake:<token>         list    taken messages of the broker, unchanged, oldest first, until they are accepted
+unreadable             list    entries of the broker's lists that are not messages, newest first, the last 1000
+sources                zset    source → turn: sources that have work, the next one first
+source:<name>:line     zset    request id → sequence: requests that have work, in the order of enqueueing
 retries                zset    request id → when its first retry is due (ms)
 holds                  zset    request id → when its hold ends (ms)
-approvals              zset    request id → since when it waits for somebody's approval (ms)
+approvals              zset    request id → since when it waits for approval (ms)
 unfinished             stream  `<sequence>-0`, request: requests that are not final
-unsuccessful           stream  request: those that ended as FAILURE or REVOKED, in the order in which they ended
-audit                  stream  who asked for what, what was decided, what came of it (see `worker.reports.audit`)
+unsuccessful           stream  request: requests that ended as FAILURE or REVOKED, in the order of their end
+audit                  stream  the audit trail (see `worker.reports.audit`)
 cleanup                hash    off, off_by, off_at: the switch that stops all cleanup rules
-cleanup:runs           zset    unfinished run → when somebody should look after it (ms)
-cleanup:lock:count     string  somebody counts the library, for a while
-library                hash    files, counted_at (ms): how many files the library has, where a guard needs to know
+cleanup:runs           zset    unfinished run → when it needs a worker (ms)
+cleanup:lock:count     string  a worker counts the library (expires)
+library                hash    files, counted_at (ms): number of files in the library, if a guard needs it
 cleanup:run:<id>       hash    one run of a cleanup rule (see `worker.cleanup.runs.store`)
-cleanup:rule:<name>    hash    schedule, last_due (ms), run, request, approved: what is known of a rule
+cleanup:rule:<name>    hash    schedule, last_due (ms), run, request, approved: state of a rule
 cleanup:history:<name> list    the rule's last runs, newest first
-source:<name>:sizes    list    sizes of the source's last requests that went through, where it has a guard
-leases                 zset    token → ms: until when the lease of a claim lasts, or when a parked group is due
-lease:<token>          hash    fails, failed_at, suspect, groups (how many of it were parked),
+source:<name>:sizes    list    sizes of the last accepted requests of a source that has a guard
+leases                 zset    token → ms: when the lease of a claim expires, or when a parked group is due
+lease:<token>          hash    fails, failed_at, suspect, groups (number of groups it parked),
                                items: JSON [[request id, attempts, doubt, [file id…]]…]
-leased                 hash    file id → token: where a file id is claimed or parked; one place at a time
-gone:0 gone:1          set     file ids that the API said we deleted, by turns of `remember_seconds`
-doubtful               zset    file id → ms of the last call whose answer was lost
-outbox                 zset    finished request id → from when anybody may publish it (ms)
+leased                 hash    file id → token of the one claim or parked group that has it
+gone:0 gone:1          set     file ids that we have deleted, alternating every `remember_seconds`
+doubtful               zset    file id → time of the last unanswered call (ms)
+outbox                 zset    finished request id → from when any worker may publish it (ms)
 changed                set     unfinished requests whose report changed since it was last published
 waiting, in_flight     hash    source → number of ids
-retrying               hash    source → number of ids in `retries`; they count as waiting too
-on_hold                hash    source → number of ids of requests in `holds` or `approvals`; they count as waiting too
+retrying               hash    source → number of ids in `retries`, included in `waiting`
+on_hold                hash    source → number of ids of requests in `holds` or `approvals`, included in `waiting`
 parked                 set     tokens of parked groups
-totals                 hash    outcome → number of items that ended so, ever
-account                hash    pause of the operator, outage and key pauses, last success, share of calls that go well
+totals                 hash    outcome → number of items that have ended with it
+account                hash    pause of the operator, outage and key pauses, last success, average of successes
 limits:<endpoint>      hash    throttle pause, learned windows, margin of one endpoint
-calls:<endpoint>       zset    one member per call → ms: the sliding log
+calls:<endpoint>       zset    call id → ms: the sliding log
 tokens                 hash    SHA-256 of a token → JSON {name, scopes, source, created_at (ms), by}
 refusals               string  how many HTTP requests came with wrong credentials
 workers                zset    worker name → last heartbeat (ms)
 sequence               string  counter: order of requests, and turns of sources
-format                 string  the format in which all this is stored; `store/lua/upgrade.lua` brings it up to date
+format                 string  version of this map; `store/lua/upgrade.lua` upgrades older ones
 =====================  ======  ===================================================================================
 """
 
@@ -98,13 +97,13 @@ NAMES = (
     "sequence",
     "format",
 )
-"""Keys of which an account has one."""
+"""Keys that exist once per account."""
 
 FORMAT = "3"
-"""The format in which this version stores an account; see `store/lua/upgrade.lua`."""
+"""The current format; see `store/lua/upgrade.lua`."""
 
 BASES = ("request:", "intake:", "source:", "lease:", "limits:", "calls:", "cleanup:")
-"""Starts of keys of which there are many."""
+"""Prefixes of keys that exist many times."""
 
 
 class Keys:
@@ -133,7 +132,7 @@ class Keys:
         return f"{self.prefix}lease:{token}"
 
     def line(self, source: str) -> str:
-        """Return the key of the line in which a source's requests stand."""
+        """Return the key of a source's line of requests."""
         return f"{self.prefix}source:{source}:line"
 
     def cleanup(self, kind: str, name: str) -> str:
@@ -141,11 +140,11 @@ class Keys:
         return f"{self.prefix}cleanup:{kind}:{name}"
 
     def sizes(self, source: str) -> str:
-        """Return the key of the sizes of a source's last requests that went through."""
+        """Return the key of the sizes of a source's last accepted requests."""
         return f"{self.prefix}source:{source}:sizes"
 
     def limits(self, endpoint: str) -> str:
-        """Return the key of what is known of one endpoint's limits."""
+        """Return the key of one endpoint's limits."""
         return f"{self.prefix}limits:{endpoint}"
 
     def calls(self, endpoint: str) -> str:

@@ -1,12 +1,12 @@
 """Loads and runs the Lua operations, named by room and verb: `queue/claim` is `worker/queue/lua/claim.lua`.
 
-What operations share lies in `lua/lib`; a file's first line, `-- uses: base, lines`, names the pieces it needs. The
-tables of states and outcomes come from Python, so that they are spelled once. `KEY.waiting` is that name with the
-account's prefix, which is KEYS[1]. ARGV[1] is a JSON object.
+Code that operations share is in `lua/lib`; a file's first line, `-- uses: base, lines`, names the libraries it needs.
+The tables of states and outcomes come from Python, so that they are defined once. `KEY.waiting` is that name with the
+account's prefix, KEYS[1]. ARGV[1] is a JSON object.
 
-All operations are idempotent (by claim token, request id or call id): redis-py may send one again after a lost answer.
-Those that finish or look after accepted work carry Redis' `allow-oom` flag, so that a server that is out of memory
-still drains (Redis documentation, "EVAL script flags").
+All operations are idempotent (by claim token, request id or call id), since redis-py repeats one whose reply is lost.
+All but those that accept new work carry Redis' `allow-oom` flag, so that a server that is out of memory still drains
+(Redis documentation, "EVAL script flags").
 """
 
 from __future__ import annotations
@@ -50,26 +50,23 @@ end})
 
 @cache
 def source_of(name: str) -> str:
-    """Return the Lua text of an operation as it is sent to Redis: the pieces that it uses, and its own file.
-
-    Redis runs all of it at every call, so a table of names that it does not mention is left out.
-    """
-    pieces: dict[str, str] = {}
-    _include(OPERATIONS[name].read_text("utf-8"), pieces)
-    text = "\n".join([*pieces.values(), OPERATIONS[name].read_text("utf-8")])
+    """Return the Lua code of an operation: the tables and libraries that it uses, and its own file."""
+    included: dict[str, str] = {}
+    _include(OPERATIONS[name].read_text("utf-8"), included)
+    text = "\n".join([*included.values(), OPERATIONS[name].read_text("utf-8")])
     tables = [f"local {table} = {{{', '.join(entries)}}}\n" for table, entries in _TABLES.items() if table in text]
     return "".join([_HEAD, *tables, text])
 
 
-def _include(text: str, pieces: dict[str, str]) -> None:
-    """Add the pieces that a text uses, each once and after those that it uses itself."""
+def _include(text: str, included: dict[str, str]) -> None:
+    """Add the libraries that a file uses, each once and after those that it uses itself."""
     first_line = text.partition("\n")[0]
     if first_line.startswith(_USES):
         for name in first_line.removeprefix(_USES).split(", "):
-            if name not in pieces:
-                piece = _LIBRARY[name].read_text("utf-8")
-                _include(piece, pieces)
-                pieces[name] = piece
+            if name not in included:
+                library = _LIBRARY[name].read_text("utf-8")
+                _include(library, included)
+                included[name] = library
 
 
 class Scripts:
@@ -89,9 +86,9 @@ class Scripts:
         pipe: Pipeline | None = None,
         keys: Sequence[str] = (),
     ) -> Any:
-        """Run an operation, or add it to `pipe`; `keys` follow the prefix, and `values` the named arguments.
+        """Run an operation, or add it to `pipe`.
 
-        Arguments that are None are left out: the operation finds nil.
+        `keys` follow the prefix in KEYS, and `values` follow `args` in ARGV. An argument that is None is nil in Lua.
         """
         if self._shebang is None:
             self._shebang = self._prepare()
@@ -105,11 +102,11 @@ class Scripts:
         return self._scripts[name]
 
     def _prepare(self) -> str:
-        """Bring what is stored to the present format; return the first line of operations that a full server runs."""
+        """Upgrade what is stored to the current format; return the line that lets a full server run an operation."""
         upgrade, packed = source_of("store/upgrade"), _encode({"format": FORMAT})
         try:
             self._redis.eval(_SHEBANG + upgrade, 1, self._keys.prefix, packed)
-        except ResponseError:  # The fake server knows no flags.
+        except ResponseError:  # The fake server does not know flags.
             self._redis.eval(upgrade, 1, self._keys.prefix, packed)
             return ""
         return _SHEBANG

@@ -1,6 +1,6 @@
 """Checks each listed object against the rule again: the API's search index may be wrong or out of date.
 
-An object that cannot be understood is not deleted. Facts of the objects are from GET /v1/files (IMAGEKIT_API).
+An object that cannot be understood is not deleted. The form of objects is documented under GET /v1/files.
 """
 
 from __future__ import annotations
@@ -171,10 +171,10 @@ def _check_keep(keep: Keep, path: str, tags: frozenset[str]) -> None:
 
 
 def lies_in(path: str, kept: str) -> bool:
-    """Whether a path is a kept file or folder itself, or lies below it."""
+    """Whether a path is a file or folder to keep, or is below one."""
     return path == kept or path.startswith(kept.rstrip("/") + "/")
 
 
 def fold(text: str) -> str:
-    """Make texts equal that people read as the same: ignore case, and how accents are encoded."""
+    """Fold case and the encoding of accents, so that texts that look the same are equal."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()).strip()

@@ -18,7 +18,7 @@ from worker.errors import KitsweepError
 PAGE = 1000
 """Objects in a page, the most that the API returns."""
 MAX_REPEATS = 8
-"""Pages in a row that end with the anchor. Files that appear late cause some; an API that ignores `skip`, all."""
+"""Consecutive pages that end with the anchor. Files that appear late cause some; an API that ignores `skip`, all."""
 
 
 class ListingError(KitsweepError):
@@ -27,7 +27,7 @@ class ListingError(KitsweepError):
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far paging has come. It is kept in Redis between pages."""
+    """The position in a listing, stored in Redis between pages."""
 
     skip: int = 0
     """`skip` of the next call."""
@@ -36,12 +36,12 @@ class Cursor:
     created: float = 0
     """When that object was created (seconds since 1970), 0 if unknown."""
     back: int = 0
-    """Steps back in a row."""
+    """Consecutive steps back."""
     repeats: int = 0
-    """Full pages in a row that brought nothing new."""
+    """Consecutive full pages without a new object."""
 
     def as_json(self) -> str:
-        """Return the form in which it is kept in Redis."""
+        """Return the form in which it is stored in Redis."""
         return json.dumps([self.skip, self.anchor, self.created, self.back, self.repeats])
 
     @classmethod
@@ -52,20 +52,20 @@ class Cursor:
 
 START = Cursor()
 END = "end"
-"""Kept instead of a `Cursor` at the end of the listing."""
+"""Stored instead of a `Cursor` at the end of the listing."""
 
 
 class Step(NamedTuple):
     """The result of one page."""
 
     objects: Sequence[Any]
-    """Those to check; some may have been seen before."""
+    """Objects to check; some may have been seen before."""
     cursor: Cursor | None
     """Where to continue; None at the end."""
 
 
 def step(cursor: Cursor, objects: Sequence[Any], page: int = PAGE) -> Step:
-    """Return what the page at `cursor` brings. Raises `ListingError` if the API returns the same page for ever."""
+    """Return the result of the page at `cursor`. Raises `ListingError` if the API keeps returning the same page."""
     if not cursor.anchor:
         return Step(objects, _after(cursor, objects)) if objects else Step((), None)
     names = [identity(item) for item in objects]
@@ -94,7 +94,7 @@ def _repeated(cursor: Cursor, objects: Sequence[Any]) -> Step:
 
 
 def identity(item: Any) -> str:
-    """Return what tells an object of a listing from all others; the versions of a file share its id."""
+    """Return the identity of an object in a listing. An id is not enough: the versions of a file share it."""
     if not isinstance(item, Mapping):
         return repr(item)[:200]
     version = item.get("versionInfo")

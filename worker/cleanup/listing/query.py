@@ -28,7 +28,7 @@ def search_for(conditions: Conditions) -> dict[str, str]:
 
 
 def search_base(conditions: Conditions) -> dict[str, str]:
-    """Return the parameters for all files that `max_share` is a share of: the rule's folder, or the library."""
+    """Return the parameters for all files to which `max_share` refers: the rule's folder, or the library."""
     parts = ['type = "file"']
     if conditions.path:
         parts.append(_in_folder(conditions.path, recursive=conditions.recursive))
@@ -51,7 +51,7 @@ def _in_folder(path: str, *, recursive: bool) -> str:
 
 
 def _age(seconds: int) -> str | None:
-    """Write an age in whole days or hours, rounded down: the search matches more, and our own check is exact."""
+    """Write an age in whole days or hours, rounded down: the search may match more, since each object is checked."""
     if seconds % 86_400 == 0 and seconds:
         return f"{seconds // 86_400}d"
     return f"{seconds // 3600}h" if seconds >= 3600 else None

@@ -1,10 +1,9 @@
 -- uses: base
--- Runs that somebody should look after now: new ones, those that waited, and those whose worker died. Each is handed out
--- once in a while, however many ask.
+-- Return up to 20 runs that need a worker now: new ones, those whose wait is over, and those whose worker died.
 --
 -- KEYS  1 prefix
--- ARGV  1 {hand_out_ms: for how long nobody else is sent to a run}
--- Returns their ids.
+-- ARGV  1 {hand_out_ms: how long a returned run is not returned again}
+-- Returns the run ids.
 local args = cjson.decode(ARGV[1])
 local now = now_ms()
 local runs = redis.call('ZRANGEBYSCORE', KEY['cleanup:runs'], '-inf', now, 'LIMIT', 0, 20)

@@ -1,12 +1,14 @@
 -- uses: base, audit, enqueueing, guards
--- End a run. With outcome `release` its request is sealed: it goes into line, waits for its undo window, or, when a guard
--- says so, is held for approval. With any other outcome what it collected is forgotten, and nothing is deleted.
+-- End a run. The outcome `release` seals its request, which enters the line, is on hold, or waits for approval when a
+-- guard stops it. Any other outcome discards the collected ids and deletes nothing.
 --
 -- KEYS  1 prefix
--- ARGV  1 {run, token, request, outcome: release | dry_run | failed | stopped | abandoned, why: or '', hold_ms,
---          guard: {max_files, usual_factor}, left out for none, hold_first: whether the first run of the rule's present words is to be
---          held, share: why max_share holds it, or '', keep_ms: how long the record of a run is kept}
--- Returns {outcome: released | held | nothing | dry_run | failed | stopped | abandoned | lost, why, number of files}
+-- ARGV  1 {run, token, request, outcome: release | dry_run | failed | stopped | abandoned, why: '' for none, hold_ms,
+--          guard: {max_files, usual_factor}, omitted for none, hold_first: whether the rule's first run since its last
+--          change needs approval, share: why max_share requires approval, '' if it does not, keep_ms: how long the
+--          record of a run is kept}
+-- Returns {outcome: released | held (waits for approval) | nothing | dry_run | failed | stopped | abandoned |
+--          lost (another worker has the run), why, number of files}
 local args = cjson.decode(ARGV[1])
 local run, request, outcome, why = args.run, args.request, args.outcome, args.why
 local key, about_key = KEY['cleanup:'] .. 'run:' .. run, request_key(request)
@@ -48,7 +50,8 @@ if outcome == 'release' then
   redis.call('PERSIST', about_key)
   redis.call('PERSIST', waiting)
   local known = redis.call('HMGET', about_key, 'reason', 'origin')
-  seal(request, {source = source, reason = known[1] or nil, origin = known[2] or nil}, {}, total, args.hold_ms, why, now)
+  local about_request = {source = source, reason = known[1] or nil, origin = known[2] or nil}
+  seal(request, about_request, {}, total, args.hold_ms, why, now)
   redis.call('HSET', rule_key, 'request', request)
   redis.call('HSET', key, 'request', request)
   outcome = why == '' and 'released' or 'held'

@@ -1,12 +1,12 @@
 -- uses: base
--- Add what one page brought to a run, move on to the next page, and prolong the lease: all or nothing.
+-- Add the files of one page to a run, advance its position in the listing, and renew its lease, all or nothing.
 --
 -- KEYS  1 prefix
--- ARGV  1 {run, token, lease_ms, request, source, reason, by: who asks, unsealed_ttl_ms, place: the next one in the
---          listing, JSON, excluded: what was returned but is not meant, {reason in words: number},
---          files: that the rule means, [{id, bytes, created_ms, path}…]}
+-- ARGV  1 {run, token, lease_ms, request, source, reason, by: who started the run, unsealed_ttl_ms, place: position of
+--          the next page in the listing, JSON, excluded: files that the rule does not match, {reason: number},
+--          files: that it matches, [{id, bytes, created_ms, path}…]}
 -- Returns {'on' | 'off' (cleanup is switched off) | 'lost' (another worker has the run) | 'gone' (its request was
--- cancelled), number of files that were new}
+--          cancelled or has expired), number of files not seen before}
 local args = cjson.decode(ARGV[1])
 local run, request = args.run, args.request
 local key, about_key = KEY['cleanup:'] .. 'run:' .. run, request_key(request)

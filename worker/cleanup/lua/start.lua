@@ -1,11 +1,13 @@
 -- uses: base, audit
--- Start a run of a cleanup rule, by its schedule or by hand: at most one for a due time, and one at a time.
+-- Start a run of a cleanup rule, scheduled or manual: at most one per due time, and one at a time.
 --
 -- KEYS  1 prefix
--- ARGV  1 {rule, run, due: ms, left out by hand, timing: schedule of the rule, '' while it is disabled,
---          latest_ms: how late a run may start, left out for any, words: of the rule, as a fingerprint, by: who starts it,
---          keep_ms: how long the record of a run is kept}
--- Returns started | first (the schedule is new: it begins now) | nothing | off | busy | undecided | missed
+-- ARGV  1 {rule, run, due: ms, omitted for a manual run, timing: the rule's schedule, '' while it is disabled,
+--          latest_ms: how late a run may start, omitted for no bound, words: fingerprint of the rule, by: who starts
+--          it, keep_ms: how long the record of a run is kept}
+-- Returns started | first (a new schedule, which counts from now) | nothing (not due, or this run exists) | off
+--         (cleanup is switched off) | busy (a run is active) | undecided (a request of an earlier run is open) |
+--         missed
 local args = cjson.decode(ARGV[1])
 local rule, run, by, due = args.rule, args.run, args.by, args.due
 local rule_key, run_key = KEY['cleanup:'] .. 'rule:' .. rule, KEY['cleanup:'] .. 'run:' .. run
@@ -37,7 +39,7 @@ local obstacle, why = why_not()
 if obstacle and not due then return obstacle end
 if redis.call('EXISTS', run_key) == 1 then return 'nothing' end
 if obstacle then
-  -- The same reason again and again would push the real runs out of the history.
+  -- Recording the same reason repeatedly would push the real runs out of the history.
   local last = redis.call('LINDEX', history, 0)
   if last and redis.call('HGET', KEY['cleanup:'] .. 'run:' .. last, 'why') == why then return obstacle end
 end

@@ -1,8 +1,8 @@
 -- uses: base, audit
--- Switch all cleanup rules off, or on again. Runs that are under way notice at their next page.
+-- Switch all cleanup rules off, or on again. An active run notices at its next page.
 --
 -- KEYS  1 prefix
--- ARGV  1 {on: true or false, by: who does it}
+-- ARGV  1 {on: boolean, by: the operator}
 -- Returns 1.
 local args = cjson.decode(ARGV[1])
 if args.on then

@@ -1,11 +1,11 @@
 -- uses: base
--- Take a run under a lease. When the ids that it had collected have expired, it starts anew. `deaths` counts how often it
--- was taken in a row without a page or a word of whoever had it.
+-- Lease a run to a worker. A run whose collected ids have expired starts over. `deaths` counts consecutive leases that
+-- ended without a page or a yield.
 --
 -- KEYS  1 prefix
--- ARGV  1 {run, token, lease_ms, request: of the run}
--- Returns the run's fields and values and, last, '1' while cleanup is off, else '0'; {} when the run is over or held by
--- somebody else.
+-- ARGV  1 {run, token, lease_ms, request}
+-- Returns the run's fields and values, then '1' while cleanup is off, else '0'; {} when the run has ended or is leased
+--         to another worker.
 local args = cjson.decode(ARGV[1])
 local run, token = args.run, args.token
 local key = KEY['cleanup:'] .. 'run:' .. run

@@ -1,9 +1,9 @@
 -- uses: base
--- Give a run back for a while: the next call is not due yet, or others are to have the place in the pool.
+-- Return a run until it is due again: its next call has no slot yet, or other work needs the thread.
 --
 -- KEYS  1 prefix
--- ARGV  1 {run, token, wait_ms: until it is due again, why: for people, or '', failures: failed calls in a row}
--- Returns '1' if the run was still ours.
+-- ARGV  1 {run, token, wait_ms, why: shown to people, '' for none, failures: consecutive failed calls}
+-- Returns '1' if the token still held the run, else '0'.
 local args = cjson.decode(ARGV[1])
 local run, token = args.run, args.token
 local key = KEY['cleanup:'] .. 'run:' .. run

@@ -1,4 +1,4 @@
-"""The types of a rule's fields: each refuses a bad value with a text that follows the name of its key."""
+"""The types of a rule's fields. Error messages follow the name of the key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _check_line(text: str) -> str:
 
 def _check_rule_name(name: str) -> str:
     if not _RULE_NAME.fullmatch(name):
-        raise ValueError("is no rule name: use 1 to 40 of A-Z a-z 0-9 . _ -")
+        raise ValueError("is not a rule name: use 1 to 40 of A-Z a-z 0-9 . _ -")
     return name
 
 

@@ -1,4 +1,4 @@
-"""Reads the rules file: TOML in, checked rules out, or every problem with its line and a hint."""
+"""Reads the rules file. Reports every problem with its line and a hint."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_BYTES = 1_000_000
 
 
 class Problem(NamedTuple):
-    """What is wrong, and in which line of the file (from 1)."""
+    """What is wrong, and its line in the file (from 1)."""
 
     line: int
     text: str
@@ -63,9 +63,9 @@ class RulesFile:
         self.path = Path(path)
 
     def rules(self) -> Rules:
-        """Return the rules that the file has now; none if there is no file. Raises `RulesError`.
+        """Return the current rules of the file; none if there is no file. Raises `RulesError`.
 
-        A file with any problem gives no rules at all: the wrong line may be the one that keeps files.
+        A file with any problem has no rules: the invalid line may be the one that keeps files.
         """
         try:
             with self.path.open("rb") as stream:
@@ -116,7 +116,7 @@ def _problem(error: ErrorDetails, text: str) -> Problem:
 
 
 def _names(path: tuple[str, ...]) -> list[str]:
-    """Return the names that may stand where this key does."""
+    """Return the names that are valid at this key."""
     match path:
         case ("keep", _) | ("rules", _, "keep", _):
             table: type[BaseModel] = Keep

@@ -1,4 +1,4 @@
-"""A cleanup rule: which files it matches, when it runs, and what holds it back."""
+"""A cleanup rule: which files it matches, when it runs, and its guards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.queue.validation import CLEANUP
 from worker.times import write_duration
 
 SOURCE = CLEANUP
-"""Start of the sources of cleanup requests, and of their ids."""
+"""Prefix of the sources and ids of cleanup requests."""
 USUAL_GUARD = Guard(max_files=1000, max_share=0.5, usual_factor=5.0)
 _WHOLE_LIBRARY = PydanticCustomError(
     "whole_library", "the rule matches the whole library; narrow it by path, older_than, tags, file_type or query"
@@ -37,7 +37,7 @@ class Table(BaseModel):
 
 
 class Conditions(Table):
-    """What a file must be to match; all conditions that are set must hold."""
+    """Conditions on a file; it must meet all that are set."""
 
     query: Query | None = None
     """More conditions in ImageKit's search language. Only the API checks these."""
@@ -46,22 +46,22 @@ class Conditions(Table):
     older_than: Seconds | None = None
     """Since the file was created."""
     tags: Tags = ()
-    """The file has one of these tags of its own; tags that an AI added do not count."""
+    """The file has one of these tags; tags that an AI added do not count."""
     file_type: Literal["image", "non-image"] | None = None
     recursive: bool = Field(default=False, validate_default=True)
-    """Whether files in folders below `path` match too."""
+    """Whether files in subfolders of `path` match too."""
 
 
 class Keep(Table):
-    """Files that are never deleted, whatever a rule says. Letter case is ignored."""
+    """Files that no rule deletes. Case is ignored."""
 
     tags: Tags = ()
     """Tags that an AI added count here."""
     paths: Paths = ()
-    """Folders with everything below them, or single files."""
+    """Folders with all their subfolders, or single files."""
 
     def __or__(self, other: Keep) -> Keep:
-        """Return a `Keep` of what either keeps."""
+        """Keep the files of both."""
         return Keep.model_construct(tags=self.tags + other.tags, paths=self.paths + other.paths)
 
 
@@ -75,11 +75,11 @@ class RuleTable(Conditions):
     timezone: TimeZone | None = None
     """Of `cron`; UTC if unset."""
     missed: Literal["once", "skip"] = "once"
-    """What happens to runs that were missed while everything was down: one run makes up for them, or none."""
+    """Whether one run makes up for those that were missed while beat was down."""
     first_run: Literal["hold", "release"] = "hold"
-    """Whether the first run, and the first after the conditions changed, is held for approval."""
+    """Whether the first run, and the first after a change of the conditions, waits for approval."""
     hold_seconds: Seconds = Field(0, validation_alias="hold")
-    """Undo window: how long a run's request waits before anything is deleted."""
+    """Undo window: how long a run's request is on hold."""
     enabled: bool = True
     dry_run: bool = False
     """Whether runs only count."""
@@ -111,7 +111,7 @@ class RuleTable(Conditions):
 
 
 class Rule(RuleTable):
-    """One rule of the file, checked; `keep` includes what the whole file keeps."""
+    """A validated rule of the file; `keep` includes that of the whole file."""
 
     name: str
 
@@ -122,7 +122,7 @@ class Rule(RuleTable):
 
     @property
     def fingerprint(self) -> str:
-        """Identify what the rule matches and keeps: when this changes, it is another rule."""
+        """Identify what the rule matches and keeps."""
         parts: list[Any] = [self.model_dump(include=set(Conditions.model_fields)), self.keep.model_dump()]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -141,7 +141,7 @@ class Rule(RuleTable):
 
 
 def describe(conditions: Conditions) -> str:
-    """Describe in words which files match."""
+    """Describe which files match."""
     parts = []
     if conditions.path:
         parts.append(f"in {conditions.path}{' and below' if conditions.recursive else ''}")

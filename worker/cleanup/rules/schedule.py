@@ -19,13 +19,13 @@ MIN_EVERY_SECONDS = 60
 
 
 def check_cron(expression: str) -> str:
-    """Return a cron expression that can be read and is due at some time; `ValueError` for any other."""
+    """Return a valid cron expression that is due at some time; `ValueError` for any other."""
     if len(expression.split()) != 5:
         raise ValueError("must be a cron expression of five fields: minute hour day-of-month month day-of-week")
     try:
         next(CronSim(expression, datetime(2026, 1, 1, tzinfo=UTC)))
     except CronSimError as error:
-        raise ValueError(f"is no valid cron expression ({error})") from None
+        raise ValueError(f"is not a valid cron expression ({error})") from None
     except StopIteration:
         raise ValueError("is a cron expression that is never due") from None
     return expression

@@ -1,1 +1,1 @@
-"""Runs of rules: stored, carried out one slice at a time, or dry."""
+"""Runs of rules: their state in Redis, slices, dry runs, and the count of the library."""

@@ -26,7 +26,7 @@ FIRST_GUESS = 1000
 
 
 class LibraryCounter:
-    """Keeps the number of files in the account's library in Redis."""
+    """Stores the number of files in the account's library in Redis."""
 
     def __init__(self, cleaner: Cleaner, *, needed: bool) -> None:
         self._cleaner = cleaner
@@ -34,7 +34,7 @@ class LibraryCounter:
         self._checked_at = float("-inf")
 
     def count_if_due(self) -> None:
-        """Start a thread that counts, if a guard needs the number, the last one is too old and nobody else counts."""
+        """Start a thread that counts, if a guard needs the number, it is too old, and no other worker counts."""
         if not self._needed or time.monotonic() - self._checked_at < CHECK_SECONDS:
             return
         self._checked_at = time.monotonic()
@@ -60,7 +60,7 @@ class LibraryCounter:
         return low
 
     def _has(self, files: int) -> bool:
-        """Whether the library has at least so many files."""
+        """Whether the library has at least `files` files."""
         return bool(patient_page(self._cleaner, search_base(Conditions()), files - 1, 1).objects)
 
     def _lock(self) -> bool:
@@ -70,6 +70,6 @@ class LibraryCounter:
     def _count_quietly(self) -> None:
         try:
             files = self.count()
-            logger.info("counted the library for max_share", extra={"files": files})
+            logger.info("counted %d files in the library for max_share", files, extra={"files": files})
         except (ListingRefused, RedisError) as error:
-            logger.warning("could not count the library for max_share, trying again later: %s", error)
+            logger.warning("could not count the library for max_share, retrying later: %s", error)

@@ -1,7 +1,7 @@
-"""Carries out a run of a cleanup rule, a slice at a time: list a page, check, collect; at the end guard and release.
+"""Carries out a run of a cleanup rule in slices: list a page, check, collect; at the end apply guards and release.
 
-Nothing is deleted before all ids of a run are collected, since deleting while paging would skip files. When a worker
-dies in a slice, another continues at the same page.
+Nothing is deleted before all ids of a run are collected, since deleting while paging would skip files. If a worker dies
+in a slice, another continues at the same page.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ SLICE_SECONDS = 1.0
 NAP_MS = 300
 """The longest wait for a slot within a slice; a longer one ends the slice."""
 MOST_DEATHS = 10
-"""A run is given up after so many workers in a row died during it: it may be the cause."""
+"""A run ends after this many workers in a row died during it: it may be the cause."""
 
 
 class ListApi(Protocol):
-    """What a run needs of the ImageKit client."""
+    """The part of the ImageKit client that a run uses."""
 
     def list_files(self, search: Mapping[str, str], skip: int, limit: int = PAGE) -> ListAnswer:
         """Make one list call."""
@@ -51,7 +51,7 @@ class Cleaner:
     runs: RunStore
     rules: RulesFile
     gate: Gate
-    """To the list endpoint."""
+    """Of the list endpoint."""
     api: ListApi
     publish: Callable[[list[str]], None]
     page: int = PAGE
@@ -78,7 +78,7 @@ class _LostError(Exception):
 
 
 def run_slice(cleaner: Cleaner, run_id: str, seconds: float = SLICE_SECONDS) -> int | None:
-    """Continue a run for a while. Returns after how many ms it is due again; None if it ended or is another worker's.
+    """Continue a run for one slice. Returns the ms until it is due again; None if it ended or another worker has it.
 
     Raises:
         redis.exceptions.RedisError: Redis is unreachable; the run continues when its lease has expired.
@@ -113,7 +113,7 @@ def _work(cleaner: Cleaner, run: Run, until: float) -> Ended:
 
 
 def _current_rule(cleaner: Cleaner, run: Run) -> Rule:
-    """Return the rule as the file says now: a run continues only while the rule matches the same files."""
+    """Return the current rule of the file: a run continues only while it matches the same files."""
     if run.is_off:
         raise _EndError(RunOutcome.STOPPED, "cleanup was switched off")
     if run.deaths >= MOST_DEATHS:
@@ -164,7 +164,7 @@ def _finish(cleaner: Cleaner, run: Run, rule: Rule) -> Ended:
 
 
 def _beyond_share(cleaner: Cleaner, run: Run, rule: Rule) -> str:
-    """Return why the run is beyond `max_share`, or nothing.
+    """Return why the run exceeds `max_share`; empty if it does not.
 
     The API returns no totals. But a library has n files if its listing has an n-th object, which takes one call.
     """
@@ -179,7 +179,7 @@ def _beyond_share(cleaner: Cleaner, run: Run, rule: Rule) -> str:
 
 
 def _list(cleaner: Cleaner, run: Run, search: Mapping[str, str], skip: int, limit: int) -> Page:
-    """Make one list call under the limit, or raise how the run goes on without it."""
+    """Make one list call under the limit, or raise how the run continues without it."""
     permit = cleaner.gate.wait(NAP_MS)
     if not permit.granted:
         raise _NotNowError(permit.wait_ms, "waits for a slot", run.failures)
@@ -217,5 +217,11 @@ def _log_end(run: Run, ended: Ended) -> None:
         ended.outcome,
         f" ({ended.why})" if ended.why else "",
         then,
-        extra={"rule": run.rule, "run": run.run_id, "outcome": str(ended.outcome), "files": ended.files},
+        extra={
+            "rule": run.rule,
+            "run": run.run_id,
+            "request_id": request_id,
+            "outcome": str(ended.outcome),
+            "files": ended.files,
+        },
     )

@@ -1,6 +1,6 @@
 """The runs of cleanup rules in Redis. Each method that changes something is one Lua operation, atomic and idempotent.
 
-A run is started, taken and given back by one worker after another, page by page, and ends with a `RunOutcome`.
+A run is started, leased to one worker at a time, and ends with a `RunOutcome`.
 
 Fields of `cleanup:run:<id>`: rule, due, started_at, by, words, token, lease_until, place, pages, files, bytes, oldest,
 newest, paths, excluded, failures, deaths, waits_for; at the end outcome, why, ended_at, request; and afterwards
@@ -25,7 +25,7 @@ from worker.states import RunOutcome, RunStart
 
 DAY_MS = 86_400_000
 HAND_OUT_MS = 3000
-"""A due run is returned once in this time."""
+"""How long a due run that was returned is not returned again."""
 BY_HAND = ":hand:"
 
 
@@ -40,7 +40,7 @@ def run_id_of(rule_name: str, due: datetime) -> str:
 
 
 def run_id_by_hand(rule_name: str, now: datetime) -> str:
-    """Return a new id for a run started by hand."""
+    """Return a new id for a manual run."""
     return f"{rule_name}{BY_HAND}{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
 
 
@@ -51,7 +51,7 @@ def _storable(text: str) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """A run as the worker that took it, under a lease, sees it."""
+    """A run, leased to this worker."""
 
     run_id: str
     token: str
@@ -70,7 +70,7 @@ class Run:
 
     @property
     def by_hand(self) -> bool:
-        """Whether it was started by hand, and not by schedule."""
+        """Whether it was started manually, not by schedule."""
         return BY_HAND in self.run_id
 
 
@@ -83,11 +83,11 @@ class Ended(NamedTuple):
 
 
 class RuleState(NamedTuple):
-    """What Redis knows about a rule."""
+    """The stored state of a rule."""
 
     last_due: int | None
     sizes: list[int]
-    """Files of the last runs that were not held, or were approved; newest first."""
+    """Files of the last accepted runs, newest first."""
     running: str | None
     history: list[str]
     """Run ids, newest first."""
@@ -104,7 +104,7 @@ class RunStore:
         self._keep_ms = int(settings.result_ttl_seconds * 1000) + settings.audit_days * DAY_MS
 
     def start(self, rule: Rule, run_id: str, by: str, due: datetime | None, latest_ms: int | None = None) -> RunStart:
-        """Start a run for a due time, unless it is `latest_ms` past; without a due time, by hand."""
+        """Start the run for a due time unless it is more than `latest_ms` past; without a due time, a manual run."""
         return RunStart(
             self._scripts.run(
                 "cleanup/start",
@@ -122,11 +122,11 @@ class RunStore:
         )
 
     def due(self) -> list[str]:
-        """Return the runs to continue now; no other caller gets them for some seconds."""
+        """Return the runs to continue now, each to one caller in some seconds."""
         return [str(run_id) for run_id in self._scripts.run("cleanup/due", {"hand_out_ms": HAND_OUT_MS})]
 
     def take(self, run_id: str) -> Run | None:
-        """Take a run under a lease; None if it has ended, or another worker has it."""
+        """Lease a run; None if it has ended, or another worker has it."""
         token = uuid.uuid4().hex
         reply = self._scripts.run(
             "cleanup/take",
@@ -154,7 +154,7 @@ class RunStore:
     def add_page(
         self, run: Run, reason: str, cursor: Cursor | None, excluded: Mapping[str, int], matches: Iterable[Match]
     ) -> tuple[str, int]:
-        """Add a page's files, and move on to `cursor`; returns on, off, lost or gone, and how many files were new."""
+        """Add a page's files, and advance to `cursor`; return on, off, lost or gone, and how many files were new."""
         files = [
             {"id": file.file_id, "bytes": file.size, "created_ms": file.created_ms, "path": _storable(file.path)}
             for file in matches
@@ -178,7 +178,7 @@ class RunStore:
         return str(state), int(new)
 
     def give_back(self, run: Run, wait_ms: int, why: str = "", failures: int = 0) -> None:
-        """Give a run back; it is due again in `wait_ms`."""
+        """Return a run until it is due again in `wait_ms`."""
         self._scripts.run(
             "cleanup/yield",
             {"run": run.run_id, "token": run.token, "wait_ms": wait_ms, "why": why, "failures": failures},
@@ -192,7 +192,7 @@ class RunStore:
         rule: Rule | None = None,
         share: str = "",
     ) -> Ended:
-        """End a run. `release` enqueues its request under the guards of `rule`; `share`: why `max_share` holds it."""
+        """End a run. `release` enqueues its request under the guards of `rule`; `share`: why it exceeds `max_share`."""
         guards = rule.guards if rule else None
         ended, why, files = self._scripts.run(
             "cleanup/end",
@@ -218,7 +218,7 @@ class RunStore:
         return cast("dict[str, str]", self._redis.hgetall(self._keys.cleanup("run", run_id)))
 
     def rule_state(self, name: str, most: int = 100) -> RuleState:
-        """Return what Redis knows about a rule, with at most so many of its last runs."""
+        """Return the stored state of a rule, with at most `runs` of its last runs."""
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.hmget(self._keys.cleanup("rule", name), ["last_due", "run"])
             pipe.lrange(self._keys.sizes(CLEANUP + name), 0, -1)

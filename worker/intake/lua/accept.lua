@@ -1,12 +1,13 @@
 -- uses: base, enqueueing
--- Accept what was taken under a token, all at once: enqueue the requests, hand the unusual messages on, unchanged and in
--- order, and let go of the list. Does nothing when the token holds no list any more: it was accepted, or taken over.
+-- Accept the messages taken under a token, atomically: enqueue their requests, forward the unusual ones unchanged and
+-- in order, and delete the list. Does nothing when the token has no list: it was accepted before, or taken over.
 --
--- KEYS  1 prefix   2–6 places of unusual messages: four lists of their queue, and where what is unreadable is put aside
---       7… where each first result goes
--- ARGV  1 {token, unusual: [[index of the message, of its place]…], requests: [{request, source, reason, hold_ms, canvas,
---          origin, guard, file_ids}…]}   2… first results, one for each request
--- Returns, for each request, what `enqueue` returns.
+-- KEYS  1 prefix   2–5 lists of the queue of unusual messages   6 list of unreadable messages
+--       7… result key of each request
+-- ARGV  1 {token, unusual: [[index in the list, index of its target: 0 is KEYS[2]]…],
+--          requests: [{request, source, reason, hold_ms, canvas, origin, guard, file_ids}…]}
+--       2… first result of each request
+-- Returns what `enqueue` returns, for each request; {} when there was no list.
 local asked, now, replies = cjson.decode(ARGV[1]), now_ms(), {}
 local list = KEY['intake:'] .. asked.token
 if redis.call('EXISTS', list) == 0 then return replies end

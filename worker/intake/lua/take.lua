@@ -1,12 +1,11 @@
 -- uses: base
--- Take messages onto a list of their own, oldest first: what somebody took and did not accept in time, else those of the
--- first broker list that has any. The list is leased under a token, which nobody uses twice: so what a token stands for
--- never changes, and whoever holds it may accept it as often as it likes.
+-- Move messages to a list leased under a token, oldest first: a list whose lease has expired, else messages of the
+-- first broker list that has any. A token is used once, so its list never changes and may safely be accepted twice.
 --
 -- KEYS  1 prefix   2… lists of the broker, most urgent first
--- ARGV  1 {token, most: messages, most_bytes: from which on no further messages are taken, lease_ms}
+-- ARGV  1 {token, most: number of messages, most_bytes: take no more once this many bytes are taken, lease_ms}
 -- Returns the time, ms.
-local AT_ONCE = 10 -- messages, so that it stops in time when they are large
+local AT_ONCE = 10 -- messages moved between two checks of their size
 local args, now = cjson.decode(ARGV[1]), now_ms()
 local list = KEY['intake:'] .. args.token
 

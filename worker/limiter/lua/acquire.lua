@@ -1,12 +1,12 @@
 -- uses: base, windows, pauses
--- Ask for a slot: permission for one call to an endpoint. Granted now, reserved for a moment ahead, or refused.
--- A sliding log of calls is checked against every known window: those of the settings, and those learned from the API.
--- While the API fails or refuses the key, one call at a time goes out as a probe.
+-- Request a slot, the permission for one call to an endpoint. It is granted now, reserved within the horizon, or
+-- refused. A sliding log of calls is checked against every window, configured or learned from the API. While the API
+-- fails or refuses the key, only single probes are granted.
 --
 -- KEYS  1 prefix
--- ARGV  1 {endpoint, call_id, horizon_ms: longest wait for which a slot is reserved, share: of each window that is ours,
---          windows: of the settings, [[calls, interval ms]…]}
--- Returns {ms to wait: 0 or more is a slot, to be used then; -n: none, ask again in n ms, '1' if it is a probe}
+-- ARGV  1 {endpoint, call_id, horizon_ms: longest wait for which a slot is reserved, share: our fraction of each
+--          window, windows: configured, [[calls, interval ms]…]}
+-- Returns {ms: 0 or more is a slot to be used after that wait, -n means none, ask again in n ms, '1' if it is a probe}
 local args = cjson.decode(ARGV[1])
 local endpoint, call = args.endpoint, args.call_id
 local log = KEY['calls:'] .. endpoint
@@ -27,7 +27,7 @@ redis.call('ZADD', log, now + wait, call)
 redis.call('ZREMRANGEBYSCORE', log, '-inf', now - longest - 1000)
 redis.call('PEXPIRE', log, longest + 60000)
 if outage_level > 0 then
-  -- The next probe waits its turn whatever becomes of this one.
+  -- The next probe waits its full delay, even if this one is never made.
   redis.call('HSET', KEY.account, 'trouble_until', now + trouble_delay(outage_level, now))
   return {wait, '1'}
 end

@@ -1,4 +1,4 @@
--- Return the slot of a call that was not made.
+-- Return the slot of a call that is not made.
 --
 -- KEYS  1 prefix
 -- ARGV  1 {endpoint, call_id}

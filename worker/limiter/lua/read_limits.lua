@@ -1,8 +1,8 @@
 -- uses: base, windows, pauses
--- What the limiter knows of an endpoint. Changes nothing.
+-- Read the limits of an endpoint. Changes nothing.
 --
 -- KEYS  1 prefix
--- ARGV  1 {endpoint, horizon_ms, share: of each window that is ours, windows: of the settings, [[calls, interval ms]…]}
+-- ARGV  1 {endpoint, horizon_ms, share: our fraction of each window, windows: configured, [[calls, interval ms]…]}
 -- Returns {ms of pause left, slots within the horizon (at most 64), margin ms,
 --          then for each window: limit, interval ms, calls in it}
 local args = cjson.decode(ARGV[1])

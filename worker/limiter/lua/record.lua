@@ -1,19 +1,19 @@
 -- uses: base, windows, health
--- Record what a response says about the API: its windows, a throttle, an outage or a refused key, or that all is well.
+-- Record what a response says about the API: its windows, a throttle, an outage, a refused key, or a success.
 --
 -- KEYS  1 prefix
--- ARGV  1 {endpoint, kind: ok | throttled | trouble | key_refused, reason: for people, reset_ms: how long a throttle
---          lasts, if the API says so, is_probe, call_id, late_ms: by which the call was sent later than its slot,
---          shows_health: the call had no more reason to fail than any other,
---          windows: that the response announced, [[calls, interval ms]…]}
+-- ARGV  1 {endpoint, kind: ok | throttled | trouble | key_refused, reason: shown to people, reset_ms: how long a
+--          throttle lasts, omitted if the API does not say, is_probe, call_id, late_ms: how much later than its slot
+--          the call was sent, shows_health: whether its result counts toward the account's health, windows: announced
+--          by the response, [[calls, interval ms]…]}
 -- Returns {ms for which the endpoint is paused from now on, ms since the account's last success or -1,
---          '1' if most calls go well}
+--          '1' if most calls succeed}
 local args = cjson.decode(ARGV[1])
 local endpoint, kind = args.endpoint, args.kind
 local limits, log = KEY['limits:'] .. endpoint, KEY['calls:'] .. endpoint
 local now = now_ms()
 
--- The log is to hold when calls were sent: one that was late leaves less room behind it than its slot says.
+-- The log records when calls were sent, and this one was sent later than its slot.
 if args.late_ms > 0 then redis.call('ZADD', log, 'XX', 'INCR', args.late_ms, args.call_id) end
 
 for _, window in ipairs(args.windows) do

@@ -1,15 +1,16 @@
 -- uses: base, audit, lines, guards
--- Let a request go that a guard holds for approval. Its undo window, if it has one, runs from when it came.
+-- Approve a request that a guard stopped. Its undo window, if any, runs from the time it was enqueued.
 --
 -- KEYS  1 prefix
 -- ARGV  1 {request, by: who approves}
--- Returns approved | rejected (somebody was faster) | not_held | unknown
+-- Returns approved | rejected (before this call) | not_held (it does not wait for approval) | unknown
 local args = cjson.decode(ARGV[1])
 local request, by = args.request, args.by
 local key = request_key(request)
 local now = now_ms()
 
-local about = redis.call('HMGET', key, 'state', 'source', 'total', 'sequence', 'hold_until', 'run', 'approved_by', 'rejected_by')
+local about = redis.call('HMGET', key, 'state', 'source', 'total', 'sequence', 'hold_until', 'run', 'approved_by',
+  'rejected_by')
 local source, total, run = about[2], tonumber(about[3]), about[6]
 if not about[1] then return 'unknown' end
 if about[8] then return 'rejected' end
@@ -21,7 +22,7 @@ if tonumber(about[5] or 0) > now then
   redis.call('ZADD', KEY.holds, about[5], request)
 else
   end_hold(request, source)
-  enter_line(request, source, about[4])
+  enter_line(source, {about[4], request})
 end
 remember_size(source, total)
 if run then

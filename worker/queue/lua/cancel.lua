@@ -1,10 +1,10 @@
 -- uses: base, audit, lines, claims, requests
--- Cancel what waits of a request: ids not yet claimed, retries and parked items. What is in flight runs to its end and
--- does not come back. An unsealed request vanishes.
+-- Cancel the waiting items of a request: ids not yet claimed, retries and parked items. Items in flight are settled,
+-- and are cancelled instead of returning to the queue. An unsealed request is deleted.
 --
 -- KEYS  1 prefix
--- ARGV  1 {request, by: who cancels, or nothing for no line in the audit trail, result_ttl_ms, outbox_delay_ms}
--- Returns {state after the call, number of items cancelled by it}; {} when the request is unknown.
+-- ARGV  1 {request, by: who cancels, omitted to leave no line in the audit trail, result_ttl_ms, outbox_delay_ms}
+-- Returns {state after the call, number of items it cancelled}; {} when the request is unknown.
 local args = cjson.decode(ARGV[1])
 local request, key = args.request, request_key(args.request)
 local waiting = request_key(request, 'waiting')
@@ -18,7 +18,9 @@ if FINAL[state] then return {state, 0} end
 if state == STATE.OPEN then
   for _, field in ipairs(redis.call('HKEYS', key)) do
     local stream = string.match(field, '^stream(:.*)$')
-    if stream then redis.call('UNLINK', request_key(request, 'incoming') .. stream, request_key(request, 'seen') .. stream) end
+    if stream then
+      redis.call('UNLINK', request_key(request, 'incoming') .. stream, request_key(request, 'seen') .. stream)
+    end
   end
   redis.call('UNLINK', key, waiting, request_key(request, 'seen'))
   return {STATE.REVOKED, 0}

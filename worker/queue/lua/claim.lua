@@ -1,21 +1,20 @@
 -- uses: base, audit, lines, claims, requests
--- Take up to `size` items for one call, under a token and a lease.
--- First a group that is due as it stands: the items of a lease that ran out, or a parked batch; it is topped up unless
--- it is under suspicion. Else equal shares of all sources that have work; a parked group never takes two turns in a row
--- while others wait.
+-- Claim up to `size` items for one call, under a token and a lease. A due group comes first: the items of an expired
+-- lease, or a parked group. It is topped up with fresh items unless it is a suspect. Otherwise all sources that have
+-- work get equal shares. A group never takes two turns in a row while other work waits.
 --
 -- KEYS  1 prefix
--- ARGV  1 {token, size: ids, lease_ms, fewest: ids worth a claim (a due group is always worth one), result_ttl_ms,
+-- ARGV  1 {token, size: number of ids, lease_ms, fewest: smallest number of fresh ids worth a claim, result_ttl_ms,
 --          outbox_delay_ms, remember_ms: how long deleted ids are remembered}
--- Returns {fails, ms since the group last failed or -1, '1' if suspect, items: JSON, [[request id, attempts, doubt,
---          [file id…]]…]}; fails is 0 for fresh ids; {} when there is nothing to claim.
+-- Returns {fails: consecutive failed calls of the group, 0 for fresh items, ms since the last of them or -1, '1' if it
+--          is a suspect, items: JSON, [[request id, attempts, doubt, [file id…]]…]}; {} when there is nothing to claim.
 local args = cjson.decode(ARGV[1])
 local token, size = args.token, args.size
 local lease = KEY['lease:'] .. token
 local now = now_ms()
 
--- The request's items are not sent again once it was cancelled: those which no lost call touched are cancelled, and so
--- are the others, with a remark.
+-- Cancel the items of cancelled requests, with a remark if an unanswered call may have deleted them. Returns the
+-- others.
 local function without_revoked(items)
   local revoked, kept, touched = {}, {}, {}
   for _, item in ipairs(items) do
@@ -42,7 +41,7 @@ local function count_take_off(items)
   count_flight(by_request, 1)
 end
 
--- The lease ran out: its holder died, perhaps after the call.
+-- The lease expired: its worker died, perhaps after the call.
 local function doubt_all(items)
   local files = {}
   for i, item in ipairs(items) do
@@ -52,7 +51,7 @@ local function doubt_all(items)
   remember_doubtful(files, now, args.result_ttl_ms, args.remember_ms)
 end
 
--- Take over a due group: all its items are then in flight. Returns them, and fails, failed_at, suspect.
+-- Take over a due group. Returns its items, all in flight now, and fails, failed_at, suspect.
 local function take_group(old)
   local from = KEY['lease:'] .. old
   local about = redis.call('HMGET', from, 'fails', 'failed_at', 'suspect')
@@ -66,8 +65,8 @@ local function take_group(old)
   return without_revoked(items), tonumber(about[1] or 0), tonumber(about[2] or 0), about[3] == '1'
 end
 
--- Up to `room` items of one request: due retries first, then those that wait. The request leaves the line when it has
--- no more.
+-- Take up to `room` items of one request: due retries, then waiting ids. The request leaves the line once it has
+-- neither.
 local function take_from_request(request, source, room, items)
   local taken = 0
   local retries, tried = request_key(request, 'retries'), request_key(request, 'tried')
@@ -106,7 +105,7 @@ local function take_from_source(source, room, items)
   return taken
 end
 
--- Fill `room` in equal shares; what one source leaves over the others share again.
+-- Fill `room` in equal shares; what one source cannot use is shared among the others.
 local function take_shares(room, items)
   local sources = redis.call('ZRANGE', KEY.sources, 0, room - 1)
   local served = sources
@@ -129,13 +128,13 @@ local function take_shares(room, items)
   end
 end
 
--- Put back an item whose file id is claimed elsewhere (by another request): it learns what became of that call.
+-- Postpone an item whose file id another claim holds, until the outcome of that call is known.
 local function defer(item)
   add_retries(item[1], {item}, now + 1000)
   note_next_retry(item[1])
 end
 
--- Only those whose file id is claimed nowhere else, each file id once.
+-- Add the candidates whose file id no other claim holds, each file id once.
 local function take_free(candidates, items)
   local files = {}
   for i, item in ipairs(candidates) do
@@ -156,8 +155,7 @@ local function take_free(candidates, items)
   end
 end
 
--- Ids that are claimed elsewhere leave room; it is filled anew so many times. Eight times halve a batch down to nothing.
-local ROUNDS = 8
+local ROUNDS = 8 -- refills of the room that postponed items leave: halving it eight times leaves none in a batch of 100
 
 local function take_fresh(room, items)
   local before = #items
@@ -171,7 +169,7 @@ local function take_fresh(room, items)
   count_take_off({unpack(items, before + 1)})
 end
 
--- What is known of each file id from other requests' calls.
+-- Add what calls for other requests have shown about each file id.
 local function add_knowledge(items)
   local files = {}
   for i, item in ipairs(items) do

@@ -1,18 +1,17 @@
 -- uses: base, enqueueing
--- Accept ids of a request: all at once, or as a stream, chunk by chunk until the last one seals it.
--- An unsealed request deletes nothing and expires; a sealed one is never changed by a second call. Each stream collects
--- for itself: one that broke off leaves nothing to another with the same request id, and of several the first to end
--- makes the request, with its own ids, source and reason.
+-- Accept the ids of a request, all at once or as a stream of chunks, of which the last one seals the request. An
+-- unsealed request deletes nothing and expires; a sealed one never changes. Each stream collects its own ids, and the
+-- first stream to end makes the request: a broken stream leaves nothing to another one with the same request id.
 --
--- KEYS  1 prefix   2 where the first result goes, or none
--- ARGV  1 {request, source, reason, canvas: what Celery runs afterwards, JSON, origin: who asks, hold_ms: 0 for none,
---          guard: {max_files, usual_factor, max_share} of the source, first_result: for KEYS[2], digest:
---          of its content, retry_of: the request whose failed ids it repeats}; for a chunk of a
---          stream also {stream: its token, is_first, is_last: where in the stream the chunk is, unsealed_ttl_ms};
---          reason, canvas, origin, guard, first_result, digest and retry_of may be left out
+-- KEYS  1 prefix   2 result key of the request, optional
+-- ARGV  1 {request, source, reason, canvas: JSON, what Celery runs afterwards, origin: who enqueues, hold_ms: 0 for
+--          none, guard: {max_files, usual_factor, max_share} of the source, first_result: for KEYS[2], digest: of the
+--          content, retry_of: request whose failed ids it repeats}; for a chunk of a stream also {stream: its token,
+--          is_first, is_last, unsealed_ttl_ms}; reason, canvas, origin, guard, first_result, digest and retry_of may be
+--          omitted
 --       2… file ids, each once
--- Returns {state after the call, '1' if this call sealed it, number of ids, why it is held for approval or ''}; state is
---         '' when what a later chunk was to be added to is gone: expired, cancelled, or lost
+-- Returns {state after the call, '1' if this call sealed it, number of ids, why it waits for approval or ''}; state is
+--         '' when the earlier chunks of the stream are gone: expired, cancelled or lost.
 local asked, ids, now, tally = cjson.decode(ARGV[1]), {unpack(ARGV, 2)}, now_ms(), new_tally()
 if not asked.stream then
   local reply = enqueue_whole(tally, asked, ids, KEYS[2], asked.first_result, now)
@@ -30,7 +29,7 @@ if about[1] and about[1] ~= STATE.OPEN then return {about[1], '0', tonumber(abou
 if not asked.is_first and not about[3] then return {'', '0', 0, ''} end
 if #ids == 0 then return {STATE.OPEN, '0', 0, ''} end
 
--- The first to write is a command that a full server refuses: after any other write it would let all the rest pass.
+-- The first write must be a command that a full server refuses: after any other write it accepts all that follow.
 local new = {}
 for i, known in ipairs(in_slices('SMISMEMBER', seen, ids)) do
   if known == 0 then new[#new + 1] = ids[i] end

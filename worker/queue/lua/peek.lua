@@ -1,8 +1,8 @@
 -- uses: base, lines
--- What there is to do now, changing only what has become due.
+-- Count the work that is due now, after letting requests into line whose hold has ended or whose retries are due.
 --
 -- KEYS  1 prefix
--- ARGV  1 {enough: number of ids from which more makes no difference}
+-- ARGV  1 {enough: count no further than this}
 -- Returns {ids that a claim could take now, groups that are due}
 local now = now_ms()
 promote_due(now)

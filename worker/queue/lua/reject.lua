@@ -1,9 +1,9 @@
 -- uses: base, audit
--- Decide that a request which is held for approval is not to be carried out; it is cancelled afterwards.
+-- Reject a request that waits for approval; the caller cancels it afterwards.
 --
 -- KEYS  1 prefix
 -- ARGV  1 {request, by: who rejects}
--- Returns rejected | not_held | unknown
+-- Returns rejected | not_held (it does not wait for approval) | unknown
 local args = cjson.decode(ARGV[1])
 local request, by = args.request, args.by
 local key = request_key(request)

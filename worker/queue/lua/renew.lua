@@ -1,9 +1,9 @@
 -- uses: base
--- Prolong the leases of claims whose call is in flight. A token whose lease was taken over stays lost.
+-- Renew the leases of claims in flight. A lease that was taken over stays lost.
 --
 -- KEYS  1 prefix
 -- ARGV  1 {lease_ms}   2… claim tokens
--- Returns the number of leases prolonged.
+-- Returns the number of leases renewed.
 local prolonged = 0
 local until_ms = now_ms() + cjson.decode(ARGV[1]).lease_ms
 for i = 2, #ARGV do

@@ -1,14 +1,13 @@
 -- uses: base, audit, lines, claims, requests
--- Record how items of a claim ended, or put them back. Only what the token still holds changes; but a definite
--- "deleted" counts also when the lease has run out, wherever the item is by then.
+-- Settle a claim: record the outcomes of its items, or return them to the queue. Only items that the token still holds
+-- change, except that `deleted` is recorded even after the lease has expired, wherever the item is by then.
 --
 -- KEYS  1 prefix
 -- ARGV  1 {token, result_ttl_ms, outbox_delay_ms, remember_ms: how long deleted ids are remembered,
 --          ended: [{request, outcome, attempts, error, doubt, ids}…],
---          retried: [{request, attempts, doubt, delay_ms, ids}…], back one by one, an attempt spent,
---          parked: [{delay_ms, fails, suspect, doubt, requests: [{request, ids}…]}…], back as they stand, as a group}
--- The group that a claim parks as its n-th gets the token `<claim token>.<n>`.
--- Returns the ids of requests that are final now.
+--          retried: [{request, attempts, doubt, delay_ms, ids}…],
+--          parked: [{delay_ms, fails, suspect, doubt, requests: [{request, ids}…]}…]}
+-- Returns the ids of requests that are final now. The n-th parked group of a claim has the token `<claim token>.<n>`.
 local args = cjson.decode(ARGV[1])
 local token = args.token
 local lease = KEY['lease:'] .. token
@@ -22,7 +21,7 @@ local function touch(request)
   end
 end
 
--- What the token holds and has not been settled yet: request → file → item.
+-- The items that are not settled yet: request → file → item.
 local items, claimed = read_items(lease), {}
 for _, item in ipairs(items) do
   claimed[item[1]] = claimed[item[1]] or {}
@@ -37,7 +36,7 @@ local function what_is_left()
   return left
 end
 
--- The items of one request that the token holds, taken off the lease, and the ids that it does not hold.
+-- Takes the items of one request off the lease. Returns them, and the ids that the token does not hold.
 local function take_claimed(request, ids)
   local here, mine, strays = claimed[request] or {}, {}, {}
   for _, id in ipairs(ids) do
@@ -71,7 +70,7 @@ local function take_from_lease(other, request, id)
   return found
 end
 
--- A deleted item whose claim was lost: find it where it is now. Returns the counter it leaves, or nil when it has ended.
+-- Takes a deleted item from another lease or from the retries. Returns the counter that it leaves; nil if it has ended.
 local function take_stray(request, id)
   local other = redis.call('HGET', KEY.leased, id)
   local is_in_flight = other and redis.call('SISMEMBER', KEY.parked, other) == 0
@@ -116,7 +115,7 @@ local function record_ended(it)
   end
 end
 
--- Items of a cancelled request do not go back.
+-- Cancels items of a cancelled request. Returns whether the request is cancelled.
 local function cancel_instead(request, mine)
   if not redis.call('HGET', request_key(request), 'revoked') then return false end
   local sure, unsure = {}, {}
@@ -130,8 +129,8 @@ local function cancel_instead(request, mine)
   return true
 end
 
--- Items of one request that go back: those still claimed, with the doubt that this call adds. Empty when they end as
--- cancelled instead.
+-- Takes the items of one request that return to the queue, with the doubt that this call adds. Empty if the request is
+-- cancelled.
 local function take_back(request, ids, doubt)
   local mine = take_claimed(request, ids)
   note_doubt(doubt, ids_of(mine))
@@ -171,7 +170,7 @@ local function park(group)
   count_flight(by_request, -1)
 end
 
--- Two sets take turns, so that an id is remembered for at least `remember` and at most twice as long.
+-- Two sets alternate, so that an id is remembered for at least `remember_ms` and at most twice as long.
 local function remember_gone()
   if #gone == 0 then return end
   local turn = math.floor(now / args.remember_ms)

@@ -1,11 +1,12 @@
 -- uses: base
--- Write a result where Celery's callers look, and wake those who wait. An early state never hides a final one: it is
--- written only while the request itself is not final.
+-- Write a result to Celery's result backend and wake those who wait for it. An earlier state never replaces a final
+-- one.
 --
--- KEYS  1 prefix   2 the backend's key of the task
--- ARGV  1 {request, is_final, ttl_ms: of a final result, is_last: all is done with this, so the request leaves the outbox}
---       2 result, as the backend encodes it
--- Returns 1 if it was written.
+-- KEYS  1 prefix   2 result key of the request
+-- ARGV  1 {request, is_final, ttl_ms: of a final result, is_last: nothing else is to be published, so the request
+--          leaves the outbox}
+--       2 result, encoded by the backend
+-- Returns 1 if it was written, else 0.
 local args = cjson.decode(ARGV[1])
 if args.is_final then
   redis.call('SET', KEYS[2], ARGV[2], 'PX', args.ttl_ms)

@@ -1,9 +1,9 @@
 -- uses: base
--- Take finished requests whose results nobody has published in time; nobody else takes them for a while.
+-- Take finished requests whose results were not published in time.
 --
 -- KEYS  1 prefix
--- ARGV  1 {most: how many, take_for_ms: how long nobody else takes them}
--- Returns their ids.
+-- ARGV  1 {most: number of requests, take_for_ms: how long no other worker takes them}
+-- Returns the request ids.
 local args = cjson.decode(ARGV[1])
 local now = now_ms()
 local requests = redis.call('ZRANGEBYSCORE', KEY.outbox, '-inf', now, 'LIMIT', 0, args.most)

@@ -1,10 +1,11 @@
 -- uses: base
--- Bring an account that an earlier version stored to the present format: its parked groups become a set, the ids on hold
--- and those that wait for a retry are counted, and requests that are not final or did not succeed are listed. Every process calls it before its first operation.
+-- Upgrade what an earlier version stored to the current format: collect the parked groups in a set, count the ids on hold
+-- and the ids that wait for a retry, and list the requests that are not final or not successful. Every process calls it
+-- before its first operation.
 --
 -- KEYS  1 prefix
--- ARGV  1 {format: the present format, text}
--- Returns 1 if there was anything to do, else 0.
+-- ARGV  1 {format: the current format, text}
+-- Returns 1 if it changed anything, else 0.
 local args = cjson.decode(ARGV[1])
 if redis.call('GET', KEY.format) == args.format then return 0 end
 

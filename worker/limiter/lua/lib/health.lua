@@ -1,12 +1,12 @@
 -- uses: pauses
--- How the account's calls fare, and what a failure or a success changes.
+-- The health of the account: outages, refused keys, and the fraction of calls that succeed.
 
-local PATIENCE = 3 -- failed calls in a row, with no success between them, that make an outage
-local HEALTH_WEIGHT = 0.1 -- of the newest call in the share of calls that go well
-local HEALTHY = 0.7 -- the share from which on a call that fails again and again may be the fault of its ids
+local PATIENCE = 3 -- consecutive failed calls that make an outage
+local HEALTH_WEIGHT = 0.1 -- weight of the newest call in the moving average of successes
+local HEALTHY = 0.7 -- average from which a call that keeps failing may fail because of its ids
 
--- A call failed for no fault of its ids. Some in a row make an outage; from then on only failed probes deepen it, since
--- calls that were in flight when it began say nothing new.
+-- A call failed, and not because of its ids. Only failed probes raise the level of an outage: calls that were in flight
+-- when it began say nothing new.
 local function note_trouble(kind, reason, is_probe, now)
   local account = KEY.account
   local streak = redis.call('HINCRBY', account, 'trouble_streak', 1)
@@ -19,23 +19,24 @@ local function note_trouble(kind, reason, is_probe, now)
   redis.call('HSET', account, 'trouble_until', now + trouble_delay(level, now))
 end
 
--- A deletion went well: whatever trouble there was is over.
+-- A deletion succeeded, which ends any outage.
 local function note_success(account, now)
   redis.call('HSET', KEY.account, 'last_success', now)
   account[3], account[5] = 0, now
   if account[4] then
-    redis.call('HDEL', KEY.account, 'trouble', 'trouble_kind', 'trouble_streak', 'trouble_level', 'trouble_until', 'trouble_since')
+    redis.call('HDEL', KEY.account, 'trouble', 'trouble_kind', 'trouble_streak', 'trouble_level', 'trouble_until',
+      'trouble_since')
   end
 end
 
--- Note how a call went that had no more reason to fail than any other.
+-- Update the moving average of successes.
 local function note_health(account, went_well)
   local before = tonumber(account[6] or 1)
   account[6] = before + HEALTH_WEIGHT * ((went_well and 1 or 0) - before)
   redis.call('HSET', KEY.account, 'health', account[6])
 end
 
--- {ms for which the endpoint is paused, ms since the account's last success or -1, '1' if most calls go well}
+-- {ms for which the endpoint is paused, ms since the account's last success or -1, '1' if most calls succeed}
 local function describe_health(endpoint, account, throttled_until, now)
   local left = pause_left(endpoint, account, throttled_until, now)
   local since = account[5] and now - tonumber(account[5]) or -1

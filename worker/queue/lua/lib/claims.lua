@@ -1,7 +1,8 @@
 -- uses: base
 -- The items of claims and parked groups, each {request, file, attempts, doubt}.
 
--- Items as JSON: those that stand together and have the same make one run, [request, attempts, doubt, [file…]].
+-- Items as JSON: neighbours with the same request, attempts and doubt make one run, [request, attempts, doubt,
+-- [file…]].
 local function pack_items(items)
   local runs, last = {}, nil
   for _, item in ipairs(items) do
@@ -15,7 +16,6 @@ local function pack_items(items)
   return cjson.encode(runs)
 end
 
--- The items of a lease.
 local function read_items(lease)
   local packed, items = redis.call('HGET', lease, 'items'), {}
   for _, run in ipairs(packed and cjson.decode(packed) or {}) do
@@ -30,14 +30,13 @@ local function drop_lease(token)
   redis.call('SREM', KEY.parked, token)
 end
 
--- Write down which items are left in a lease; without any it is over.
+-- Write the items that are left in a lease; without any, drop it.
 local function leave_items(token, items)
   if #items == 0 then return drop_lease(token) end
   redis.call('HSET', KEY['lease:'] .. token, 'items', pack_items(items))
 end
 
--- Move items between waiting and in flight (sign 1: they take off, -1: they come back) in all counters. `by_request` has
--- the number of items of each request.
+-- Move items from waiting to in flight (sign 1) or back (sign -1) in all counters. `by_request`: items of each request.
 local function count_flight(by_request, sign)
   local by_source = {}
   for request, n in pairs(by_request) do
@@ -54,7 +53,7 @@ local function count_flight(by_request, sign)
   end
 end
 
--- Let items of one request wait for a retry. Each is {request, file, attempts, doubt}.
+-- Let items of one request wait for a retry.
 local function add_retries(request, items, due)
   local dues, tries = {}, {}
   for _, item in ipairs(items) do
@@ -66,7 +65,7 @@ local function add_retries(request, items, due)
   count(KEY.retrying, redis.call('HGET', request_key(request), 'source'), #items)
 end
 
--- Remember of which files a call's answer was lost, for as long as anybody may ask for them again.
+-- Remember the files of an unanswered call for as long as it can matter to another request.
 local function remember_doubtful(files, now, result_ttl, remember)
   if #files == 0 then return end
   local keep, scores = math.max(result_ttl, remember), {}

@@ -1,7 +1,8 @@
 -- uses: base, audit, lines, guards
--- How a request is accepted. `asked` has its request id, source, hold_ms, and where given reason, canvas, origin and guard.
+-- How a request is accepted. `asked` has request (its id), source and hold_ms, and may have reason, canvas, origin and
+-- guard.
 
--- Why a request has to wait for somebody's approval, in words; '' when it does not.
+-- Why a request needs approval, in words; '' when it does not.
 local function approval_of(asked, total)
   if not asked.guard then return '' end
   local reasons = beyond_guard(asked.guard, asked.source, total)
@@ -10,7 +11,7 @@ local function approval_of(asked, total)
   return approval
 end
 
--- What the hash of a request holds from the start: names and values.
+-- The first fields of a request's hash: names and values.
 local function fields_of(asked, now)
   local fields = {'source', asked.source, 'enqueued_at', now}
   for _, name in ipairs({'reason', 'canvas', 'origin', 'digest', 'retry_of'}) do
@@ -19,12 +20,12 @@ local function fields_of(asked, now)
   return fields
 end
 
--- What sealing requests changes of keys that they share, by source: written once for all of them, by `write_tally`.
+-- Changes to keys that several requests share, by source: `write_tally` writes them once for all requests.
 local function new_tally() return {sources = {}} end
 
 local function tally_of(tally, source)
   if not tally[source] then
-    tally[source] = {waiting = 0, on_hold = 0, places = {}}
+    tally[source] = {waiting = 0, on_hold = 0, entries = {}}
     tally.sources[#tally.sources + 1] = source
   end
   return tally[source]
@@ -35,13 +36,13 @@ local function write_tally(tally)
     local of = tally[source]
     count(KEY.waiting, source, of.waiting)
     count(KEY.on_hold, source, of.on_hold)
-    if #of.places > 0 then enter_lines(source, of.places) end
+    if #of.entries > 0 then enter_line(source, of.entries) end
   end
 end
 
--- Seal a request: it goes into line, waits for its hold to end, or, for `approval` (a reason in words; '' for none),
--- waits until somebody approves it. `about` has its source, reason and origin, where there are any; `fields` is what else
--- its hash is to hold, names and values.
+-- Seal a request: it waits for approval if `approval` (a reason in words) is not '', else it is on hold for `hold_ms`,
+-- else it enters the line. `about` has its source, and may have reason and origin; `fields` are further names and
+-- values of its hash.
 local function seal_into(tally, request, about, fields, total, hold_ms, approval, now)
   local of, sequence = tally_of(tally, about.source), next_number()
   local detail = {reason = about.reason, retry_of = about.retry_of}
@@ -62,7 +63,7 @@ local function seal_into(tally, request, about, fields, total, hold_ms, approval
   elseif hold_ms > 0 then
     redis.call('ZADD', KEY.holds, now + hold_ms, request)
   else
-    of.places[#of.places + 1], of.places[#of.places + 2] = sequence, request
+    of.entries[#of.entries + 1], of.entries[#of.entries + 2] = sequence, request
   end
   redis.call('HSET', request_key(request), unpack(fields))
   redis.call('XADD', KEY.unfinished, sequence .. '-0', 'request', request)
@@ -76,8 +77,8 @@ local function seal(request, about, fields, total, hold_ms, approval, now)
   write_tally(tally)
 end
 
--- Seal a request whose ids are in. Its first result is written to the key of Celery's backend, where there is one.
--- Returns what `enqueue` does.
+-- Seal a request whose ids are stored, and write its first result to `result_key`, if any. Returns what `enqueue`
+-- returns.
 local function seal_and_tell(tally, asked, total, result_key, first_result, now)
   local approval = approval_of(asked, total)
   seal_into(tally, asked.request, asked, fields_of(asked, now), total, asked.hold_ms, approval, now)
@@ -85,14 +86,14 @@ local function seal_and_tell(tally, asked, total, result_key, first_result, now)
     redis.call('SET', result_key, first_result)
     redis.call('PUBLISH', result_key, first_result)
   else
-    -- Whoever enqueued may die before it publishes that the request is there.
+    -- The producer may die before it publishes the first result.
     redis.call('SADD', KEY.changed, asked.request)
   end
   return {STATE.QUEUED, '1', total, approval}
 end
 
--- Enqueue a request with all its ids, unless its id is known. The first to write is a command that a full server refuses:
--- after any other write it would let all the rest pass.
+-- Enqueue a request with all its ids, unless its id is known. The first write must be a command that a full server
+-- refuses: after any other write it accepts all that follow.
 local function enqueue_whole(tally, asked, ids, result_key, first_result, now)
   local key = request_key(asked.request)
   local known = redis.call('HMGET', key, 'state', 'total')

@@ -1,6 +1,6 @@
--- What a source may have deleted without asking. A guard has max_files, usual_factor and max_share; 0 is no bound.
+-- Guards: what a source may have deleted without approval. {max_files, usual_factor, max_share}; 0 is no bound.
 
--- The median of the source's last requests that went through, and how many these are; nil when there is none.
+-- The median size of the source's last accepted requests, and their number; nil, 0 when there are none.
 local function usual_size(source)
   local sizes = redis.call('LRANGE', KEY['source:'] .. source .. ':sizes', 0, -1)
   if #sizes == 0 then return nil, 0 end
@@ -15,8 +15,7 @@ local function remember_size(source, total)
   redis.call('LTRIM', KEY['source:'] .. source .. ':sizes', 0, 9)
 end
 
--- Why so many files are more than a source may send unasked: a list of reasons in words, empty when they are not.
--- Below one file nothing is usual: a median of 0 counts as 1.
+-- Which bounds of the guard `total` files exceed: a list of reasons in words. A median of 0 counts as 1.
 local function beyond_guard(guard, source, total)
   local reasons, max_files, factor = {}, guard.max_files, guard.usual_factor
   if max_files > 0 and total > max_files then
@@ -30,15 +29,15 @@ local function beyond_guard(guard, source, total)
   return reasons
 end
 
--- Add why so many files are more than a share of the library, as last counted. Without a count nobody can know, and so
--- the request is held.
+-- Add a reason if `total` files exceed a share of the library, as last counted, or if it has not been counted.
 local function beyond_share(reasons, max_share, total)
   if max_share <= 0 or max_share >= 1 then return reasons end
   local files = tonumber(redis.call('HGET', KEY.library, 'files') or -1)
   if files < 0 then
     reasons[#reasons + 1] = 'max_share is set, and the library has not been counted yet'
   elseif total > max_share * files then
-    reasons[#reasons + 1] = string.format('%d files are more than %g (max_share) of the library with %d', total, max_share, files)
+    reasons[#reasons + 1] = string.format(
+      '%d files are more than %g (max_share) of the library with %d', total, max_share, files)
   end
   return reasons
 end

@@ -1,31 +1,27 @@
 -- uses: base
--- Who is served next: each source has a line of requests, and sources take turns.
+-- Who is served next: each source has a line, its requests that have work, and sources take turns.
 
 local function line_key(source)
   return KEY['source:'] .. source .. ':line'
 end
 
--- Put requests at their places in their source's line, and the source among those that have work. `places` is a list of
--- sequence, request, sequence, request …
-local function enter_lines(source, places)
-  in_slices('ZADD', line_key(source), places)
+-- Add requests to their source's line, and the source to those that have work. `entries` is sequence, request,
+-- sequence, request …
+local function enter_line(source, entries)
+  in_slices('ZADD', line_key(source), entries)
   if not redis.call('ZSCORE', KEY.sources, source) then
     redis.call('ZADD', KEY.sources, next_number(), source)
   end
 end
 
-local function enter_line(request, source, sequence)
-  enter_lines(source, {sequence, request})
-end
-
--- Take up to 200 requests whose time has come out of a set by time, and let them into line. `leave` is told of each.
+-- Move up to 200 due requests from a set by time into line, after calling `leave` for each.
 local function promote(set, now, leave)
   for _, request in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, 200)) do
     redis.call('ZREM', set, request)
     local about = redis.call('HMGET', request_key(request), 'source', 'sequence')
     if about[1] then
       if leave then leave(request, about[1]) end
-      enter_line(request, about[1], about[2])
+      enter_line(about[1], {about[2], request})
     end
   end
 end
@@ -41,7 +37,7 @@ local function promote_due(now)
   promote(KEY.holds, now, end_hold)
 end
 
--- Note in the account's set when the first retry of a request is due.
+-- Note when the first retry of a request is due.
 local function note_next_retry(request)
   local first = redis.call('ZRANGE', request_key(request, 'retries'), 0, 0, 'WITHSCORES')
   if first[2] then
@@ -51,7 +47,7 @@ local function note_next_retry(request)
   end
 end
 
--- Ids that a claim could take now, counted up to `enough`; never more than there are.
+-- Ids that a claim could take now, counted up to `enough`. A lower bound: long lines are not counted to their end.
 local function count_claimable(now, enough)
   local found = 0
   for _, source in ipairs(redis.call('ZRANGE', KEY.sources, 0, 99)) do

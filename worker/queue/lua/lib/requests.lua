@@ -1,9 +1,9 @@
 -- uses: base, audit
--- How a request ends: its items one after another, and then it is final.
+-- How items end, and with the last one their request.
 
 local REMARK_DOUBTFUL = 'cancelled after a call whose answer was lost: the file may be deleted'
 
--- Write down that items ended; `counter` is the one they leave, KEY.waiting or KEY.in_flight.
+-- Record that items ended; `counter` is the one they leave, KEY.waiting or KEY.in_flight.
 local function end_items(request, outcome, attempts, error, ids, counter, now)
   if #ids == 0 then return end
   local key = request_key(request)
@@ -14,7 +14,7 @@ local function end_items(request, outcome, attempts, error, ids, counter, now)
   count(counter, redis.call('HGET', key, 'source'), -#ids)
 end
 
--- What became of a request, for the audit trail and for the cleanup run that it came from.
+-- Record how a request ended, in the audit trail and in the cleanup run that it came from.
 local function record_end(request, about, state, by_outcome)
   local detail = {reason = about.reason or nil}
   for outcome, n in pairs(by_outcome) do
@@ -27,8 +27,8 @@ local function record_end(request, about, state, by_outcome)
   end
 end
 
--- When all items of a request have ended: make it final and put it in the outbox, where anybody may publish it after
--- `outbox_delay` ms. Returns whether it has.
+-- If all items of a request have ended, make it final and put it in the outbox, from which other workers publish it
+-- after `outbox_delay` ms. Returns whether it is final now.
 local function finish(request, now, result_ttl, outbox_delay)
   local key = request_key(request)
   local about = redis.call('HMGET', key, 'state', 'total', 'revoked', 'source', 'reason', 'run', 'origin',

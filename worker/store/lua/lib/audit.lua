@@ -1,4 +1,4 @@
--- One line of the audit trail (worker/reports/audit.py tells what each field holds). Nothing rewrites it.
+-- Add a line to the audit trail, whose fields are described in worker/reports/audit.py. Lines never change.
 local function write_audit(event, request, source, by, state, total, detail)
   redis.call('XADD', KEY.audit, '*', 'event', event, 'request', request, 'source', source, 'by', by,
     'state', state, 'total', total, 'detail', next(detail) and cjson.encode(detail) or '{}')

@@ -1,4 +1,4 @@
--- What most operations need. Times are milliseconds of the Redis server's clock.
+-- Functions that most operations use. Times are milliseconds of the Redis server's clock.
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -13,9 +13,9 @@ local function next_number()
   return redis.call('INCR', KEY.sequence)
 end
 
-local SLICE = 2000 -- values that go to one command at once: Lua's stack holds some thousands
+local SLICE = 2000 -- values per command: Lua's stack takes a few thousand
 
--- Call `command key … values…` in slices; the answers are joined when the command gives a list.
+-- Call `command key values…` in slices. Returns the joined replies of a command that returns a list.
 local function in_slices(command, key, values)
   local answers = {}
   for first = 1, #values, SLICE do
@@ -27,7 +27,7 @@ local function in_slices(command, key, values)
   return answers
 end
 
--- Add n to a hash's counter; a counter of 0 leaves no field behind.
+-- Add n to a counter in a hash, and remove the counter when it reaches 0.
 local function count(key, field, n)
   if n == 0 then return end
   if redis.call('HINCRBY', key, field, n) == 0 then redis.call('HDEL', key, field) end

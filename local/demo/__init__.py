@@ -1,1 +1,0 @@
-"""`make run`: the main job from end to end."""

@@ -1,0 +1,65 @@
+"""What people read: plain English, one word for one thing, and log lines with fields."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CODE = ("config", "worker", "tasks", "cli", "local")
+TEXTS = [
+    *(path for folder in CODE for kind in ("*.py", "*.lua") for path in sorted((ROOT / folder).rglob(kind))),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", ".env.example", "cleanup.example.toml")),
+]
+ODD = re.compile(
+    r"\b(somebody|anybody|whoever|whatever becomes|in the air|tells? of|heard of|stumbles?|for company|went well"
+    r"|(?:its|his|their|our) own (?:words|room|business)|by turns|a word of|looked? after|runs? out of patience"
+    r"|engine|verdict|is away|put aside|handed on|gets? hold of|for ever)\b",
+    re.IGNORECASE,
+)
+NAMES_AN_ID = re.compile(r"\b(request|run|claim|token|source|rule|worker|file)s? %|%d")
+LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_odd_words(path: Path) -> None:
+    """The glossary has the right word: worker, producer or operator for `somebody`, in flight for `in the air`."""
+    lines = enumerate(path.read_text("utf-8").splitlines(), 1)
+    assert [f"{number}: {line.strip()}" for number, line in lines if ODD.search(line)] == []
+
+
+def log_calls() -> Iterator[tuple[str, ast.Call]]:
+    """Yield every call of a logger in production code, with its file and line."""
+    for path in TEXTS:
+        if path.suffix == ".py":
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if (
+                    isinstance(node, ast.Call)
+                    and isinstance(node.func, ast.Attribute)
+                    and node.func.attr in LOG_METHODS
+                    and isinstance(node.func.value, ast.Name)
+                    and node.func.value.id == "logger"
+                ):
+                    yield f"{path.relative_to(ROOT)}:{node.lineno}", node
+
+
+def test_log_lines_have_fields() -> None:
+    """A log line whose message names an id or a count also has it as a field (`extra`)."""
+    calls = list(log_calls())
+    assert len(calls) > 15
+    missing = [
+        where
+        for where, call in calls
+        if NAMES_AN_ID.search(" ".join(texts_in(call))) and not any(keyword.arg == "extra" for keyword in call.keywords)
+    ]
+    assert missing == []
+
+
+def texts_in(call: ast.Call) -> list[str]:
+    """Return the literal texts among the arguments of a call."""
+    return [arg.value for arg in call.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
