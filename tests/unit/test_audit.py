@@ -9,6 +9,7 @@ import pytest
 from redis import Redis
 
 from config.settings import load_settings
+from worker.errors import InvalidRequest
 from worker.queue.claims import end
 from worker.queue.operations import NewRequest, Queue
 from worker.reports.audit import DAY_MS, Audit
@@ -78,6 +79,27 @@ def _fields(number: int) -> Any:
     return {**fields, "total": number}
 
 
+def test_pages_follow_each_other_without_gaps_or_doubles(queue: Queue) -> None:
+    """Across both streams, also where entries fell into the same millisecond; a request's end comes after its start."""
+    for number in range(40):
+        stream = "ended" if number % 2 else "audit"
+        queue.redis.xadd(queue.keys(stream), _fields(number), id=f"{1000 + number // 8}-{number}")
+    everything = list(trail(queue).entries())
+    pages = [trail(queue).page(0, 10**12, 3)]
+    while pages[-1]:
+        pages.append(trail(queue).page(0, 10**12, 3, pages[-1][-1]["id"]))
+    assert [entry for page in pages for entry in page] == everything
+    assert sorted(entry["total"] for entry in everything) == list(range(40))
+    assert [entry["at"] for entry in everything] == sorted(entry["at"] for entry in everything)
+
+
+@pytest.mark.parametrize("after", ["", "x", "1-1", "1-1.other"])
+def test_what_is_no_entry_id_is_refused(queue: Queue, after: str) -> None:
+    """A cursor comes from an entry."""
+    with pytest.raises(InvalidRequest, match="after"):
+        trail(queue).page(0, 10**12, 3, after)
+
+
 def test_only_what_is_too_old_goes(queue: Queue) -> None:
     """Entries stay for the days set beyond the life of results, and go afterwards."""
     settings = load_settings(audit_days=2, result_ttl_seconds=3600)
@@ -93,5 +115,5 @@ def test_only_what_is_too_old_goes(queue: Queue) -> None:
 def test_no_operation_rewrites_the_trail() -> None:
     """Our operations only add to it and read it: no other command of theirs names it."""
     for path in ROOMS.rglob("*.lua"):
-        for command in re.findall(r"redis\.call\('(\w+)', KEY\.audit", path.read_text("utf-8")):
+        for command in re.findall(r"redis\.call\('(\w+)', (?:KEY\.audit|event == 'ended')", path.read_text("utf-8")):
             assert command in {"XADD", "XRANGE"}, path.name

@@ -1,7 +1,8 @@
 """The audit trail: who requested each deletion, what was decided, and how it ended.
 
-A Redis stream. Scripts append to it in the same atomic step as the change they record. No command changes or
-removes an entry; entries expire after the result TTL plus `KITSWEEP_AUDIT_DAYS`.
+Two Redis streams: `ended` has the entries of that event, `audit` has all others, and so every request in its order.
+Scripts append to them in the same atomic step as the change they record. No command changes or removes an entry;
+entries expire after the result TTL plus `KITSWEEP_AUDIT_DAYS`.
 
 =========  ==========================================================================================================
 event      accepted (enqueued, perhaps on hold), held (waits for approval), approved, rejected, cancelled, ended;
@@ -19,19 +20,25 @@ detail     JSON: reason, why, hold_ms, and for `ended` the number of files by ou
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
+from heapq import merge
+from itertools import islice
 from typing import Any, TypedDict, cast
 
 from redis import Redis
 
 from config.settings import Settings
+from worker.errors import InvalidRequest
 from worker.store.keys import Keys
 from worker.times import iso
 
 DAY_MS = 86_400_000
 TRIM_EVERY_SECONDS = 600
+STREAMS = ("audit", "ended")
 _PAGE = 500
+_ID = re.compile(r"(\d{1,15})-(\d{1,15})\.(audit|ended)")
 
 
 class Entry(TypedDict):
@@ -58,14 +65,28 @@ class Audit:
         self._kept_ms = int(settings.result_ttl_seconds * 1000) + settings.audit_days * DAY_MS
         self._trimmed_at = float("-inf")
 
-    def entries(self, since_ms: int = 0, until_ms: int | None = None) -> Iterator[Entry]:
-        """Yield the entries between two times, oldest first, in constant memory."""
-        start, end = f"{max(0, since_ms)}-0", "+" if until_ms is None else str(until_ms)
-        while page := cast(
-            "list[tuple[str, dict[str, str]]]", self._redis.xrange(self._keys("audit"), start, end, count=_PAGE)
-        ):
+    def entries(self, since_ms: int = 0, until_ms: int | None = None, after: str | None = None) -> Iterator[Entry]:
+        """Yield the entries from one time to another, oldest first, in constant memory.
+
+        They begin after the entry with the id `after`, if given. Raises `InvalidRequest` if it is no such id.
+        """
+        starts = [_start(stream, since_ms, after) for stream in STREAMS]
+        end = "+" if until_ms is None else str(until_ms)
+        both = [self._entries(stream, start, end) for stream, start in zip(STREAMS, starts, strict=True)]
+        # What happened in the same millisecond: a request ends last.
+        return merge(*both, key=lambda entry: entry["at"])
+
+    def page(self, since_ms: int, until_ms: int, most: int, after: str | None = None) -> list[Entry]:
+        """Return up to `most` entries that are older than now: after the last of them, none will be added before it."""
+        seconds, micros = self._redis.time()
+        complete = int(seconds) * 1000 + int(micros) // 1000 - 1
+        return list(islice(self.entries(since_ms, min(until_ms, complete), after), most))
+
+    def _entries(self, stream: str, start: str, end: str) -> Iterator[Entry]:
+        key = self._keys(stream)
+        while page := cast("list[tuple[str, dict[str, str]]]", self._redis.xrange(key, start, end, count=_PAGE)):
             for entry_id, fields in page:
-                yield _entry(entry_id, fields)
+                yield _entry(f"{entry_id}.{stream}", fields)
             start = f"({page[-1][0]}"
 
     def trim_now_and_then(self) -> None:
@@ -78,8 +99,21 @@ class Audit:
         """Trim expired entries, by the clock of Redis."""
         seconds, _ = self._redis.time()
         oldest = str(max(0, int(seconds) * 1000 - self._kept_ms))
-        for name in ("audit", "unsuccessful"):
+        for name in (*STREAMS, "unsuccessful"):
             self._redis.xtrim(self._keys(name), minid=oldest, approximate=True)
+
+
+def _start(stream: str, since_ms: int, after: str | None) -> str:
+    """Return where a stream begins, after an entry of either."""
+    if after is None:
+        return f"{max(0, since_ms)}-0"
+    last = _ID.fullmatch(after)
+    if last is None:
+        raise InvalidRequest("after", None, "is not the cursor of a page; start without it")
+    if last[3] == stream:
+        return f"({last[1]}-{last[2]}"
+    ms = int(last[1])
+    return f"{ms if STREAMS.index(stream) > STREAMS.index(last[3]) else ms + 1}-0"
 
 
 def _entry(entry_id: str, fields: dict[str, str]) -> Entry:

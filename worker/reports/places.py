@@ -20,7 +20,7 @@ from worker.store.keys import Keys
 AT_ONCE = 200
 """Entries that are read in one round trip."""
 _CURSOR = re.compile(r"(audit|unfinished|unsuccessful)\.(\d{1,15})-(\d{1,15})")
-_CURSOR_RULE = "is what the page before said; start without it"
+_CURSOR_RULE = "is not the cursor of a page of this list; start without it"
 _ACCEPTED = frozenset({"accepted", "held"})
 _UNFINISHED = frozenset({State.QUEUED, State.PROGRESS})
 _UNSUCCESSFUL = frozenset({State.FAILURE, State.REVOKED})

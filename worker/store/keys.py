@@ -29,7 +29,7 @@ holds                  zset    request id → when its hold ends (ms)
 approvals              zset    request id → since when it waits for approval (ms)
 unfinished             stream  `<sequence>-0`, request: requests that are not final
 unsuccessful           stream  request: requests that ended as FAILURE or REVOKED, in the order of their end
-audit                  stream  the audit trail (see `worker.reports.audit`)
+audit, ended           stream  the audit trail (see `worker.reports.audit`)
 cleanup                hash    off, off_by, off_at: the switch that stops all cleanup rules
 cleanup:runs           zset    unfinished run → when it needs a worker (ms)
 cleanup:lock:count     string  a worker counts the library (expires)
@@ -74,6 +74,7 @@ NAMES = (
     "unfinished",
     "unsuccessful",
     "audit",
+    "ended",
     "cleanup",
     "cleanup:runs",
     "library",
