@@ -1,7 +1,7 @@
 """`make run`: the main job from end to end, on a `kitsweep up` of its own in a temporary folder.
 
 A list of ids goes through the command line to two workers, and the report is compared with the simulator's own counts.
-ImageKit itself is called only if a private key is set, a file is named, and somebody agreed.
+ImageKit itself is called only if a private key is set, a file is named, and the operator confirms.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _run(file: Path | None, files: int, *, agreed: bool) -> int:
 
 
 def _run_for_real(file: Path, count: int, settings: Settings, *, agreed: bool) -> int:
-    """Delete the files of a list from ImageKit, after somebody agreed."""
+    """Delete the files of a list from ImageKit, after the operator confirms."""
     if not count:
         raise WrongUse(f"{file} holds no file ids")
     say(f"{file} lists {count:,} file ids. They will be deleted from {settings.base_url}, FOR GOOD.")

@@ -95,7 +95,7 @@ def test_a_rule_changes_only_the_guards_that_it_sets() -> None:
         ("\n[rules.b]\nschedule = '0 3 * *'\npath = '/b'\n", 6, "five fields"),
         ("\n[rules.b]\nschedule = '0 3 * * *'\ntimezone = 'Mars'\npath = '/b'\n", 7, "must be a time zone"),
         ("\n[rules.b]\nschedule = 3\npath = '/b'\n", 6, "schedule must be text"),
-        ("\n[rules.'a b']\nevery = '1h'\npath = '/b'\n", 5, "no rule name"),
+        ("\n[rules.'a b']\nevery = '1h'\npath = '/b'\n", 5, "not a rule name"),
         ("\n[rulez.b]\nevery = '1h'\n", 5, "did you mean rules?"),
         ("\n[keep]\npath = ['/a']\n", 6, "did you mean paths?"),
         ("older_than = \n", 4, "not TOML"),

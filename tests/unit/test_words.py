@@ -33,6 +33,13 @@ def test_no_odd_words(path: Path) -> None:
     assert [f"{number}: {line.strip()}" for number, line in lines if ODD.search(line)] == []
 
 
+@pytest.mark.parametrize("path", [path for path in TEXTS if path.suffix == ".md"], ids=lambda path: path.name)
+def test_documents_name_files_that_exist(path: Path) -> None:
+    """A newcomer finds every file and folder that a document names in this repository."""
+    named = re.findall(rf"`((?:{'|'.join(CODE)}|tests|docs|simulator)/[\w./-]*)`", path.read_text("utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def log_calls() -> Iterator[tuple[str, ast.Call]]:
     """Yield every call of a logger in production code, with its file and line."""
     for path in TEXTS:

@@ -25,7 +25,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _FILE_ID_RULE = f"a file id is 1 to {MAX_FILE_ID} characters without spaces, control or invisible characters"
 _SOURCE_RULE = "a source is 1 to 64 of the characters A-Z a-z 0-9 . _ -"
 _REQUEST_ID_RULE = "a request id is 1 to 128 of the characters A-Z a-z 0-9 . _ : -"
-_REASON_RULE = f"a reason is None or a text of at most {MAX_REASON} characters without control characters"
+_REASON_RULE = f"a reason is a text of at most {MAX_REASON} characters without control characters"
 _HOLD_RULE = f"a hold is a number of seconds from 0 to {MAX_HOLD_SECONDS} (ten years)"
 
 CLEANUP = "cleanup:"

@@ -55,7 +55,7 @@ account                hash    pause of the operator, outage and key pauses, las
 limits:<endpoint>      hash    throttle pause, learned windows, margin of one endpoint
 calls:<endpoint>       zset    call id → ms: the sliding log
 tokens                 hash    SHA-256 of a token → JSON {name, scopes, source, created_at (ms), by}
-refusals               string  how many HTTP requests came with wrong credentials
+refusals               string  number of HTTP requests with wrong credentials
 workers                zset    worker name → last heartbeat (ms)
 sequence               string  counter: order of requests, and turns of sources
 format                 string  version of this map; `store/lua/upgrade.lua` upgrades older ones
