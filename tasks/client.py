@@ -72,7 +72,7 @@ def retried_as(request_id: str) -> str:
     return str(uuid.uuid5(_RETRIES, request_id))
 
 
-class Submitted(NamedTuple):
+class Accepted(NamedTuple):
     """What `submit` and `retry` did."""
 
     request_id: str
@@ -131,7 +131,7 @@ class Client:
                 await_disk(self._queue.redis, self._queue.keys, self._settings.redis_address)
         return asked["request_id"]
 
-    def submit(self, asked: Asked, file_ids: Iterable[str], by: str) -> Submitted:
+    def submit(self, asked: Asked, file_ids: Iterable[str], by: str) -> Accepted:
         """Enqueue as `enqueue` does, and tell whether the request is new: its sender may send it again.
 
         Raises what `enqueue` raises, and `RequestIdTaken` if the id is that of a request with other content.
@@ -143,9 +143,9 @@ class Client:
             if not done.is_new:
                 deque(stream, maxlen=0)
                 self._require_same(asked["request_id"], digest)
-        return Submitted(asked["request_id"], done.is_new)
+        return Accepted(asked["request_id"], done.is_new)
 
-    def retry(self, request_id: str, by: str | None = None) -> Submitted:
+    def retry(self, request_id: str, by: str | None = None) -> Accepted:
         """Enqueue the failed file ids of a final request as a new one, the same one however often this is called.
 
         Raises `UnknownRequest`, and `NotPossible` if the request is not final or none of its files failed.
@@ -158,7 +158,7 @@ class Client:
         again = NewRequest(retried_as(request_id), report["source"], report["reason"], origin=by, retry_of=request_id)
         with explained(self._settings):
             failed = (entry.file_id for entry in self._reports.outcomes(request_id, [Outcome.FAILED]))
-            return Submitted(again.request_id, self._enqueue(again, failed).is_new)
+            return Accepted(again.request_id, self._enqueue(again, failed).is_new)
 
     def enqueue_many(
         self, requests: Iterable[Sequence[str]], *, source: str = "default", reason: str | None = None
@@ -271,7 +271,7 @@ class Client:
         return done
 
     def _require_same(self, request_id: str, digest: Digest) -> None:
-        known = self._queue.redis.hget(self._queue.keys.request(request_id), "digest")
+        known = self._queue.redis.hget(self._queue.keys.request(request_id), "content")
         if known != digest.text():
             raise RequestIdTaken(request_id)
 

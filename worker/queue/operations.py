@@ -218,7 +218,7 @@ class Queue:
             "canvas": json.dumps(request.canvas) if request.canvas else None,
             "origin": whoami() if request.origin is None else request.origin,
             "guard": self._guards.bounds_of(request.source),
-            "digest": request.digest.text() if request.digest else None,
+            "content": request.digest.text() if request.digest else None,
             "retry_of": request.retry_of,
         }
         return {name: value for name, value in fields.items() if value is not None}

@@ -9,7 +9,9 @@ Scripts get the prefix as KEYS[1] and build the other keys, since only a script 
 request:about:<id>     hash    source, reason, state, total, in_flight, one count per outcome, revoked, sequence,
                                enqueued_at, finished_at, hold_until (ms), canvas (what Celery runs afterwards),
                                origin (who enqueued it), approval (why it needs one), run (of a cleanup rule),
-                               digest (of its content), retry_of (request whose failed ids it repeats)
+                               content (tells it from others, of a request that its caller named),
+                               repeated (id of the request that made it anew),
+                               retry_of (request whose failed ids it repeats)
 request:waiting:<id>   list    file ids that no claim has taken yet, in the order of the request
 request:incoming:<id>:<stream>
                        list    file ids of a stream so far, only until the request is sealed
@@ -45,6 +47,7 @@ leased                 hash    file id → token of the one claim or parked grou
 gone:0 gone:1          set     file ids that we have deleted, alternating every `remember_seconds`
 doubtful               zset    file id → time of the last unanswered call (ms)
 outbox                 zset    finished request id → from when any worker may publish it (ms)
+finished               channel ids of requests, as they become final
 changed                set     unfinished requests whose report changed since it was last published
 waiting, in_flight     hash    source → number of ids
 retrying               hash    source → number of ids in `retries`, included in `waiting`
@@ -84,6 +87,7 @@ NAMES = (
     "gone:1",
     "doubtful",
     "outbox",
+    "finished",
     "changed",
     "waiting",
     "in_flight",

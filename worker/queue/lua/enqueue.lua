@@ -5,10 +5,10 @@
 --
 -- KEYS  1 prefix   2 result key of the request, optional
 -- ARGV  1 {request, source, reason, canvas: JSON, what Celery runs afterwards, origin: who enqueues, hold_ms: 0 for
---          none, guard: {max_files, usual_factor, max_share} of the source, first_result: for KEYS[2], digest: of the
---          content, retry_of: request whose failed ids it repeats}; for a chunk of a stream also {stream: its token,
---          is_first, is_last, unsealed_ttl_ms}; reason, canvas, origin, guard, first_result, digest and retry_of may be
---          omitted
+--          none, guard: {max_files, usual_factor, max_share} of the source, first_result: for KEYS[2], content: tells
+--          it from others, retry_of: request whose failed ids it repeats}; for a chunk of a stream also {stream: its
+--          token, is_first, is_last, unsealed_ttl_ms}; reason, canvas, origin, guard, first_result, content and
+--          retry_of may be omitted
 --       2… file ids, each once
 -- Returns {state after the call, '1' if this call sealed it, number of ids, why it waits for approval or ''}; state is
 --         '' when the earlier chunks of the stream are gone: expired, cancelled or lost.
