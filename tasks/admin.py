@@ -12,16 +12,19 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, cast
+
+from typing_extensions import TypedDict
 
 from config.settings import Settings, load_settings
 from tasks.client import app_for
 from tasks.tokens import TokenAdmin
 from worker.account import Account
 from worker.cleanup.listing.matching import Match
+from worker.cleanup.listing.paging import ListingError
 from worker.cleanup.rules.file import RulesError, RulesFile
 from worker.cleanup.rules.rule import Rule
-from worker.cleanup.runs.dry_run import Summary, dry_run
+from worker.cleanup.runs.dry_run import ListingRefused, Summary, dry_run
 from worker.cleanup.runs.store import request_of, run_id_by_hand
 from worker.errors import KitsweepError, NotPossible, UnknownRequest
 from worker.identity import whoami
@@ -34,7 +37,19 @@ from worker.times import iso
 if TYPE_CHECKING:
     from worker.runtime.process import App
 
-__all__ = ["Admin", "Entry", "Held", "Match", "RuleReport", "RulesError", "RunReport", "Summary", "describe_rules"]
+__all__ = [
+    "Admin",
+    "Entry",
+    "Held",
+    "ListingError",
+    "ListingRefused",
+    "Match",
+    "RuleReport",
+    "RulesError",
+    "RunReport",
+    "Summary",
+    "describe_rules",
+]
 
 _WHY_NOT_STARTED = {
     RunStart.OFF: "cleanup is off; switch it on with `kitsweep cleanup on`",
@@ -158,6 +173,15 @@ class Admin:
         self._app.publisher.publish([request_id])
 
     # The audit trail
+
+    def audit_page(self, since: datetime, until: datetime, most: int, after: str | None = None) -> list[Entry]:
+        """Return up to `most` audit entries from one moment to another, oldest first, after the entry with an id.
+
+        Raises `InvalidRequest` if `after` is no such id.
+        """
+        since_ms, until_ms = int(since.timestamp() * 1000), int(until.timestamp() * 1000)
+        with explained(self._settings):
+            return self._account.audit.page(since_ms, until_ms, most, after)
 
     def audit(self, since: datetime | timedelta) -> Iterator[Entry]:
         """Yield the audit entries since a time, or of a duration up to now, oldest first, in constant memory."""

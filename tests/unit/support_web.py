@@ -9,12 +9,16 @@ from typing import Any, TypeVar
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 from redis import Redis
 
 import tasks.client
+import tasks.search
 import worker.account
 from tests.unit.support_queue import settings_for_tests
+from web.app import create_api
 from web.context import Context
+from web.dropin.endpoints import DropIn
 
 KEY = "private_test"
 T = TypeVar("T")
@@ -23,8 +27,14 @@ T = TypeVar("T")
 def context_on(redis: Redis, monkeypatch: pytest.MonkeyPatch, **overrides: Any) -> Context:
     """Return a context on a client of Redis; `overrides` are settings."""
     monkeypatch.setattr(tasks.client, "connect", lambda _: redis)
+    monkeypatch.setattr(tasks.search, "connect", lambda _: redis)
     monkeypatch.setattr(worker.account, "connect", lambda _: redis)
     return Context(settings_for_tests(**overrides))
+
+
+def api_of(context: Context) -> FastAPI:
+    """Return the part of the application that FastAPI answers."""
+    return create_api(context, DropIn(context).watcher)
 
 
 def basic(user: str, password: str = "") -> str:

@@ -25,9 +25,10 @@ import time
 from collections.abc import Iterator
 from heapq import merge
 from itertools import islice
-from typing import Any, TypedDict, cast
+from typing import Any, cast
 
 from redis import Redis
+from typing_extensions import TypedDict
 
 from config.settings import Settings
 from worker.errors import InvalidRequest

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, NotRequired, TypedDict
+from typing import NamedTuple, NotRequired
+
+from typing_extensions import TypedDict
 
 from worker.states import Outcome
 
