@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0
 """How often all that are waited for are looked at, in case a message was lost."""
 RECONNECT_SECONDS = 1.0
+CLOSE_SECONDS = 2.0
 REPORTS_AT_ONCE = 200
 REMEMBERED = 20_000
 """Requests that ended lately: one may end between its enqueueing and the moment when its caller starts to wait."""
@@ -34,12 +35,14 @@ class Watcher:
         self._ended = _Recent(REMEMBERED)
         self._stopped = threading.Event()
         self._stopping = False
+        self._listener: threading.Thread | None = None
         self._looking: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Start to listen, on the running event loop."""
         loop = asyncio.get_running_loop()
-        threading.Thread(target=self._listen, args=(loop,), name="finished", daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=(loop,), name="finished", daemon=True)
+        self._listener.start()
         self._looking = asyncio.create_task(self._look_now_and_then())
 
     def answer_all(self) -> None:
@@ -52,6 +55,8 @@ class Watcher:
         self._stopped.set()
         if self._looking is not None:
             self._looking.cancel()
+        if self._listener is not None:
+            self._listener.join(CLOSE_SECONDS)
         self._reader.close()
 
     async def report(self, request_id: str) -> Report | None:
@@ -91,8 +96,8 @@ class Watcher:
                         loop.call_soon_threadsafe(self._note, ended)
             except QueueUnavailable as error:
                 logger.warning("cannot listen for the end of requests, retrying: %s", error)
-            except RuntimeError:  # The loop is closed.
-                return
+            except Exception:
+                logger.exception("listening for the end of requests: unexpected error, retrying")
             self._stopped.wait(RECONNECT_SECONDS)
 
     def _note(self, ended: list[str]) -> None:

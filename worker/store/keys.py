@@ -9,8 +9,8 @@ Scripts get the prefix as KEYS[1] and build the other keys, since only a script 
 request:about:<id>     hash    source, reason, state, total, in_flight, one count per outcome, revoked, sequence,
                                enqueued_at, finished_at, hold_until (ms), canvas (what Celery runs afterwards),
                                origin (who enqueued it), approval (why it needs one), run (of a cleanup rule),
-                               content (tells it from others, of a request that its caller named),
-                               repeated (id of the request that made it anew),
+                               content (digest of what was asked, if the caller chose the request id),
+                               repeated (id of the request that repeats it),
                                retry_of (request whose failed ids it repeats)
 request:waiting:<id>   list    file ids that no claim has taken yet, in the order of the request
 request:incoming:<id>:<stream>
