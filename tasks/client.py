@@ -21,7 +21,7 @@ from config.settings import Settings, load_settings
 from worker.errors import NotPossible, RequestIdTaken, UnknownRequest
 from worker.limiter.slots import Limiter
 from worker.queue.digest import Digest
-from worker.queue.operations import CHUNK_IDS, Enqueued, NewRequest, Queue, read_enqueued
+from worker.queue.operations import CHUNK_IDS, Enqueued, NewRequest, Queue
 from worker.queue.validation import (
     Asked,
     check_reason,
@@ -49,10 +49,10 @@ MIN_POLL_SECONDS = 0.05
 MAX_POLL_SECONDS = 0.2
 POLL_SHARE = 0.05
 """Interval between two polls, as a fraction of the time waited so far."""
+REQUESTS_AT_ONCE = 100
+"""Requests that `enqueue_many` sends in one round trip; more would keep Redis from others for longer."""
 _RETRIES = uuid.UUID("8f0e6d3c-55c5-4b8e-9b61-2d9c7b0a4c11")
 """Namespace of the ids of retries (RFC 9562, section 5.5)."""
-PIPELINED_REQUESTS = 200
-"""Requests that `enqueue_many` sends in one round trip."""
 
 
 def new_request_id() -> str:
@@ -67,17 +67,11 @@ def app_for(settings: Settings, redis: Redis) -> App:
     return create_app(settings, redis)
 
 
-def retried_as(request_id: str) -> str:
-    """Return the id of the request that repeats the failed ids of another."""
-    return str(uuid.uuid5(_RETRIES, request_id))
-
-
 class Accepted(NamedTuple):
-    """What `submit` and `retry` did."""
+    """What `submit` and `retry` did; `is_new` is false if the request was there already."""
 
     request_id: str
     is_new: bool
-    """False when the request was there already."""
 
 
 class Client:
@@ -106,15 +100,16 @@ class Client:
         source: str = "default",
         reason: str | None = None,
         hold_seconds: float = 0,
+        result_ttl_seconds: int | None = None,
         request_id: str | None = None,
         durable: bool = False,
-        by: str | None = None,
     ) -> str:
         """Enqueue any number of file ids, streamed in constant memory, as one request; return its id.
 
         All or nothing: if this raises, or the process dies halfway, no file of the request is deleted. Duplicates count
-        once. A request id that was accepted before changes nothing. With `durable` it returns once the request is in
-        the append-only file on the server's disk. `by` is who asks, for the audit trail; default: user@host.
+        once. A request id that was accepted before changes nothing. `result_ttl_seconds` is how long the result is kept
+        once the request is final, by default as the settings say. With `durable` it returns once the request is in
+        the append-only file on the server's disk.
 
         Raises:
             InvalidRequest: an argument is invalid; the error names it, and the position of a file id.
@@ -122,11 +117,11 @@ class Client:
             RequestVanished: the request was cancelled, or expired, while it was being sent.
             NotDurable: the request is not known to be on disk; `accepted` says whether it was accepted.
         """
-        asked = checked_request(request_id or new_request_id(), source, reason, hold_seconds)
+        asked = checked_request(request_id or new_request_id(), source, reason, hold_seconds, result_ttl_seconds)
         with explained(self._settings):
             if durable:
                 require_durability(self._queue.redis, self._settings.redis_address)
-            self._enqueue(NewRequest(**asked, origin=by), checked_stream(file_ids))
+            self._enqueue(NewRequest(**asked), checked_stream(file_ids))
             if durable:
                 await_disk(self._queue.redis, self._queue.keys, self._settings.redis_address)
         return asked["request_id"]
@@ -155,23 +150,33 @@ class Client:
             raise NotPossible(f"request {request_id} is not final; its failed files can be retried once it is")
         if not report["failed"]:
             raise NotPossible(f"request {request_id} has no failed files; there is nothing to retry")
-        again = NewRequest(retried_as(request_id), report["source"], report["reason"], origin=by, retry_of=request_id)
+        again = NewRequest(
+            str(uuid.uuid5(_RETRIES, request_id)), report["source"], report["reason"], origin=by, retry_of=request_id
+        )
         with explained(self._settings):
             failed = (entry.file_id for entry in self._reports.outcomes(request_id, [Outcome.FAILED]))
             return Accepted(again.request_id, self._enqueue(again, failed).is_new)
 
     def enqueue_many(
-        self, requests: Iterable[Sequence[str]], *, source: str = "default", reason: str | None = None
+        self,
+        requests: Iterable[Sequence[str]],
+        *,
+        source: str = "default",
+        reason: str | None = None,
+        result_ttl_seconds: int | None = None,
     ) -> list[str]:
-        """Enqueue many requests of up to 5000 ids each, hundreds per round trip; return their ids in order.
+        """Enqueue many requests of up to 5000 ids each, a hundred per round trip; return their ids in order.
 
         Each request is all or nothing. Requests before an invalid one are accepted. Raises as `enqueue` does.
         """
         request_ids: list[str] = []
         stream = iter(requests)
-        while some := list(islice(stream, PIPELINED_REQUESTS)):
+        while some := list(islice(stream, REQUESTS_AT_ONCE)):
             checked = [
-                (NewRequest(**checked_request(new_request_id(), source, reason, 0)), checked_file_ids(ids, CHUNK_IDS))
+                (
+                    NewRequest(**checked_request(new_request_id(), source, reason, 0, result_ttl_seconds)),
+                    checked_file_ids(ids, CHUNK_IDS),
+                )
                 for ids in some
             ]
             with explained(self._settings):
@@ -243,18 +248,12 @@ class Client:
         return self._enqueue_stream(request, first, file_ids)
 
     def _enqueue_small(self, requests: Sequence[tuple[NewRequest, list[str]]]) -> list[Enqueued]:
-        """Enqueue requests of one chunk each, and publish that they are queued, in one round trip."""
-        now = self._queue.now_ms()
-        with self._queue.redis.pipeline(transaction=False) as pipe:
-            for request, file_ids in requests:
-                distinct = list(dict.fromkeys(file_ids))
-                first = queued_report(request.request_id, request.source, request.reason, len(distinct), now)
-                self._queue.add_chunk(request, distinct, early_result=self._publisher.early_result(first), pipe=pipe)
-            replies = pipe.execute()
-        return [
-            read_enqueued(reply, request.request_id, request.source)
-            for (request, _), reply in zip(requests, replies, strict=True)
-        ]
+        """Enqueue requests of one chunk each, and publish that they are queued."""
+        now, done = self._queue.now_ms(), list[Enqueued]()
+        for some in _portions((request, list(dict.fromkeys(file_ids))) for request, file_ids in requests):
+            reports = (queued_report(new.request_id, new.source, new.reason, len(ids), now) for new, ids in some)
+            done += self._queue.enqueue_many(some, map(self._publisher.first_result, reports))
+        return done
 
     def _enqueue_stream(self, request: NewRequest, first: list[str], rest: Iterator[str]) -> Enqueued:
         def stream() -> Iterator[str]:
@@ -286,3 +285,16 @@ class Client:
                 request_id,
                 extra={"request_id": request_id},
             )
+
+
+def _portions(requests: Iterable[tuple[NewRequest, list[str]]]) -> Iterator[list[tuple[NewRequest, list[str]]]]:
+    """Yield the requests in portions of at most `CHUNK_IDS` file ids."""
+    portion: list[tuple[NewRequest, list[str]]] = []
+    count = 0
+    for request, file_ids in requests:
+        if portion and count + len(file_ids) > CHUNK_IDS:
+            yield portion
+            portion, count = [], 0
+        portion.append((request, file_ids))
+        count += len(file_ids)
+    yield portion

@@ -1,4 +1,4 @@
-"""The audit trail: each request with who asked, what was decided and what came of it; nothing rewrites it."""
+"""The audit trail: who requested each deletion, what was decided, and how it ended. Entries never change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from config.settings import load_settings
 from worker.errors import InvalidRequest
 from worker.queue.claims import end
 from worker.queue.operations import NewRequest, Queue
-from worker.reports.audit import DAY_MS, Audit
+from worker.reports.audit import DAY_MS, STREAMS, Audit
 from worker.states import Outcome
 from worker.store.scripts import ROOMS
 
@@ -54,6 +54,23 @@ def test_a_request_that_came_before_is_recorded_once(queue: Queue) -> None:
     assert [entry["event"] for entry in trail(queue).entries()] == ["accepted"]
 
 
+def test_requests_that_differ_in_their_id_alone_share_an_entry(queue: Queue) -> None:
+    """What ends together and alike is stored once, and read as an entry for each request."""
+    for number in range(8):
+        queue.enqueue(NewRequest(f"r{number}", "catalog", origin="svc@host"), [f"a{number}"])
+    claim = queue.claim("t1")
+    assert claim is not None
+    queue.settle("t1", end(claim.items[:6], Outcome.DELETED) + end(claim.items[6:], Outcome.NOT_FOUND))
+    assert [queue.redis.xlen(queue.keys(stream)) for stream in STREAMS] == [8, 2]
+    entries = [entry for entry in trail(queue).entries() if entry["event"] == "ended"]
+    assert [entry["request"] for entry in entries] == [f"r{number}" for number in range(8)]
+    assert [entry["detail"] for entry in entries] == [{"deleted": 1}] * 6 + [{"not_found": 1}] * 2
+    assert {(entry["source"], entry["by"], entry["state"], entry["total"]) for entry in entries} == {
+        ("catalog", "svc@host", "SUCCESS", 1)
+    }
+    assert len({entry["id"] for entry in entries}) == 8
+
+
 def test_who_cancels_is_recorded(queue: Queue) -> None:
     """A cancel is recorded with its author, and the end of the request after it."""
     queue.enqueue(NewRequest("r1", "catalog", hold_seconds=60), ["a"])
@@ -65,7 +82,7 @@ def test_who_cancels_is_recorded(queue: Queue) -> None:
     assert next(iter(trail(queue).entries()))["detail"] == {"hold_ms": 60_000}
 
 
-def test_a_stretch_of_time_is_read_in_order(queue: Queue) -> None:
+def test_a_period_is_read_in_order(queue: Queue) -> None:
     """`--since` begins at a moment; pages follow each other without gaps or doubles."""
     for number in range(1200):
         queue.redis.xadd(queue.keys("audit"), _fields(number), id=f"{1000 + number}-0")
@@ -93,7 +110,15 @@ def test_pages_follow_each_other_without_gaps_or_doubles(queue: Queue) -> None:
     assert [entry["at"] for entry in everything] == sorted(entry["at"] for entry in everything)
 
 
-@pytest.mark.parametrize("after", ["", "x", "1-1", "1-1.other"])
+def test_a_page_may_end_in_the_middle_of_a_shared_entry(queue: Queue) -> None:
+    """The next one goes on there."""
+    queue.redis.xadd(queue.keys("ended"), {**_fields(1), "request": "a b c"}, id="1000-0")
+    pages = [trail(queue).page(0, 10**12, 2)]
+    pages.append(trail(queue).page(0, 10**12, 2, pages[0][-1]["id"]))
+    assert [[entry["request"] for entry in page] for page in pages] == [["a", "b"], ["c"]]
+
+
+@pytest.mark.parametrize("after", ["", "x", "1-1", "1-1.audit", "1-1.0.other"])
 def test_what_is_no_entry_id_is_refused(queue: Queue, after: str) -> None:
     """A cursor comes from an entry."""
     with pytest.raises(InvalidRequest, match="after"):
@@ -110,6 +135,16 @@ def test_only_what_is_too_old_goes(queue: Queue) -> None:
     queue.redis.xtrim(queue.keys("audit"), minid=str(now - kept), approximate=False)
     Audit(queue.redis, settings).trim()
     assert [entry["total"] for entry in trail(queue).entries()] == [kept - 60_000, 0]
+
+
+def test_all_that_is_too_old_goes_at_once(queue: Queue) -> None:
+    """However many entries came since the last time: one command of Redis trims ten thousand at most."""
+    with queue.redis.pipeline(transaction=False) as pipe:
+        for number in range(25_000):
+            pipe.xadd(queue.keys("audit"), _fields(number), id=f"{1000 + number}-0")
+        pipe.execute()
+    trail(queue).trim()
+    assert queue.redis.xlen(queue.keys("audit")) <= 100
 
 
 def test_no_operation_rewrites_the_trail() -> None:

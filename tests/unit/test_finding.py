@@ -11,6 +11,7 @@ from tasks.search import Search, Trace
 from tests.unit.support_queue import end_all, ids, must_claim, queue_on, raw, settings_for_tests
 from worker.queue.claims import end, park, retry
 from worker.queue.operations import NewRequest, Queue
+from worker.runtime.process import create_app
 from worker.states import Outcome
 
 
@@ -103,6 +104,18 @@ def test_the_search_goes_on_page_by_page(queue: Queue, search: Search, monkeypat
         pages.append(search.file("x", after))
     assert [trace.request_id for page in pages for trace in page.traces] == ["old"]
     assert len(pages) == 4
+
+
+def test_an_id_of_which_the_result_alone_is_left_is_found(queue: Queue, search: Search) -> None:
+    """A request that succeeded at once has no keys of its own."""
+    queue.enqueue(NewRequest("r", "shop"), ["x", "y"])
+    end_all(queue, must_claim(queue, "t"), Outcome.NOT_FOUND)
+    create_app(settings_for_tests(), queue.redis).publisher.publish(["r"])
+    assert not raw(queue).exists(queue.keys.request("r"))
+    trace = one(search)
+    assert (trace.request_id, trace.source, trace.state, trace.attempts) == ("r", "shop", "not_found", 1)
+    assert (trace.enqueued_at or "z") <= (trace.at or "")
+    assert search.file("z").traces == []
 
 
 def test_what_has_expired_is_not_found(queue: Queue, search: Search) -> None:

@@ -13,6 +13,7 @@ from tasks.search import Page, Search
 from tests.unit.support_queue import end_all, must_claim, queue_on, raw, settings_for_tests
 from worker.errors import InvalidRequest
 from worker.queue.operations import NewRequest, Queue
+from worker.runtime.process import create_app
 from worker.states import Outcome, State
 
 
@@ -35,6 +36,13 @@ def enqueue(queue: Queue, *names: str, source: str = "s", reason: str | None = N
 def finish(queue: Queue, outcome: Outcome) -> None:
     """End the oldest request."""
     end_all(queue, must_claim(queue, "t"), outcome)
+
+
+def publish_only(queue: Queue, request: str) -> None:
+    """End the oldest request; its published result is all that is left of it."""
+    finish(queue, Outcome.DELETED)
+    create_app(settings_for_tests(), queue.redis).publisher.publish([request])
+    assert not raw(queue).exists(queue.keys.request(request))
 
 
 def names(page: Page) -> list[str]:
@@ -129,7 +137,30 @@ def test_a_request_id_that_is_used_again_is_listed_once(queue: Queue, search: Se
     assert names(search.requests()) == ["a"]
 
 
-@pytest.mark.parametrize("after", ["", "x", "audit.x", "unfinished.1-0", "audit.99999999999999999999-0"])
+def test_requests_that_share_an_audit_entry_are_listed_one_by_one(queue: Queue, search: Search) -> None:
+    """The last one first; a page may end in the middle of the entry, and none comes twice."""
+    enqueue(queue, "first")
+    queue.enqueue_many([(NewRequest(name, "s", origin="svc"), [name]) for name in "abcde"], [])
+    assert raw(queue).xlen(queue.keys("audit")) == 2
+    pages = [search.requests(most=2)]
+    while pages[-1].after:
+        pages.append(search.requests(most=2, after=pages[-1].after))
+    assert [names(page) for page in pages] == [["e", "d"], ["c", "b"], ["a", "first"]]
+
+
+def test_requests_of_which_the_result_alone_is_left_are_listed(queue: Queue, search: Search) -> None:
+    """A request that succeeded at once has no keys of its own."""
+    enqueue(queue, "a", "b", source="shop", reason="old")
+    publish_only(queue, "a")
+    page = search.requests([State.SUCCESS], source="shop")
+    assert names(page) == ["a"]
+    assert page.reports[0]["successfully_deleted_file_ids"] == []
+    assert names(search.requests()) == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    "after", ["", "x", "audit.x", "audit.1-0", "unfinished.1-0.0", "audit.99999999999999999999-0.0"]
+)
 def test_a_cursor_of_another_list_is_refused(search: Search, after: str) -> None:
     """Also one that was made with other filters, if they need another stream."""
     with pytest.raises(InvalidRequest, match="after"):

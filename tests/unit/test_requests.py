@@ -41,7 +41,7 @@ def test_what_is_no_list_of_ids_is_refused_whole(file_ids: object) -> None:
 
 
 def test_a_list_that_is_too_long_names_the_setting() -> None:
-    """Whoever meets the bound is told how to lift it."""
+    """The error says how to raise the limit."""
     with pytest.raises(InvalidRequest, match="KITSWEEP_MAX_REQUEST_IDS"):
         checked_file_ids(["a"] * (MOST + 1), MOST)
 
@@ -56,8 +56,14 @@ def test_a_stream_is_checked_as_it_goes() -> None:
 
 def test_a_good_request_passes() -> None:
     """All parts are returned as they were given."""
-    asked = checked_request("id-1", "shop.cleanup_2", "why not", 5)
-    assert asked == {"request_id": "id-1", "source": "shop.cleanup_2", "reason": "why not", "hold_seconds": 5.0}
+    asked = checked_request("id-1", "shop.cleanup_2", "why not", 5, 86_400)
+    assert asked == {
+        "request_id": "id-1",
+        "source": "shop.cleanup_2",
+        "reason": "why not",
+        "hold_seconds": 5.0,
+        "result_ttl_seconds": 86_400,
+    }
 
 
 BAD_HOLDS: list[object] = [-1, -0.001, float("nan"), float("inf"), "5", None, True, 1e12, []]
@@ -95,7 +101,7 @@ json_like = st.recursive(
 def test_arbitrary_json_ends_in_ids_or_in_our_own_error(
     file_ids: Any, request_id: Any, source: Any, reason: Any, hold: Any
 ) -> None:
-    """Whatever arrives in a message, no other exception than `InvalidRequest` comes of it, and its text is clean."""
+    """Any message raises no exception but `InvalidRequest`, whose text has no control characters."""
     shown: list[str] = []
     for check in (
         lambda: checked_file_ids(file_ids, MOST),

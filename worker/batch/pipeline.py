@@ -17,6 +17,7 @@ from worker.batch.judging import judge, judge_known
 from worker.calls import Gate, Permit
 from worker.imagekit.answers import Answer, Unanswered
 from worker.limiter.slots import Health
+from worker.logs import log_fields
 from worker.queue.claims import Claim, Item, Settlements, snooze
 from worker.queue.leases import LeaseKeeper
 from worker.queue.operations import Queue
@@ -69,7 +70,7 @@ class Batches:
         if claim is None:
             self.gate.give_back(permit)
             return Ran.NO_WORK
-        with self.leases.renewed(claim.token):
+        with self.leases.renewed(claim.token), log_fields(request_ids=claim.request_ids()):
             finished = self._carry_out(claim, permit)
         if finished:
             self.publish(finished)

@@ -8,7 +8,7 @@ entries expire after the result TTL plus `KITSWEEP_AUDIT_DAYS`.
 event      accepted (enqueued, perhaps on hold), held (waits for approval), approved, rejected, cancelled, ended;
            of the account: paused, resumed;
            of cleanup: run (ended without a request), skipped, cleanup_off, cleanup_on
-request    request id; for `run` and `skipped` the run id
+request    request id; for `run` and `skipped` the run id; ids separated by spaces if requests differ only in their id
 source     service, or `cleanup:<rule>`
 by         user or program @ host that enqueued or decided; for a Celery message its sender
 state      state of the request; for `run` and `skipped` the outcome of the run
@@ -24,8 +24,8 @@ import re
 import time
 from collections.abc import Iterator
 from heapq import merge
-from itertools import islice
-from typing import Any, cast
+from itertools import dropwhile, islice
+from typing import Any, NamedTuple, cast
 
 from redis import Redis
 from typing_extensions import TypedDict
@@ -39,13 +39,14 @@ DAY_MS = 86_400_000
 TRIM_EVERY_SECONDS = 600
 STREAMS = ("audit", "ended")
 _PAGE = 500
-_ID = re.compile(r"(\d{1,15})-(\d{1,15})\.(audit|ended)")
+_ID = re.compile(r"(\d{1,15})-(\d{1,15})\.(\d{1,9})\.(audit|ended)")
 
 
 class Entry(TypedDict):
     """One audit entry."""
 
     id: str
+    """Of the stream; those of requests that share a stored entry end in a place: `.0`, `.1`…"""
     at: str
     """ISO 8601 in UTC."""
     event: str
@@ -71,11 +72,13 @@ class Audit:
 
         They begin after the entry with the id `after`, if given. Raises `InvalidRequest` if it is no such id.
         """
-        starts = [_start(stream, since_ms, after) for stream in STREAMS]
+        last = None if after is None else _Position.read(after)
+        starts = [f"{max(0, since_ms)}-0" if last is None else last.start_of(stream) for stream in STREAMS]
         end = "+" if until_ms is None else str(until_ms)
         both = [self._entries(stream, start, end) for stream, start in zip(STREAMS, starts, strict=True)]
         # What happened in the same millisecond: a request ends last.
-        return merge(*both, key=lambda entry: entry["at"])
+        entries = merge(*both, key=lambda entry: entry["at"])
+        return entries if last is None else dropwhile(lambda entry: last.is_not_before(entry["id"]), entries)
 
     def page(self, since_ms: int, until_ms: int, most: int, after: str | None = None) -> list[Entry]:
         """Return up to `most` entries that are older than now: after the last of them, none will be added before it."""
@@ -87,7 +90,7 @@ class Audit:
         key = self._keys(stream)
         while page := cast("list[tuple[str, dict[str, str]]]", self._redis.xrange(key, start, end, count=_PAGE)):
             for entry_id, fields in page:
-                yield _entry(f"{entry_id}.{stream}", fields)
+                yield from _entries(entry_id, fields, stream)
             start = f"({page[-1][0]}"
 
     def trim_now_and_then(self) -> None:
@@ -101,28 +104,51 @@ class Audit:
         seconds, _ = self._redis.time()
         oldest = str(max(0, int(seconds) * 1000 - self._kept_ms))
         for name in (*STREAMS, "unsuccessful"):
-            self._redis.xtrim(self._keys(name), minid=oldest, approximate=True)
+            # One command trims ten thousand entries at most.
+            while self._redis.xtrim(self._keys(name), minid=oldest, approximate=True):
+                pass
 
 
-def _start(stream: str, since_ms: int, after: str | None) -> str:
-    """Return where a stream begins, after an entry of either."""
-    if after is None:
-        return f"{max(0, since_ms)}-0"
-    last = _ID.fullmatch(after)
-    if last is None:
-        raise InvalidRequest("after", None, "is not the cursor of a page; start without it")
-    if last[3] == stream:
-        return f"({last[1]}-{last[2]}"
-    ms = int(last[1])
-    return f"{ms if STREAMS.index(stream) > STREAMS.index(last[3]) else ms + 1}-0"
+class _Position(NamedTuple):
+    """Where an entry is: in the stored one, of a stream, that requests share."""
+
+    ms: int
+    sequence: int
+    place: int
+    stream: str
+
+    @classmethod
+    def read(cls, entry_id: str) -> _Position:
+        """Return where the entry with an id is. Raises `InvalidRequest`."""
+        found = _ID.fullmatch(entry_id)
+        if found is None:
+            raise InvalidRequest("after", None, "is not the cursor of a page; start without it")
+        return cls(int(found[1]), int(found[2]), int(found[3]), found[4])
+
+    def start_of(self, stream: str) -> str:
+        """Return the first id of a stream that can come after this entry, or be in the same stored one."""
+        if stream == self.stream:
+            return f"{self.ms}-{self.sequence}"
+        return f"{self.ms if STREAMS.index(stream) > STREAMS.index(self.stream) else self.ms + 1}-0"
+
+    def is_not_before(self, entry_id: str) -> bool:
+        """Whether an entry is in the same stored one, and not after this one."""
+        other = _Position.read(entry_id)
+        return other._replace(place=0) == self._replace(place=0) and other.place <= self.place
 
 
-def _entry(entry_id: str, fields: dict[str, str]) -> Entry:
+def _entries(entry_id: str, fields: dict[str, str], stream: str) -> Iterator[Entry]:
+    """Yield an entry for each request that shares a stored one."""
+    for place, request in enumerate(fields["request"].split(" ")):
+        yield _entry(f"{entry_id}.{place}.{stream}", request, fields)
+
+
+def _entry(entry_id: str, request: str, fields: dict[str, str]) -> Entry:
     return Entry(
         id=entry_id,
         at=iso(entry_id.split("-", 1)[0]) or "",
         event=fields["event"],
-        request=fields["request"],
+        request=request,
         source=fields["source"],
         by=fields["by"],
         state=fields["state"],

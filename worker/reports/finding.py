@@ -15,7 +15,8 @@ from redis import Redis
 from redis.client import Pipeline
 
 from worker.reports.places import places
-from worker.reports.reader import Group, pages_of, read_group
+from worker.reports.published import Group, may_name, told_outcomes
+from worker.reports.reader import Reports, pages_of, read_group
 from worker.states import Outcome
 from worker.store.keys import Keys
 from worker.times import iso
@@ -71,14 +72,15 @@ class Finder:
     def __init__(self, redis: Redis, keys: Keys) -> None:
         self._redis = redis
         self._keys = keys
+        self._reports = Reports(redis, keys)
 
     def page(self, file_id: str, after: str | None = None) -> Found:
         """Return where the file id is or was. Raises `InvalidRequest` if `after` is not what an earlier page said."""
         give_up = time.monotonic() + LOOK_SECONDS
         claimed, traces = self._claimed(file_id), dict[str, Trace]()
         for page, end in places(self._redis, self._keys, "audit", after):
-            looks = list(self._looks([place.request_id for place in page], claimed))
-            traces.update({trace.request_id: trace for trace in self._traces(file_id, looks, claimed)})
+            found = self._traces(file_id, [place.request_id for place in page], claimed)
+            traces.update({trace.request_id: trace for trace in found})
             if time.monotonic() > give_up:
                 return Found(list(traces.values()), end)
         return Found(list(traces.values()), None)
@@ -92,17 +94,34 @@ class Finder:
         runs = json.loads(cast("str", self._redis.hget(self._keys.lease(token), "items")) or "[]")
         return {request_id: state for request_id, _, _, file_ids in runs if file_id in file_ids}
 
-    def _looks(self, request_ids: list[str], claimed: dict[str, str]) -> Iterator[_Look]:
+    def _traces(self, file_id: str, request_ids: list[str], claimed: dict[str, str]) -> list[Trace]:
+        """Return where the file id is in some requests, in their order."""
+        abouts = self._abouts(request_ids)
+        looks = [_Look(name, about, part) for name, about in abouts.items() for part in _parts(about)]
+        looks += [_Look(name, abouts[name], "claimed") for name in claimed if name in abouts]
+        told = self._told(file_id, [name for name in request_ids if name not in abouts])
+        found = {trace.request_id: trace for trace in (*told, *self._stored(file_id, looks, claimed))}
+        return [found[name] for name in dict.fromkeys(request_ids) if name in found]
+
+    def _abouts(self, request_ids: list[str]) -> dict[str, dict[str, str | None]]:
+        """Return the hashes of the requests that have one."""
         with self._redis.pipeline(transaction=False) as pipe:
             for request_id in request_ids:
                 pipe.hmget(self._keys.request(request_id), _FIELDS)
             replies = pipe.execute()
-        for request_id, values in zip(request_ids, replies, strict=True):
-            about = dict(zip(_FIELDS, values, strict=True))
-            parts = ["claimed"] if request_id in claimed else _parts(about)
-            yield from (_Look(request_id, about, part) for part in parts)
+        read = [dict(zip(_FIELDS, values, strict=True)) for values in replies]
+        return {name: about for name, about in zip(request_ids, read, strict=True) if about["source"] is not None}
 
-    def _traces(self, file_id: str, looks: list[_Look], claimed: dict[str, str]) -> Iterator[Trace]:
+    def _told(self, file_id: str, request_ids: list[str]) -> Iterator[Trace]:
+        """Yield where the file id is in requests of which only the published result is left."""
+        for request_id, known in self._reports.published(request_ids, file_id).items():
+            report = known.report
+            for entry in told_outcomes(report):
+                if entry.file_id == file_id:
+                    about = request_id, report["source"], entry.outcome, entry.error, entry.attempts
+                    yield Trace(*about, report["enqueued_at"], entry.at)
+
+    def _stored(self, file_id: str, looks: list[_Look], claimed: dict[str, str]) -> Iterator[Trace]:
         with self._redis.pipeline(transaction=False) as pipe:
             for look in looks:
                 self._ask(pipe, look, file_id)
@@ -131,7 +150,7 @@ class Finder:
             return None
         key = self._keys.request(look.request_id, look.part)
         rest = pages_of(self._redis, key, _GROUPS_AT_ONCE, start=_FIRST_GROUPS) if len(first) == _FIRST_GROUPS else ()
-        may_be = (text for text in chain(first, rest) if not file_id.isalnum() or file_id in text)
+        may_be = (text for text in chain(first, rest) if may_name(text, file_id))
         return next((group for group in map(read_group, may_be) if file_id in group.file_ids), None)
 
 

@@ -10,7 +10,7 @@ from redis import Redis
 
 from worker.reports.places import Place, places, stream_of
 from worker.reports.reader import Reports
-from worker.reports.report import Report
+from worker.reports.report import Report, without_ids
 from worker.states import State
 from worker.store.keys import Keys
 from worker.times import iso
@@ -89,7 +89,7 @@ class Listing:
         reports = self._reports.read([place.request_id for place in candidates], with_ids=False) if candidates else []
         for place, report in zip(candidates, reports, strict=True):
             if report and wanted.matches(report) and not _is_earlier(place, report):
-                yield place, report
+                yield place, without_ids(report)
 
 
 def _is_earlier(place: Place, report: Report) -> bool:

@@ -18,27 +18,28 @@ from worker.states import State
 from worker.store.keys import Keys
 
 AT_ONCE = 200
-"""Entries that are read in one round trip."""
-_CURSOR = re.compile(r"(audit|unfinished|unsuccessful)\.(\d{1,15})-(\d{1,15})")
-_CURSOR_RULE = "is not the cursor of a page of this list; start without it"
+"""Entries that are read in one round trip, and places in a page."""
+_CURSOR = re.compile(r"(audit|unfinished|unsuccessful)\.(\d{1,15}-\d{1,15})\.(\d{1,9})")
 _ACCEPTED = frozenset({"accepted", "held"})
 _UNFINISHED = frozenset({State.QUEUED, State.PROGRESS})
 _UNSUCCESSFUL = frozenset({State.FAILURE, State.REVOKED})
+_Page = list[tuple[str, dict[str, str]]]
 
 
 class Place(NamedTuple):
-    """Where a stream names a request."""
+    """Where a stream names a request, among others that share the entry."""
 
     stream: str
     entry_id: str
+    number: int
     request_id: str
     known: dict[str, str]
-    """What the entry says of it: source and reason; empty where it does not say."""
+    """What the entry says of it: source and reason; empty if it does not say."""
 
     @property
     def cursor(self) -> str:
-        """The place as a text, from which `places` goes on."""
-        return f"{self.stream}.{self.entry_id}"
+        """The place as a text, after which `places` goes on."""
+        return f"{self.stream}.{self.entry_id}.{self.number}"
 
 
 def stream_of(states: frozenset[State]) -> str:
@@ -51,31 +52,40 @@ def stream_of(states: frozenset[State]) -> str:
 def places(
     redis: Redis, keys: Keys, stream: str, after: str | None, since_ms: int = 0
 ) -> Iterator[tuple[list[Place], str]]:
-    """Yield all places in pages, the newest first, from behind the cursor `after` on; with each, where it ends.
+    """Yield all places in pages, the newest first, after the cursor `after`; with each page, the cursor of its end.
 
-    A page of the audit trail may have no places. `since_ms` is where it ends; the other streams are read to their end.
+    A page of the audit trail may have no places. It ends at `since_ms`; the other streams are read to their end.
     Raises `InvalidRequest` if `after` is no cursor.
     """
-    end, start = _end(stream, after), f"{since_ms}-0" if stream == "audit" else "-"
-    while page := cast("list[tuple[str, dict[str, str]]]", redis.xrevrange(keys(stream), end, start, count=AT_ONCE)):
+    before, number = _read(stream, after)
+    end = (before if number else f"({before}") if before else "+"
+    start = f"{since_ms}-0" if stream == "audit" else "-"
+    while page := cast("_Page", redis.xrevrange(keys(stream), end, start, count=AT_ONCE)):
+        found = [place for entry_id, fields in page for place in _places(stream, entry_id, fields)]
+        left = [place for place in found if place.entry_id != before or place.number < number]
         last = page[-1][0]
-        yield [_place(stream, entry_id, fields) for entry_id, fields in page if _is_request(fields)], f"{stream}.{last}"
+        while len(left) > AT_ONCE:
+            some, left = left[:AT_ONCE], left[AT_ONCE:]
+            yield some, some[-1].cursor
+        yield left, f"{stream}.{last}.0"
         end = f"({last}"
 
 
-def _end(stream: str, after: str | None) -> str:
+def _read(stream: str, after: str | None) -> tuple[str, int]:
+    """Return the entry of a cursor, and the number in it."""
     if after is None:
-        return "+"
+        return "", 0
     cursor = _CURSOR.fullmatch(after)
     if cursor is None or cursor[1] != stream:
-        raise InvalidRequest("after", None, _CURSOR_RULE)
-    return f"({cursor[2]}-{cursor[3]}"
+        raise InvalidRequest("after", None, "is not the cursor of a page of this list; start without it")
+    return cursor[2], int(cursor[3])
 
 
-def _is_request(fields: dict[str, str]) -> bool:
-    return fields.get("event", "accepted") in _ACCEPTED
-
-
-def _place(stream: str, entry_id: str, fields: dict[str, str]) -> Place:
+def _places(stream: str, entry_id: str, fields: dict[str, str]) -> Iterator[Place]:
+    """Yield the requests that share an entry, the last one first."""
+    if fields.get("event", "accepted") not in _ACCEPTED:
+        return
     known = {"source": fields["source"], **json.loads(fields["detail"])} if "detail" in fields else {}
-    return Place(stream, entry_id, fields["request"], known)
+    request_ids = fields["request"].split(" ")
+    for number in reversed(range(len(request_ids))):
+        yield Place(stream, entry_id, number, request_ids[number], known)

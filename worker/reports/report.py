@@ -42,6 +42,17 @@ class Report(TypedDict):
     """The request whose failed ids this one repeats."""
 
 
+def without_ids(report: Report) -> Report:
+    """Return a report with empty lists of ids."""
+    return {
+        **report,
+        "successfully_deleted_file_ids": [],
+        "missing_file_ids": [],
+        "presumed_deleted_file_ids": [],
+        "errors": [],
+    }
+
+
 class FileOutcome(NamedTuple):
     """How one file id of a request ended: one line of `kitsweep report`."""
 

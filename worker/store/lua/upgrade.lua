@@ -33,19 +33,22 @@ for _, source in ipairs(redis.call('ZRANGE', KEY.sources, 0, -1)) do
   count_retries(KEY['source:'] .. source .. ':line')
 end
 redis.call('DEL', KEY.unfinished, KEY.unsuccessful)
--- The audit trail has all requests in their order. An entry is {id, {'event', event, 'request', request, …}}.
-local from, listed = '-', {}
+local function list(event, request)
+  local about = redis.call('HMGET', request_key(request), 'state', 'sequence')
+  if event ~= 'ended' and about[1] == STATE.QUEUED then
+    redis.call('XADD', KEY.unfinished, about[2] .. '-0', 'request', request)
+  elseif event == 'ended' and (about[1] == STATE.FAILURE or about[1] == STATE.REVOKED) then
+    redis.call('XADD', KEY.unsuccessful, '*', 'request', request)
+  end
+end
+
+-- The audit trail has all requests, in their order. An entry is {id, {'event', event, 'request', ids, …}}.
+local from, events = '-', {accepted = true, held = true, ended = true}
 repeat
   local entries = redis.call('XRANGE', KEY.audit, from, '+', 'COUNT', 1000)
   for _, entry in ipairs(entries) do
-    local event, request = entry[2][2], entry[2][4]
-    local about = redis.call('HMGET', request_key(request), 'state', 'sequence')
-    if about[1] == STATE.QUEUED and not listed[request] then
-      listed[request] = true
-      redis.call('XADD', KEY.unfinished, about[2] .. '-0', 'request', request)
-    elseif event == 'ended' and (about[1] == STATE.FAILURE or about[1] == STATE.REVOKED) then
-      redis.call('XADD', KEY.unsuccessful, entry[1], 'request', request)
-    end
+    local event = entry[2][2]
+    for request in string.gmatch(events[event] and entry[2][4] or '', '%S+') do list(event, request) end
     from = '(' .. entry[1]
   end
 until #entries == 0
