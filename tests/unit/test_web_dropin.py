@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx2
@@ -18,6 +19,7 @@ from tests.unit.support_web import StandInWorker, beat, context_on, until, with_
 from web.app import App
 from web.context import Context
 from worker.queue.operations import Queue
+from worker.runtime.process import create_app
 
 BULK = "/v1/files/batch/deleteByFileIds"
 HELP = "For support kindly contact us at support@imagekit.io ."
@@ -342,6 +344,27 @@ def test_a_repeat_after_five_minutes_is_a_new_request(context: Context, worker: 
     raw(worker.queue).hincrby(worker.queue.keys.request(second), "finished_at", -300_001)
     third = single(context, "a1").headers["X-Kitsweep-Request-Id"]
     assert third not in {first, second}
+
+
+@pytest.mark.parametrize(("age_ms", "joins"), [(0, True), (200_000, True), (301_000, False), (86_400_000 * 40, False)])
+def test_a_repeat_joins_a_request_of_which_only_the_result_is_left(
+    context: Context, worker: StandInWorker, age_ms: int, joins: bool
+) -> None:
+    """Once published, most requests have no other key; the result says when they ended."""
+    first = single(context, "a1").headers["X-Kitsweep-Request-Id"]
+    create_app(context.settings, worker.queue.redis).publisher.publish([first])
+    assert requests_of(worker.queue) == []
+    client, key = raw(worker.queue), worker.queue.keys.result(first)
+    ended = context.client.status(first)["finished_at"]
+    client.set(key, client.get(key).replace(f'"finished_at":"{ended}"', f'"finished_at":"{older(ended, age_ms)}"'))
+    again = single(context, "a1")
+    assert again.status_code == 204
+    assert (again.headers["X-Kitsweep-Request-Id"] == first) == joins
+
+
+def older(moment: str | None, age_ms: int) -> str:
+    assert moment is not None
+    return (datetime.fromisoformat(moment) - timedelta(milliseconds=age_ms)).isoformat(timespec="milliseconds")
 
 
 def test_another_credential_does_not_join(context: Context, worker: StandInWorker) -> None:

@@ -6,6 +6,8 @@ loses nothing.
 
 from __future__ import annotations
 
+import math
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,6 +58,8 @@ class Batches:
     max_attempts: int
     publish: Callable[[list[str]], None]
     """Hands finished requests to the result backend."""
+    claimed_at: float = -math.inf
+    """When this process last claimed a batch, in monotonic seconds."""
 
     def run(self, fewest: int = 1) -> Ran:
         """Run one batch, if at least `fewest` ids wait.
@@ -70,6 +74,7 @@ class Batches:
         if claim is None:
             self.gate.give_back(permit)
             return Ran.NO_WORK
+        self.claimed_at = time.monotonic()
         with self.leases.renewed(claim.token), log_fields(request_ids=claim.request_ids()):
             finished = self._carry_out(claim, permit)
         if finished:

@@ -1,4 +1,4 @@
-"""Enqueues many requests in one step, for callers that wait for the end of them and repeat them when they lose it."""
+"""Enqueues many requests in one step, for callers that wait for the end and repeat requests after a lost response."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from typing import NamedTuple
 from worker.queue.operations import NewRequest, Queue
 from worker.states import State
 
+REPEATS_TTL_MS = 86_400_000
+"""How long a request that repeats an old one is remembered."""
+
 
 @dataclass(frozen=True)
 class Submission:
-    """A request with all its file ids. A repeat, a request of the same id, joins it."""
+    """A request with all its file ids. A repeat (a request with the same id) joins it."""
 
     request: NewRequest
     file_ids: Sequence[str]
     """Each once; at most `worker.queue.operations.CHUNK_IDS`."""
     content: str | None = None
-    """What tells the request from others with its id, to be kept with it; only if its caller chose the id."""
+    """Digest of caller and file ids, stored with the request; only if the caller chose the request id."""
 
 
 class Submitted(NamedTuple):
@@ -28,17 +31,17 @@ class Submitted(NamedTuple):
     state: State
     request_id: str
     on_hold: bool
-    """Whether it waits for the end of its hold, or for somebody's approval."""
+    """Whether it is on hold or waits for approval."""
     held: str
     """Why it waits for approval; empty if it does not."""
     content: str
-    """What was kept with it."""
+    """The digest stored with it; empty if none is."""
 
 
 def submit(queue: Queue, submissions: Sequence[Submission], *, join_ms: int, alive_ms: int) -> list[Submitted] | None:
-    """Enqueue requests, each whole, or join those that are open or ended at most `join_ms` ago.
+    """Enqueue whole requests, or join those that are open or ended at most `join_ms` ago.
 
-    None if no worker was heard of in the last `alive_ms`: then nothing was enqueued.
+    None if no worker has sent a heartbeat in the last `alive_ms`: then nothing was enqueued.
     """
     requests = [
         {
@@ -49,5 +52,6 @@ def submit(queue: Queue, submissions: Sequence[Submission], *, join_ms: int, ali
         }
         for each in submissions
     ]
-    replies = queue.scripts.run("queue/submit", {"requests": requests, "join_ms": join_ms, "alive_ms": alive_ms})
+    about = {"join_ms": join_ms, "alive_ms": alive_ms, "repeats_ttl_ms": REPEATS_TTL_MS}
+    replies = queue.scripts.run("queue/submit", {"requests": requests, **about})
     return [Submitted(State(state), name, on_hold == "1", *rest) for state, name, on_hold, *rest in replies] or None

@@ -10,7 +10,6 @@ request:about:<id>     hash    source, reason, state, total, in_flight, one coun
                                enqueued_at, finished_at, hold_until (ms), canvas (what Celery runs afterwards),
                                origin (who enqueued it), approval (why it needs one), run (of a cleanup rule),
                                content (digest of what was asked, if the caller chose the request id),
-                               repeated (id of the request that repeats it),
                                retry_of (request whose failed ids it repeats)
 request:waiting:<id>   list    file ids that no claim has taken yet, in the order of the request
 request:incoming:<id>:<stream>
@@ -20,6 +19,7 @@ request:seen:<id>:<stream>
 request:retries:<id>   zset    file id → due (ms): items that wait for a retry
 request:tried:<id>     hash    file id → "attempts doubt" of the items in `retries`
 request:<outcome>:<id> list    JSON [ended_at ms, attempts, error, file id, …]: items that ended, in groups
+request:repeated:<id>  string  id of the last request that repeats it, once it cannot be joined any more
 request:withdrawn:<id> list    file ids that waited when the request was cancelled (`waiting`, renamed)
 intake                 zset    token → ms: when the lease of taken messages expires
 intake:<token>         list    taken messages of the broker, unchanged, oldest first, until they are accepted
