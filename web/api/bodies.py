@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import CancelledError
-from typing import BinaryIO, cast
+from io import BufferedReader, RawIOBase
 
 from fastapi import Request
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
+from typing_extensions import Buffer
 
 from tasks.id_files import Form, read_file_ids
 from web.api.shapes import NewRequest
 from web.problems import Problem
 
 MAX_JSON_BYTES = 8 * 1024 * 1024
+CHUNK_BYTES = 64 * 1024
 SILENT_SECONDS = 30.0
 """How long a caller may send nothing before its request is dropped."""
 FORMS = {
@@ -29,38 +31,54 @@ JSON = "application/json"
 """The content type of a request in one piece."""
 
 
-class BodyStream:
-    """The body of a request, to be read on another thread than that of the event loop."""
+def file_ids_in(request: Request, form: Form) -> Iterator[str]:
+    """Return the file ids of a body, to be read on another thread than that of the event loop.
+
+    Reading raises `InputError`, which names the line, `ClientDisconnect` if the body is cut off, and `Problem` if
+    nothing comes for too long.
+    """
+    body = BufferedReader(_Body(request), CHUNK_BYTES)
+    return (file_id for _, file_id in read_file_ids(body, form))
+
+
+class _Body(RawIOBase):
+    """The body of a request as a file that blocks."""
 
     def __init__(self, request: Request) -> None:
         self._chunks = request.stream()
         self._loop = asyncio.get_running_loop()
+        self._left = memoryview(b"")
 
-    def read(self, _: int) -> bytes:
-        """Return the next chunk, whatever its size; nothing at the end.
+    def readable(self) -> bool:
+        """Return that it can be read."""
+        return True
 
-        Raises `ClientDisconnect` if the body is cut off, and `Problem` if nothing comes for too long.
-        """
-        while True:
-            coming = asyncio.run_coroutine_threadsafe(_next(self._chunks), self._loop)
-            try:
-                chunk = coming.result(SILENT_SECONDS)
-            except TimeoutError:
-                coming.cancel()
-                raise Problem(408, f"Nothing came for {SILENT_SECONDS:g} s. Nothing was enqueued.") from None
-            except CancelledError:
-                raise ClientDisconnect from None
-            if chunk is None or chunk:
-                return chunk or b""
+    def readinto(self, buffer: Buffer, /) -> int:
+        """Fill a buffer with what comes next; return how many bytes that are, 0 at the end."""
+        if not self._left:
+            self._left = memoryview(self._next_chunk())
+        view = memoryview(buffer)
+        count = min(len(view), len(self._left))
+        view[:count], self._left = self._left[:count], self._left[count:]
+        return count
 
-    def file_ids(self, form: Form) -> Iterator[str]:
-        """Yield the file ids of the body. Raises `InputError`, which names the line, and what `read` raises."""
-        for _, file_id in read_file_ids(cast("BinaryIO", self), form):
-            yield file_id
+    def _next_chunk(self) -> bytes:
+        coming = asyncio.run_coroutine_threadsafe(_next(self._chunks), self._loop)
+        try:
+            return coming.result(SILENT_SECONDS)
+        except TimeoutError:
+            coming.cancel()
+            raise Problem(408, f"Nothing came for {SILENT_SECONDS:g} s. Nothing was enqueued.") from None
+        except CancelledError:
+            raise ClientDisconnect from None
 
 
-async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
-    return await anext(chunks, None)
+async def _next(chunks: AsyncIterator[bytes]) -> bytes:
+    """Return the next chunk that is not empty; empty at the end."""
+    async for chunk in chunks:
+        if chunk:
+            return chunk
+    return b""
 
 
 def content_type_of(request: Request) -> str:

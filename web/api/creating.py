@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from tasks.client import Accepted, Asked, checked_request, new_request_id
 from tasks.tokens import Scope
-from web.api.bodies import FORMS, JSON, BodyStream, content_type_of, read_json
+from web.api.bodies import FORMS, JSON, content_type_of, file_ids_in, read_json
 from web.api.shapes import NewRequest
 from web.context import Context, context_of
 from web.credentials import Caller
@@ -65,7 +65,7 @@ async def create_request(
         accepted = await context.run(context.client.submit, asked, new.file_ids, caller.name)
     else:
         asked = _asked(idempotency_key, caller, source, reason, hold_seconds)
-        file_ids = BodyStream(request).file_ids(FORMS[content_type])
+        file_ids = file_ids_in(request, FORMS[content_type])
         accepted = await context.long_calls.run(lambda: context.client.submit(asked, file_ids, caller.name))
     return await answer_accepted(context, response, accepted)
 
