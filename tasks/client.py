@@ -21,7 +21,7 @@ from config.settings import Settings, load_settings
 from worker.errors import NotPossible, RequestIdTaken, UnknownRequest
 from worker.limiter.slots import Limiter
 from worker.queue.digest import Digest
-from worker.queue.operations import CHUNK_IDS, Enqueued, NewRequest, Queue
+from worker.queue.operations import CHUNK_IDS, Enqueued, NewRequest, Queue, portions
 from worker.queue.validation import (
     Asked,
     check_reason,
@@ -93,7 +93,7 @@ class Client:
         with explained(self._settings):
             self._queue.redis.ping()
 
-    def enqueue(
+    def enqueue(  # noqa: PLR0913 - one parameter for each part of a request
         self,
         file_ids: Iterable[str],
         *,
@@ -101,6 +101,7 @@ class Client:
         reason: str | None = None,
         hold_seconds: float = 0,
         result_ttl_seconds: int | None = None,
+        callback: str | None = None,
         request_id: str | None = None,
         durable: bool = False,
     ) -> str:
@@ -108,8 +109,9 @@ class Client:
 
         All or nothing: if this raises, or the process dies halfway, no file of the request is deleted. Duplicates count
         once. A request id that was accepted before changes nothing. `result_ttl_seconds` is how long the result is kept
-        once the request is final, by default as the settings say. With `durable` it returns once the request is in
-        the append-only file on the server's disk.
+        once the request is final, by default as the settings say. `callback` is the URL to which a webhook is sent when
+        the request is final; the default is that of the source in KITSWEEP_CALLBACKS. With `durable` it returns once
+        the request is in the append-only file on the server's disk.
 
         Raises:
             InvalidRequest: an argument is invalid; the error names it, and the position of a file id.
@@ -117,7 +119,9 @@ class Client:
             RequestVanished: the request was cancelled, or expired, while it was being sent.
             NotDurable: the request is not known to be on disk; `accepted` says whether it was accepted.
         """
-        asked = checked_request(request_id or new_request_id(), source, reason, hold_seconds, result_ttl_seconds)
+        asked = checked_request(
+            request_id or new_request_id(), source, reason, hold_seconds, result_ttl_seconds, callback
+        )
         with explained(self._settings):
             if durable:
                 require_durability(self._queue.redis, self._settings.redis_address)
@@ -250,7 +254,7 @@ class Client:
     def _enqueue_small(self, requests: Sequence[tuple[NewRequest, list[str]]]) -> list[Enqueued]:
         """Enqueue requests of one chunk each, and publish that they are queued."""
         now, done = self._queue.now_ms(), list[Enqueued]()
-        for some in _portions((request, list(dict.fromkeys(file_ids))) for request, file_ids in requests):
+        for some in portions((request, list(dict.fromkeys(file_ids))) for request, file_ids in requests):
             reports = (queued_report(new.request_id, new.source, new.reason, len(ids), now) for new, ids in some)
             done += self._queue.enqueue_many(some, map(self._publisher.first_result, reports))
         return done
@@ -285,16 +289,3 @@ class Client:
                 request_id,
                 extra={"request_id": request_id},
             )
-
-
-def _portions(requests: Iterable[tuple[NewRequest, list[str]]]) -> Iterator[list[tuple[NewRequest, list[str]]]]:
-    """Yield the requests in portions of at most `CHUNK_IDS` file ids."""
-    portion: list[tuple[NewRequest, list[str]]] = []
-    count = 0
-    for request, file_ids in requests:
-        if portion and count + len(file_ids) > CHUNK_IDS:
-            yield portion
-            portion, count = [], 0
-        portion.append((request, file_ids))
-        count += len(file_ids)
-    yield portion

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from tasks.client import Accepted, Asked, checked_request, new_request_id
 from tasks.tokens import Scope
 from web.api.bodies import FORMS, JSON, content_type_of, file_ids_in, read_json
-from web.api.shapes import NewRequest
+from web.api.shapes import NewRequest, Options
 from web.context import Context, context_of
 from web.credentials import Caller
 from web.dropin.reading import DEFAULT_SOURCE
@@ -48,23 +48,21 @@ async def create_request(
     request: Request,
     response: Response,
     caller: Annotated[Caller, Depends(require(Scope.DELETE))],
-    source: Annotated[str | None, Query(description="Of a stream; JSON says it in the body.")] = None,
-    reason: Annotated[str | None, Query(description="Of a stream.")] = None,
-    hold_seconds: Annotated[float, Query(description="Of a stream.")] = 0,
+    options: Annotated[Options, Query()],
     idempotency_key: Key = None,
 ) -> Report:
     """Enqueue file ids for deletion, all or nothing.
 
-    With a stream (`application/x-ndjson`, `text/csv`, `text/plain`), `source`, `reason` and `hold_seconds` are query
+    JSON says all in its body. With a stream (`application/x-ndjson`, `text/csv`, `text/plain`), the options are query
     parameters, and nothing is deleted before its last byte has come.
     """
     context, content_type = context_of(request), content_type_of(request)
     if content_type == JSON:
         new = await read_json(request)
-        asked = _asked(idempotency_key, caller, new.source, new.reason, new.hold_seconds)
+        asked = _asked(idempotency_key, caller, new)
         accepted = await context.run(context.client.submit, asked, new.file_ids, caller.name)
     else:
-        asked = _asked(idempotency_key, caller, source, reason, hold_seconds)
+        asked = _asked(idempotency_key, caller, options)
         file_ids = file_ids_in(request, FORMS[content_type])
         accepted = await context.long_calls.run(lambda: context.client.submit(asked, file_ids, caller.name))
     return await answer_accepted(context, response, accepted)
@@ -79,12 +77,14 @@ async def answer_accepted(context: Context, response: Response, accepted: Accept
     return await context.run(context.client.status, accepted.request_id)
 
 
-def _asked(key: str | None, caller: Caller, source: str | None, reason: str | None, hold_seconds: float) -> Asked:
-    if caller.source and source not in (None, caller.source):
+def _asked(key: str | None, caller: Caller, options: Options) -> Asked:
+    if caller.source and options.source not in (None, caller.source):
         raise Problem(403, f"The {caller.name} is bound to the source {caller.source}.")
     request_id = new_request_id() if key is None else key.strip('"')
+    source = options.source or caller.source or DEFAULT_SOURCE
+    rest = options.reason, options.hold_seconds, options.result_ttl_seconds, options.callback
     try:
-        return checked_request(request_id, source or caller.source or DEFAULT_SOURCE, reason, hold_seconds)
+        return checked_request(request_id, source, *rest)
     except InvalidRequest as error:
         if error.argument != "task id":
             raise

@@ -12,19 +12,30 @@ from web.api.paging import After, Limit
 from worker.reports.report import Report
 
 
-class NewRequest(BaseModel):
-    """A deletion to enqueue."""
+class Options(BaseModel):
+    """What a request says beside its file ids."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    file_ids: list[str]
-    """ImageKit's ids of the files. Duplicates count once."""
     source: str | None = None
     """The service that asks. Default: that of the token, else `http`."""
     reason: str | None = None
     """Why, for the audit trail; at most 500 characters."""
     hold_seconds: float = 0
     """How long the request can be cancelled before anything is deleted."""
+    result_ttl_seconds: int | None = None
+    """How long the result is kept once the request is final. Default: as the server's settings say."""
+    callback: str | None = None
+    """URL that gets a webhook once the request is final. Default: that of the source, if it has one."""
+
+
+class NewRequest(Options):
+    """A deletion to enqueue."""
+
+    model_config = ConfigDict(strict=True)
+
+    file_ids: list[str]
+    """ImageKit's ids of the files. Duplicates count once."""
 
 
 class RequestFilters(BaseModel):

@@ -46,7 +46,7 @@ class Entry(TypedDict):
     """One audit entry."""
 
     id: str
-    """Of the stream; those of requests that share a stored entry end in a place: `.0`, `.1`…"""
+    """Of the stream; those of requests that share a stored entry end in an index: `.0`, `.1`…"""
     at: str
     """ISO 8601 in UTC."""
     event: str

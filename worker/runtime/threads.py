@@ -36,7 +36,7 @@ def pause_after(name: str, step: Callable[[], float]) -> float:
     try:
         return step()
     except (RedisError, OperationalError, OSError) as error:
-        logger.warning("%s: Redis is unavailable, retrying in %g s: %s", name, RETRY_SECONDS, error)
+        logger.warning("%s: Redis error, retrying in %g s: %s", name, RETRY_SECONDS, error)
     except Exception:
         logger.exception("%s: unexpected error, continuing", name)
     return RETRY_SECONDS
