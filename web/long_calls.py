@@ -31,13 +31,13 @@ class LongCalls:
 
     async def run(self, act: Callable[[], T]) -> T:
         """Run blocking code to its end. Raises what it raises, and `ServerBusy`."""
-        with self._place():
+        with self._slot():
             return await self._on_thread(act)
 
     async def each(self, values: Iterator[T]) -> AsyncIterator[T]:
         """Yield the values of a blocking iterator. Raises what it raises, and `ServerBusy`."""
         end = object()
-        with self._place():
+        with self._slot():
             while (value := await self._on_thread(lambda: next(values, end))) is not end:
                 yield value  # type: ignore[misc] # it is not the end
 
@@ -46,7 +46,7 @@ class LongCalls:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
-    def _place(self) -> Iterator[None]:
+    def _slot(self) -> Iterator[None]:
         if self._free == 0:
             raise ServerBusy
         self._free -= 1

@@ -98,7 +98,7 @@ def test_the_search_goes_on_page_by_page(queue: Queue, search: Search, monkeypat
     for number in range(5):
         queue.enqueue(NewRequest(f"r{number}", "s"), ["y"])
     monkeypatch.setattr(worker.reports.finding, "LOOK_SECONDS", -1)
-    monkeypatch.setattr("worker.reports.places.AT_ONCE", 2)
+    monkeypatch.setattr("worker.reports.mentions.AT_ONCE", 2)
     pages = [search.file("x")]
     while after := pages[-1].after:
         pages.append(search.file("x", after))

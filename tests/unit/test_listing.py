@@ -120,7 +120,7 @@ def test_a_rare_request_is_found_page_by_page(queue: Queue, search: Search, monk
     for number in range(5):
         enqueue(queue, f"r{number}")
     monkeypatch.setattr(worker.reports.listing, "LOOK_SECONDS", -1)
-    monkeypatch.setattr("worker.reports.places.AT_ONCE", 2)
+    monkeypatch.setattr("worker.reports.mentions.AT_ONCE", 2)
     pages, after = [search.requests(source="rare")], None
     while after := pages[-1].after:
         pages.append(search.requests(source="rare", after=after))

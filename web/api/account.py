@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from web.api.callers import Operator, Reader
-from web.api.paging import After, Limit, aware, link_next, place_of
+from web.api.paging import After, Limit, aware, link_next, position_of
 from web.api.shapes import AuditPage, FilePage, FileTrace
 from web.context import context_of
 from web.problems import Problem
@@ -59,7 +59,7 @@ async def read_audit(
     """Read the audit trail, oldest entry first: who asked for what, who decided, and the result."""
     context = context_of(request)
     entries = await context.run(
-        context.admin.audit_page, aware(since) or _BEGINNING, aware(until) or _END, limit, place_of(after)
+        context.admin.audit_page, aware(since) or _BEGINNING, aware(until) or _END, limit, position_of(after)
     )
     last = entries[-1]["id"] if len(entries) == limit else None
     return AuditPage(entries=entries, next=link_next(request, response, last))
@@ -79,7 +79,7 @@ async def read_file(
     """
     context = context_of(request)
     try:
-        found = await context.run(context.search.file, file_id, place_of(after))
+        found = await context.run(context.search.file, file_id, position_of(after))
     except ValueError as error:
         raise Problem(422, f"{error}.") from None
     lately = await context.run(context.admin.gone, [file_id])

@@ -16,7 +16,7 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
 After = Annotated[str | None, Query(max_length=200, description="Cursor: `next` of the page before.")]
 
 
-def place_of(after: str | None) -> str | None:
+def position_of(after: str | None) -> str | None:
     """Return what a cursor stands for. Raises `InvalidRequest`."""
     if after is None:
         return None
@@ -26,11 +26,11 @@ def place_of(after: str | None) -> str | None:
         raise InvalidRequest("after", None, "is not the cursor of a page; start without it") from None
 
 
-def link_next(request: Request, response: Response, place: str | None) -> str | None:
-    """Return the cursor of a place, and add the link to the page there to the response."""
-    if place is None:
+def link_next(request: Request, response: Response, after: str | None) -> str | None:
+    """Return the cursor of the next page, and add the link to it to the response; None after the last page."""
+    if after is None:
         return None
-    cursor = urlsafe_b64encode(place.encode()).decode().rstrip("=")
+    cursor = urlsafe_b64encode(after.encode()).decode().rstrip("=")
     url = request.url.include_query_params(after=cursor)
     response.headers["Link"] = f'<{context_of(request).link_to(f"{url.path}?{url.query}")}>; rel="next"'
     return cursor

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from tasks.tokens import Scope
 from web.api.callers import Operator, Owner, Reader, RequestId, is_own, visible
 from web.api.creating import answer_accepted
-from web.api.paging import aware, link_next, place_of
+from web.api.paging import aware, link_next, position_of
 from web.api.shapes import HeldRequest, HeldRequests, RequestFilters, RequestPage
 from web.context import context_of
 from web.credentials import Caller
@@ -45,7 +45,7 @@ async def list_requests(
         since=aware(filters.since),
         until=aware(filters.until),
         most=filters.limit,
-        after=place_of(filters.after),
+        after=position_of(filters.after),
     )
     return RequestPage(requests=page.reports, next=link_next(request, response, page.after))
 

@@ -46,7 +46,7 @@ class Entry(TypedDict):
     """One audit entry."""
 
     id: str
-    """Of the stream; those of requests that share a stored entry end in an index: `.0`, `.1`…"""
+    """Of the stored entry, the number among the requests that share it, and the stream."""
     at: str
     """ISO 8601 in UTC."""
     event: str
@@ -114,7 +114,7 @@ class _Position(NamedTuple):
 
     ms: int
     sequence: int
-    place: int
+    number: int
     stream: str
 
     @classmethod
@@ -134,13 +134,13 @@ class _Position(NamedTuple):
     def is_not_before(self, entry_id: str) -> bool:
         """Whether an entry is in the same stored one, and not after this one."""
         other = _Position.read(entry_id)
-        return other._replace(place=0) == self._replace(place=0) and other.place <= self.place
+        return other._replace(number=0) == self._replace(number=0) and other.number <= self.number
 
 
 def _entries(entry_id: str, fields: dict[str, str], stream: str) -> Iterator[Entry]:
     """Yield an entry for each request that shares a stored one."""
-    for place, request in enumerate(fields["request"].split(" ")):
-        yield _entry(f"{entry_id}.{place}.{stream}", request, fields)
+    for number, request in enumerate(fields["request"].split(" ")):
+        yield _entry(f"{entry_id}.{number}.{stream}", request, fields)
 
 
 def _entry(entry_id: str, request: str, fields: dict[str, str]) -> Entry:

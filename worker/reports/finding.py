@@ -14,7 +14,7 @@ from typing import NamedTuple, cast
 from redis import Redis
 from redis.client import Pipeline
 
-from worker.reports.places import places
+from worker.reports.mentions import mentions
 from worker.reports.published import Group, may_name, told_outcomes
 from worker.reports.reader import Reports, pages_of, read_group
 from worker.states import Outcome
@@ -78,8 +78,8 @@ class Finder:
         """Return where the file id is or was. Raises `InvalidRequest` if `after` is not what an earlier page said."""
         give_up = time.monotonic() + LOOK_SECONDS
         claimed, traces = self._claimed(file_id), dict[str, Trace]()
-        for page, end in places(self._redis, self._keys, "audit", after):
-            found = self._traces(file_id, [place.request_id for place in page], claimed)
+        for page, end in mentions(self._redis, self._keys, "audit", after):
+            found = self._traces(file_id, [mention.request_id for mention in page], claimed)
             traces.update({trace.request_id: trace for trace in found})
             if time.monotonic() > give_up:
                 return Found(list(traces.values()), end)

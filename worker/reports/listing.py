@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from redis import Redis
 
-from worker.reports.places import Place, places, stream_of
+from worker.reports.mentions import Mention, mentions, stream_of
 from worker.reports.reader import Reports
 from worker.reports.report import Report, without_ids
 from worker.states import State
@@ -32,9 +32,9 @@ class Wanted(NamedTuple):
     until_ms: int | None = None
     """When it was enqueued, ms since 1970: at `since_ms` or later, and before `until_ms`."""
 
-    def may_be_at(self, place: Place) -> bool:
+    def may_match(self, mention: Mention) -> bool:
         """Whether what the stream says of a request leaves it possible that it is wanted."""
-        return not place.known or self._fits(place.known.get("source"), place.known.get("reason"))
+        return not mention.known or self._fits(mention.known.get("source"), mention.known.get("reason"))
 
     def matches(self, report: Report) -> bool:
         """Whether a request is wanted."""
@@ -74,9 +74,9 @@ class Listing:
         Raises `InvalidRequest` if `after` is not what an earlier page returned.
         """
         give_up = time.monotonic() + LOOK_SECONDS
-        found: list[tuple[Place, Report]] = []
+        found: list[tuple[Mention, Report]] = []
         stream = stream_of(wanted.states)
-        for page, end in places(self._redis, self._keys, stream, after, wanted.since_ms or 0):
+        for page, end in mentions(self._redis, self._keys, stream, after, wanted.since_ms or 0):
             found += self._wanted_of(page, wanted)
             if len(found) > most:
                 return Page([report for _, report in found[:most]], found[most - 1][0].cursor)
@@ -84,17 +84,19 @@ class Listing:
                 return Page([report for _, report in found], end)
         return Page([report for _, report in found], None)
 
-    def _wanted_of(self, page: list[Place], wanted: Wanted) -> Iterator[tuple[Place, Report]]:
-        candidates = [place for place in page if wanted.may_be_at(place)]
-        reports = self._reports.read([place.request_id for place in candidates], with_ids=False) if candidates else []
-        for place, report in zip(candidates, reports, strict=True):
-            if report and wanted.matches(report) and not _is_earlier(place, report):
-                yield place, without_ids(report)
+    def _wanted_of(self, page: list[Mention], wanted: Wanted) -> Iterator[tuple[Mention, Report]]:
+        candidates = [mention for mention in page if wanted.may_match(mention)]
+        reports = (
+            self._reports.read([mention.request_id for mention in candidates], with_ids=False) if candidates else []
+        )
+        for mention, report in zip(candidates, reports, strict=True):
+            if report and wanted.matches(report) and not _is_earlier(mention, report):
+                yield mention, without_ids(report)
 
 
-def _is_earlier(place: Place, report: Report) -> bool:
-    """Whether the place is of an earlier request with the same id, which has expired."""
-    if place.stream != "audit":
+def _is_earlier(mention: Mention, report: Report) -> bool:
+    """Whether the mention is of an earlier request with the same id, which has expired."""
+    if mention.stream != "audit":
         return False
-    at = iso(int(place.entry_id.partition("-")[0]) + _SLACK_MS) or ""
+    at = iso(int(mention.entry_id.partition("-")[0]) + _SLACK_MS) or ""
     return at < (report["enqueued_at"] or "")

@@ -1,7 +1,7 @@
 -- uses: base
--- Upgrade what an earlier version stored to the current format: collect the parked groups in a set, count the ids on hold
--- and the ids that wait for a retry, and list the requests that are not final or not successful. Every process calls it
--- before its first operation.
+-- Upgrade what an earlier version stored to the current format: collect the parked groups in a set, count the ids on
+-- hold and the ids that wait for a retry, and list the requests that are not final or not successful. Every process
+-- calls it before its first operation.
 --
 -- KEYS  1 prefix
 -- ARGV  1 {format: the current format, text}

@@ -18,7 +18,7 @@ from worker.states import State
 from worker.store.keys import Keys
 
 AT_ONCE = 200
-"""Entries that are read in one round trip, and places in a page."""
+"""Entries that are read in one round trip, and mentions in a page."""
 _CURSOR = re.compile(r"(audit|unfinished|unsuccessful)\.(\d{1,15}-\d{1,15})\.(\d{1,9})")
 _ACCEPTED = frozenset({"accepted", "held"})
 _UNFINISHED = frozenset({State.QUEUED, State.PROGRESS})
@@ -26,7 +26,7 @@ _UNSUCCESSFUL = frozenset({State.FAILURE, State.REVOKED})
 _Page = list[tuple[str, dict[str, str]]]
 
 
-class Place(NamedTuple):
+class Mention(NamedTuple):
     """Where a stream names a request, among others that share the entry."""
 
     stream: str
@@ -38,7 +38,7 @@ class Place(NamedTuple):
 
     @property
     def cursor(self) -> str:
-        """The place as a text, after which `places` goes on."""
+        """The mention as a text, after which `mentions` goes on."""
         return f"{self.stream}.{self.entry_id}.{self.number}"
 
 
@@ -49,20 +49,20 @@ def stream_of(states: frozenset[State]) -> str:
     return "unsuccessful" if states and states <= _UNSUCCESSFUL else "audit"
 
 
-def places(
+def mentions(
     redis: Redis, keys: Keys, stream: str, after: str | None, since_ms: int = 0
-) -> Iterator[tuple[list[Place], str]]:
-    """Yield all places in pages, the newest first, after the cursor `after`; with each page, the cursor of its end.
+) -> Iterator[tuple[list[Mention], str]]:
+    """Yield all mentions in pages, the newest first, after the cursor `after`; with each page, the cursor of its end.
 
-    A page of the audit trail may have no places. It ends at `since_ms`; the other streams are read to their end.
+    A page of the audit trail may have no mentions. It ends at `since_ms`; the other streams are read to their end.
     Raises `InvalidRequest` if `after` is no cursor.
     """
     before, number = _read(stream, after)
     end = (before if number else f"({before}") if before else "+"
     start = f"{since_ms}-0" if stream == "audit" else "-"
     while page := cast("_Page", redis.xrevrange(keys(stream), end, start, count=AT_ONCE)):
-        found = [place for entry_id, fields in page for place in _places(stream, entry_id, fields)]
-        left = [place for place in found if place.entry_id != before or place.number < number]
+        found = [mention for entry_id, fields in page for mention in _mentions(stream, entry_id, fields)]
+        left = [mention for mention in found if mention.entry_id != before or mention.number < number]
         last = page[-1][0]
         while len(left) > AT_ONCE:
             some, left = left[:AT_ONCE], left[AT_ONCE:]
@@ -81,11 +81,11 @@ def _read(stream: str, after: str | None) -> tuple[str, int]:
     return cursor[2], int(cursor[3])
 
 
-def _places(stream: str, entry_id: str, fields: dict[str, str]) -> Iterator[Place]:
+def _mentions(stream: str, entry_id: str, fields: dict[str, str]) -> Iterator[Mention]:
     """Yield the requests that share an entry, the last one first."""
     if fields.get("event", "accepted") not in _ACCEPTED:
         return
     known = {"source": fields["source"], **json.loads(fields["detail"])} if "detail" in fields else {}
     request_ids = fields["request"].split(" ")
     for number in reversed(range(len(request_ids))):
-        yield Place(stream, entry_id, number, request_ids[number], known)
+        yield Mention(stream, entry_id, number, request_ids[number], known)
