@@ -4,8 +4,6 @@ A list of ids goes through the command line to two workers, and the report is co
 ImageKit itself is called only if a private key is set, a file is named, and the operator confirms.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import random

@@ -82,7 +82,7 @@ class Client:
         with explained(self._settings):
             self._queue.redis.ping()
 
-    def enqueue(
+    def enqueue(  # noqa: PLR0913 - one parameter for each part of a request
         self,
         file_ids: Iterable[str],
         *,
@@ -90,6 +90,7 @@ class Client:
         reason: str | None = None,
         hold_seconds: float = 0,
         result_ttl_seconds: int | None = None,
+        callback: str | None = None,
         request_id: str | None = None,
         durable: bool = False,
     ) -> str:
@@ -97,8 +98,9 @@ class Client:
 
         All or nothing: if this raises, or the process dies halfway, no file of the request is deleted. Duplicates count
         once. A request id that was accepted before changes nothing. `result_ttl_seconds` is how long the result is kept
-        once the request is final, by default as the settings say. With `durable` it returns once the request is in
-        the append-only file on the server's disk.
+        once the request is final, by default as the settings say. `callback` is the URL to which a webhook is sent when
+        the request is final; the default is that of the source in KITSWEEP_CALLBACKS. With `durable` it returns once
+        the request is in the append-only file on the server's disk.
 
         Raises:
             InvalidRequest: an argument is invalid; the error names it, and the position of a file id.
@@ -106,7 +108,9 @@ class Client:
             RequestVanished: the request was cancelled, or expired, while it was being sent.
             NotDurable: the request is not known to be on disk; `accepted` says whether it was accepted.
         """
-        asked = checked_request(request_id or new_request_id(), source, reason, hold_seconds, result_ttl_seconds)
+        asked = checked_request(
+            request_id or new_request_id(), source, reason, hold_seconds, result_ttl_seconds, callback
+        )
         stream = checked_stream(file_ids)
         first = list(islice(stream, CHUNK_IDS + 1))
         if not first:

@@ -1,6 +1,6 @@
-"""The application: what answers which path. Closed by default: only the health checks need no credential.
+"""The application: routes each path. Closed by default: only the health checks need no credential.
 
-Paths of our own go to FastAPI; all others are ImageKit's: the drop-in answers the two that delete.
+FastAPI handles our paths. All others are ImageKit's: the drop-in handles the two that delete.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ UPLOAD_PATHS = ("/api/v1/files/upload", "/api/v2/files/upload")
 
 
 def create_api(context: Context) -> FastAPI:
-    """Assemble what FastAPI answers."""
+    """Assemble the FastAPI application."""
     app = FastAPI(title="Kitsweep", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.context = context
     problems.add_handlers(app)
@@ -55,11 +55,11 @@ class App:
         self._drop_in.watcher.start()
 
     def answer_all(self) -> None:
-        """Answer all who wait with what is known: the server stops."""
+        """Answer all waiting callers with the current state, because the server stops."""
         self._drop_in.watcher.answer_all()
 
     async def close(self) -> None:
-        """Let go of threads and connections."""
+        """Close threads and connections."""
         self._drop_in.close()
         await self._pass_through.close()
 

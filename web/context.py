@@ -1,4 +1,4 @@
-"""What all of the web server shares: the settings, the client, the admin, and the pool for code that blocks."""
+"""What the whole web server shares: settings, client, admin, and the thread pool for blocking code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ THREADS = 8
 MAX_PENDING = 200
 """How many calls may wait for a thread; more are refused at once."""
 ANSWER_SECONDS = 12.0
-"""How long a call may take: longer than the client of Redis tries, shorter than any caller waits."""
+"""How long a call may take: longer than the Redis client retries, shorter than callers wait."""
 
 
 class ServerBusy(QueueUnavailable):
@@ -61,7 +61,7 @@ class Context:
             self._pending -= 1
 
     def link_to(self, path: str) -> str:
-        """Return a URL of this server, with the host if `KITSWEEP_WEB_PUBLIC_URL` tells it."""
+        """Return a URL of this server, with the host if `KITSWEEP_WEB_PUBLIC_URL` is set."""
         return f"{self.settings.web_public_url or ''}{path}"
 
     def close(self) -> None:

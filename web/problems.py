@@ -42,7 +42,7 @@ class Problem(Exception):
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Make every error of an application a problem."""
+    """Answer every error of an application with a problem."""
     app.add_exception_handler(Problem, _of_ours)
     app.add_exception_handler(KitsweepError, _of_kitsweep)
     app.add_exception_handler(RequestValidationError, _of_validation)

@@ -37,8 +37,8 @@ class InvalidRequest(KitsweepError, ValueError):
         self.rule = rule
 
     def __str__(self) -> str:
-        place = self.argument if self.position is None else f"{self.argument}[{self.position}]"
-        return f"{place}: {self.rule}. Nothing was enqueued."
+        where = self.argument if self.position is None else f"{self.argument}[{self.position}]"
+        return f"{where}: {self.rule}. Nothing was enqueued."
 
 
 class _NoRequest(KitsweepError):

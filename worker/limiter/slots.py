@@ -81,13 +81,13 @@ class Health(NamedTuple):
 
 
 class Pause(NamedTuple):
-    """Why no calls go out."""
+    """Why calls are paused."""
 
     by: str
     """operator, throttled, trouble (the API does not answer), or key_refused."""
     reason: str
     until_ms: int | None
-    """When the next call goes out, ms since 1970; None: when an operator resumes."""
+    """When the next call is made, ms since 1970; None: when an operator resumes."""
     since_ms: int | None
 
 

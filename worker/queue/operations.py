@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from redis import Redis
 
 from config.settings import Settings
-from worker.errors import RequestVanished
+from worker.errors import InvalidRequest, RequestVanished
 from worker.identity import whoami
 from worker.queue.claims import Claim, Item, Settlements
 from worker.states import Doubt, State
@@ -48,6 +48,8 @@ class NewRequest:
     """Who enqueues it, user or program @ host; None: the user of this process."""
     result_ttl_seconds: int | None = None
     """How long its result is kept; None: as the settings say."""
+    callback: str | None = None
+    """URL for the webhook; None: that of the source, if it has one."""
 
 
 class Chunk(NamedTuple):
@@ -99,6 +101,8 @@ class Queue:
         self._unsealed_ttl_ms = int(settings.unsealed_ttl_seconds * 1000)
         self._guards = settings.guards
         self._ttl_by_source = settings.result_ttl_by_source.root
+        self._callbacks = settings.callbacks
+        self.callback_problem = settings.callback_problem
 
     def enqueue(self, request: NewRequest, file_ids: Iterable[str]) -> Enqueued:
         """Enqueue a request; change nothing if its id is known.
@@ -209,7 +213,12 @@ class Queue:
         return (State(reply[0]), int(reply[1])) if reply else None
 
     def described(self, request: NewRequest, file_ids: list[str] | None = None) -> dict[str, Any]:
-        """Return a request as an argument of the operations, with its file ids if they are part of it."""
+        """Return a request as an argument of the operations, with its file ids if they are part of it.
+
+        Raises `InvalidRequest` if its callback is not usable.
+        """
+        if request.callback and (problem := self.callback_problem(request.callback)):
+            raise InvalidRequest("callback", None, problem)
         ttl_seconds = request.result_ttl_seconds or self._ttl_by_source.get(request.source)
         fields = {
             "request": request.request_id,
@@ -220,6 +229,7 @@ class Queue:
             "origin": whoami() if request.origin is None else request.origin,
             "result_ttl_ms": ttl_seconds and ttl_seconds * 1000,
             "guard": self._guards.bounds_of(request.source),
+            "callback": request.callback or self._callbacks.url_of(request.source),
             "file_ids": file_ids,
         }
         return {name: value for name, value in fields.items() if value is not None}

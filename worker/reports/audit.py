@@ -37,7 +37,7 @@ class Entry(TypedDict):
     """One audit entry."""
 
     id: str
-    """Of the stream; those of requests that share a stored entry end in a place: `.0`, `.1`…"""
+    """Of the stream; those of requests that share a stored entry end in an index: `.0`, `.1`…"""
     at: str
     """ISO 8601 in UTC."""
     event: str
@@ -84,8 +84,8 @@ class Audit:
 def _entries(entry_id: str, fields: dict[str, str]) -> Iterator[Entry]:
     """Yield an entry for each request that shares a stored one."""
     requests = fields["request"].split(" ")
-    for place, request in enumerate(requests):
-        yield _entry(f"{entry_id}.{place}" if len(requests) > 1 else entry_id, request, fields)
+    for index, request in enumerate(requests):
+        yield _entry(f"{entry_id}.{index}" if len(requests) > 1 else entry_id, request, fields)
 
 
 def _entry(entry_id: str, request: str, fields: dict[str, str]) -> Entry:

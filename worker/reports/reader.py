@@ -33,9 +33,9 @@ class Known(NamedTuple):
     result_ttl_ms: int | None = None
     """How long its result is kept; None: as the settings say."""
     is_told: bool = False
-    """Whether its report tells all there is to know of it."""
+    """Whether its report contains all there is to know."""
     is_stored: bool = True
-    """Whether it has keys of its own, or its published result alone."""
+    """Whether it has other keys than its published result."""
 
 
 def read_group(text: str) -> Group:
@@ -96,7 +96,7 @@ class Reports:
         return [found.get(request_id) for request_id in request_ids]
 
     def _published(self, request_ids: Sequence[str]) -> dict[str, Known]:
-        """Return those of the requests of which the published result tells all."""
+        """Return those requests whose published result contains all there is to know."""
         if not request_ids:
             return {}
         texts = cast("list[str | None]", self._redis.mget(map(self._keys.result, request_ids)))

@@ -43,7 +43,7 @@ class PauseStats(TypedDict):
     """operator, throttled, trouble (the API does not answer), or key_refused."""
     reason: str
     until: str | None
-    """When the next call goes out; None: when an operator resumes."""
+    """When the next call is made; None: when an operator resumes."""
     since: str | None
 
 

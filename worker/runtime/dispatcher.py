@@ -1,7 +1,7 @@
 """The dispatcher: one thread per worker that starts batches, sends heartbeats, and publishes unpublished results.
 
 It polls the queue 25 times a second, so nothing depends on messages or on beat. It starts a batch when there is due
-work, a free thread, no pause, and a slot in sight; the batch takes the slot.
+work, a free thread, no pause, and a slot within reach; the batch takes the slot.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def batches_to_start(worth: int, free_threads: int, limits: Limits) -> int:
 
 
 def send_heartbeat(queue: Queue, name: str) -> None:
-    """Record that this worker is alive, and drop workers that have been silent for an hour."""
+    """Record that this worker is alive, and remove workers without a heartbeat for an hour."""
     now = queue.now_ms()
     with queue.redis.pipeline(transaction=False) as pipe:
         pipe.zadd(queue.keys("workers"), {name: now})
@@ -64,7 +64,7 @@ def send_heartbeat(queue: Queue, name: str) -> None:
 
 
 class Dispatcher:
-    """Decides what a worker does next, tick by tick."""
+    """Starts the batches of a worker, tick by tick."""
 
     def __init__(self, app: App, name: str, threads: BatchThreads) -> None:
         self._app = app
@@ -74,7 +74,7 @@ class Dispatcher:
         self._last_chores = -math.inf
 
     def tick(self) -> float:
-        """Start batches; once a second, do the chores first."""
+        """Start batches, after the chores if these are due."""
         if time.monotonic() - self._last_chores >= CHORES_SECONDS:
             self._last_chores = time.monotonic()
             self._do_chores()

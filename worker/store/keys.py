@@ -9,7 +9,8 @@ Scripts get the prefix as KEYS[1] and build the other keys, since only a script 
 request:about:<id>     hash    source, reason, state, total, in_flight, one count per outcome, revoked, sequence,
                                enqueued_at, finished_at, hold_until (ms), canvas (what Celery runs afterwards),
                                origin (who enqueued it), approval (why it needs one), run (of a cleanup rule),
-                               content (digest of caller and file ids, if the caller chose the request id)
+                               content (digest of caller and file ids, if the caller chose the request id),
+                               callback (URL for the webhook, until the request is final)
 request:waiting:<id>   list    file ids that no claim has taken yet, in the order of the request
 request:incoming:<id>:<stream>
                        list    file ids of a stream so far, only until the request is sealed
@@ -28,6 +29,12 @@ source:<name>:line     zset    request id → sequence: requests that have work,
 retries                zset    request id → when its first retry is due (ms)
 holds                  zset    request id → when its hold ends (ms)
 approvals              zset    request id → since when it waits for approval (ms)
+webhook:<id>           hash    one webhook: url, report (JSON), attempts, since (ms: queued, or sent again),
+                               token (of its sender), last_at (ms), status, error
+webhooks:waiting       zset    id of an undelivered webhook → when it is due, or its lease expires (ms)
+webhooks:delivered     zset    id of a delivered webhook → when it was delivered (ms)
+webhooks:failed        zset    id of a webhook that was given up → when (ms)
+webhooks:resting       hash    failing receiver, host:port → "until (ms) fails": it gets one webhook at a time
 audit                  stream  the audit trail (see `worker.reports.audit`)
 cleanup                hash    off, off_by, off_at: the switch that stops all cleanup rules
 cleanup:runs           zset    unfinished run → when it needs a worker (ms)
@@ -71,6 +78,10 @@ NAMES = (
     "retries",
     "holds",
     "approvals",
+    "webhooks:waiting",
+    "webhooks:delivered",
+    "webhooks:failed",
+    "webhooks:resting",
     "audit",
     "cleanup",
     "cleanup:runs",
@@ -106,7 +117,7 @@ DEFAULT_ACCOUNT = "default"
 RESULT = "celery-task-meta-"
 """Start of the keys under which Celery's callers find results, followed by the task id. It belongs to no account."""
 
-BASES = ("request:", "intake:", "source:", "lease:", "limits:", "calls:", "cleanup:")
+BASES = ("request:", "intake:", "webhook:", "source:", "lease:", "limits:", "calls:", "cleanup:")
 """Prefixes of keys that exist many times."""
 
 
@@ -147,6 +158,10 @@ class Keys:
     def cleanup(self, kind: str, name: str) -> str:
         """Return a key of the cleanup: kind is run, rule or history."""
         return f"{self.prefix}cleanup:{kind}:{name}"
+
+    def webhook(self, webhook_id: str) -> str:
+        """Return the key of one webhook."""
+        return f"{self.prefix}webhook:{webhook_id}"
 
     def sizes(self, source: str) -> str:
         """Return the key of the sizes of a source's last accepted requests."""
