@@ -179,7 +179,7 @@ def run_restarts(folder: Path, *, count: int, restarts: int) -> None:
 def accepted_share(rig: Rig, count: int) -> float:
     """Return which share of the messages has been accepted; 0 where the server does not say."""
     try:
-        return int(rig.redis.xlen(rig.keys("audit"))) / count
+        return 1 - backlog(rig) / count
     except RedisError:
         return 0.0
 
