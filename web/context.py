@@ -13,8 +13,12 @@ from fastapi import Request
 from config.settings import Settings
 from tasks.admin import Admin
 from tasks.client import Client
+from tasks.search import Search
 from web.credentials import Credentials
-from worker.errors import QueueUnavailable, RedisUnreachable
+from web.long_calls import LongCalls, ServerBusy
+from worker.errors import RedisUnreachable
+
+__all__ = ["Context", "ServerBusy", "context_of"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,13 +30,6 @@ ANSWER_SECONDS = 12.0
 """How long a call may take: longer than the Redis client retries, shorter than callers wait."""
 
 
-class ServerBusy(QueueUnavailable):
-    """Too many calls wait for Redis already."""
-
-    def __str__(self) -> str:
-        return "The server is busy. Nothing was changed; try again."
-
-
 class Context:
     """The shared parts of one server. Close it at the end."""
 
@@ -40,7 +37,9 @@ class Context:
         self.settings = settings
         self.client = client or Client(settings)
         self.admin = admin or Admin(settings)
+        self.search = Search(settings)
         self.credentials = Credentials(settings.private_key, self.admin.tokens, self.run)
+        self.long_calls = LongCalls()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="web")
         self._pending = 0
 
@@ -66,6 +65,7 @@ class Context:
 
     def close(self) -> None:
         """Let go of the threads."""
+        self.long_calls.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 

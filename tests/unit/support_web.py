@@ -13,15 +13,18 @@ from typing import Any, Self, TypeVar
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 from redis import Redis
 
 import tasks.client
+import tasks.search
 import worker.account
 from local.ports import LOOPBACK
 from tests.unit.support_queue import raw, settings_for_tests
 from tests.waiting import wait_until
-from web.app import App
+from web.app import App, create_api
 from web.context import Context
+from web.dropin.endpoints import DropIn
 from web.server import Server, listen, url_of
 from worker.queue.claims import end
 from worker.queue.operations import Queue
@@ -34,8 +37,14 @@ T = TypeVar("T")
 def context_on(redis: Redis, monkeypatch: pytest.MonkeyPatch, **overrides: Any) -> Context:
     """Return a context on a client of Redis; `overrides` are settings."""
     monkeypatch.setattr(tasks.client, "connect", lambda _: redis)
+    monkeypatch.setattr(tasks.search, "connect", lambda _: redis)
     monkeypatch.setattr(worker.account, "connect", lambda _: redis)
     return Context(settings_for_tests(**overrides))
+
+
+def api_of(context: Context) -> FastAPI:
+    """Return the part of the application that FastAPI answers."""
+    return create_api(context, DropIn(context).watcher)
 
 
 def basic(user: str, password: str = "") -> str:

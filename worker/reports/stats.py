@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any
+
+from typing_extensions import TypedDict
 
 from worker.limiter.slots import Limiter, Pause
 from worker.queue.operations import Queue

@@ -9,7 +9,8 @@ Scripts get the prefix as KEYS[1] and build the other keys, since only a script 
 request:about:<id>     hash    source, reason, state, total, in_flight, one count per outcome, revoked, sequence,
                                enqueued_at, finished_at, hold_until (ms), canvas (what Celery runs afterwards),
                                origin (who enqueued it), approval (why it needs one), run (of a cleanup rule),
-                               content (digest of caller and file ids, if the caller chose the request id),
+                               content (digest of what was asked, if the caller chose the request id),
+                               retry_of (request whose failed ids it repeats),
                                callback (URL for the webhook, until the request is final)
 request:waiting:<id>   list    file ids that no claim has taken yet, in the order of the request
 request:incoming:<id>:<stream>
@@ -29,13 +30,15 @@ source:<name>:line     zset    request id → sequence: requests that have work,
 retries                zset    request id → when its first retry is due (ms)
 holds                  zset    request id → when its hold ends (ms)
 approvals              zset    request id → since when it waits for approval (ms)
+unfinished             stream  `<sequence>-0`, request: requests that are not final
+unsuccessful           stream  request: requests that ended as FAILURE or REVOKED, in the order of their end
 webhook:<id>           hash    one webhook: url, report (JSON), attempts, since (ms: queued, or sent again),
                                token (of its sender), last_at (ms), status, error
 webhooks:waiting       zset    id of an undelivered webhook → when it is due, or its lease expires (ms)
 webhooks:delivered     zset    id of a delivered webhook → when it was delivered (ms)
 webhooks:failed        zset    id of a webhook that was given up → when (ms)
 webhooks:resting       hash    failing receiver, host:port → "until (ms) fails": it gets one webhook at a time
-audit                  stream  the audit trail (see `worker.reports.audit`)
+audit, ended           stream  the audit trail (see `worker.reports.audit`)
 cleanup                hash    off, off_by, off_at: the switch that stops all cleanup rules
 cleanup:runs           zset    unfinished run → when it needs a worker (ms)
 cleanup:lock:count     string  a worker counts the library (expires)
@@ -78,11 +81,14 @@ NAMES = (
     "retries",
     "holds",
     "approvals",
+    "unfinished",
+    "unsuccessful",
     "webhooks:waiting",
     "webhooks:delivered",
     "webhooks:failed",
     "webhooks:resting",
     "audit",
+    "ended",
     "cleanup",
     "cleanup:runs",
     "library",
@@ -109,7 +115,7 @@ NAMES = (
 )
 """Keys that exist once per account."""
 
-FORMAT = "2"
+FORMAT = "3"
 """The current format; see `store/lua/upgrade.lua`."""
 
 DEFAULT_ACCOUNT = "default"

@@ -44,11 +44,11 @@ end
 local function finish(request, now, result_ttl, outbox_delay)
   local key = request_key(request)
   local about = redis.call('HMGET', key, 'state', 'total', 'revoked', 'source', 'reason', 'run', 'origin',
-    'result_ttl_ms', 'callback', unpack(OUTCOMES))
+    'result_ttl_ms', 'callback', 'sequence', unpack(OUTCOMES))
   if not about[1] or FINAL[about[1]] or about[1] == STATE.OPEN then return false end
   local ended, by_outcome = 0, {}
   for i, outcome in ipairs(OUTCOMES) do
-    by_outcome[outcome] = tonumber(about[9 + i] or 0)
+    by_outcome[outcome] = tonumber(about[10 + i] or 0)
     ended = ended + by_outcome[outcome]
   end
   if ended < tonumber(about[2]) then
@@ -69,6 +69,8 @@ local function finish(request, now, result_ttl, outbox_delay)
     if n > 0 then redis.call('PEXPIRE', request_key(request, outcome), result_ttl) end
   end
   redis.call('SREM', KEY.changed, request)
+  redis.call('XDEL', KEY.unfinished, about[10] .. '-0')
+  if state ~= STATE.SUCCESS then redis.call('XADD', KEY.unsuccessful, '*', 'request', request) end
   local known = {source = about[4] or '', reason = about[5], run = about[6], origin = about[7], total = about[2]}
   record_end(request, known, state, by_outcome)
   if about[9] then
