@@ -1,7 +1,7 @@
 """The dispatcher: one thread per worker that starts batches, sends heartbeats, and publishes unpublished results.
 
-It polls the queue 25 times a second, so nothing depends on messages or on beat. It starts a batch when there is due
-work, a free thread, no pause, and a slot within reach; the batch takes the slot.
+It polls the queue 25 times a second, 100 times while it starts batches, so nothing depends on messages or on beat. It
+starts a batch when there is due work, a free thread, no pause, and a slot within reach; the batch takes the slot.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from worker.runtime.process import App
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.04
+BUSY_TICK_SECONDS = 0.01
+BUSY_SECONDS = 0.2
+"""For how long after the start of a batch ticks are short: callers who waited for it often enqueue again at once."""
 CHORES_SECONDS = 1.0
 
 
@@ -72,14 +75,15 @@ class Dispatcher:
         self._threads = threads
         self._fill_wait = FillWait(app.account.settings.batch_window_seconds)
         self._last_chores = -math.inf
+        self._last_start = -math.inf
 
     def tick(self) -> float:
-        """Start batches, after the chores if these are due."""
+        """Start batches, after the chores if these are due; return the seconds until the next tick."""
         if time.monotonic() - self._last_chores >= CHORES_SECONDS:
             self._last_chores = time.monotonic()
             self._do_chores()
         self._start_batches()
-        return TICK_SECONDS
+        return BUSY_TICK_SECONDS if time.monotonic() - self._last_start < BUSY_SECONDS else TICK_SECONDS
 
     def _start_batches(self) -> None:
         free = self._threads.free()
@@ -88,7 +92,9 @@ class Dispatcher:
         account, batch_size = self._app.account, self._app.account.settings.batch_size
         worth = self._fill_wait.worth(account.queue.peek(free * batch_size), batch_size)
         if worth:
-            self._threads.start(batches_to_start(worth, free, account.limiter.read_limits(HORIZON_MS)))
+            count = batches_to_start(worth, free, account.limiter.read_limits(HORIZON_MS))
+            self._last_start = time.monotonic() if count else self._last_start
+            self._threads.start(count)
 
     def _do_chores(self) -> None:
         app = self._app
