@@ -11,12 +11,13 @@ from worker.states import Outcome
 def figures(outcomes: Mapping[str, str], calls: Sequence[tuple[int, int | None]]) -> dict[str, str]:
     """Return the figures of the table: file id → outcome, and number of ids and status of each call."""
     count = Counter(outcomes.values())
+    taken = [ids for ids, status in calls if status != 429]  # a call over the limit is answered before its ids are read
     return {
         "deleted": f"{count[Outcome.DELETED]:,}",
         "not found": f"{count[Outcome.NOT_FOUND]:,}",
         "failed": f"{count[Outcome.FAILED]:,}",
         "calls made": f"{len(calls):,}",
-        "ids per call": f"{sum(ids for ids, _ in calls) / max(1, len(calls)):.1f}",
+        "ids per call": f"{sum(taken) / max(1, len(taken)):.1f}",
         "answered 429": f"{sum(status == 429 for _, status in calls):,}",
     }
 
