@@ -9,7 +9,7 @@ Kitsweep is up.
 
   Redis     {redis}
   ImageKit  {imagekit}
-  Web       {web}  (in place of api.imagekit.io: IMAGE_KIT_BASE_URL={web})
+  Web       {web}  (for services: IMAGE_KIT_BASE_URL={web})
   Running   {workers}; logs in {logs}/
 
 Enqueue from another terminal:
