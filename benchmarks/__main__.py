@@ -19,6 +19,7 @@ from benchmarks.measures import (
     measure_small,
 )
 from benchmarks.messages import measure_messages
+from benchmarks.rest import measure_rest
 from benchmarks.stand import Stand, stand
 from benchmarks.web import measure_web
 
@@ -30,6 +31,7 @@ MEASURES: dict[str, Callable[[Stand], list[Row]]] = {
     "memory": lambda place: measure_memory(place, 1_000_000),
     "quiet": lambda place: measure_quiet_source(place, 100_000),
     "web": lambda place: measure_web(place, 10_000),
+    "rest": lambda place: measure_rest(place, 100_000, rounds=5),
     "limit10": lambda place: measure_limit(place, 10, 60),
     "limit100": lambda place: measure_limit(place, 100, 60),
 }

@@ -98,9 +98,12 @@ class Finder:
         """Return where the file id is in some requests, in their order."""
         abouts = self._abouts(request_ids)
         looks = [_Look(name, about, part) for name, about in abouts.items() for part in _parts(about)]
-        looks += [_Look(name, abouts[name], "claimed") for name in claimed if name in abouts]
         told = self._told(file_id, [name for name in request_ids if name not in abouts])
-        found = {trace.request_id: trace for trace in (*told, *self._stored(file_id, looks, claimed))}
+        found = {trace.request_id: trace for trace in (*told, *self._stored(file_id, looks))}
+        # It may have been claimed since, and so be in no list any more.
+        for name, state in {**claimed, **self._claimed(file_id)}.items():
+            if name in abouts:
+                found.setdefault(name, _Look(name, abouts[name], "").trace(state))
         return [found[name] for name in dict.fromkeys(request_ids) if name in found]
 
     def _abouts(self, request_ids: list[str]) -> dict[str, dict[str, str | None]]:
@@ -121,15 +124,13 @@ class Finder:
                     about = request_id, report["source"], entry.outcome, entry.error, entry.attempts
                     yield Trace(*about, report["enqueued_at"], entry.at)
 
-    def _stored(self, file_id: str, looks: list[_Look], claimed: dict[str, str]) -> Iterator[Trace]:
+    def _stored(self, file_id: str, looks: list[_Look]) -> Iterator[Trace]:
         with self._redis.pipeline(transaction=False) as pipe:
             for look in looks:
                 self._ask(pipe, look, file_id)
             replies = pipe.execute()
         for look, reply in zip(looks, replies, strict=True):
-            if look.part == "claimed":
-                yield look.trace(claimed[look.request_id])
-            elif look.part == "withdrawn" and reply is not None:
+            if look.part == "withdrawn" and reply is not None:
                 yield look.trace(Outcome.CANCELLED, at_ms=look.about["withdrawn_at"])
             elif look.part in _WAITING and reply is not None:
                 yield look.trace("waiting")
