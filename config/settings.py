@@ -19,6 +19,7 @@ from config.guards import Guards
 from config.names import NAME_RULE, is_name
 from config.problems import ConfigError, describe, shorten
 from config.redis_url import RedisUrl
+from config.result_ttls import MAX_TTL_SECONDS, ResultTtls
 from config.windows import Window, read_windows
 
 __all__ = ["ConfigError", "RedisUrl", "Settings", "Window", "environment_name", "load_settings"]
@@ -28,7 +29,6 @@ _HIDDEN = frozenset({"private_key", "redis_url", "base_url", "web_public_url", "
 """Settings whose invalid values are not shown, because they may contain a password."""
 API_URL = "https://api.imagekit.io"
 UPLOAD_URL = "https://upload.imagekit.io"
-MAX_TTL_SECONDS = 10 * 365 * 86_400
 
 
 class Settings(BaseSettings):
@@ -74,6 +74,8 @@ class Settings(BaseSettings):
     """Maximum number of file ids in one Celery message. The client sends larger requests in several parts."""
     result_ttl_seconds: int = Field(604_800, ge=1, le=MAX_TTL_SECONDS)
     """How long the result of a finished request is kept, in seconds."""
+    result_ttl_by_source: Annotated[ResultTtls, NoDecode] = ResultTtls({})
+    """The same per source as JSON, such as {"catalog": 86400}. A request may set its own."""
     http_timeout_seconds: float = Field(30, ge=0.05, le=300)
     """How long to wait for the response to an API call, in seconds. After that the call counts as unanswered."""
     http_connect_timeout_seconds: float = Field(5, ge=0.05, le=300, validate_default=True)
@@ -133,6 +135,11 @@ class Settings(BaseSettings):
     @classmethod
     def _windows(cls, value: object) -> tuple[Window, ...]:
         return read_windows(value)
+
+    @field_validator("result_ttl_by_source", mode="before")
+    @classmethod
+    def _readable_ttls(cls, value: object) -> ResultTtls:
+        return ResultTtls.read(value)
 
     @field_validator("guards", mode="before")
     @classmethod

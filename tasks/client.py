@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from config.settings import Settings, load_settings
 from worker.errors import UnknownRequest
 from worker.limiter.slots import Limiter
-from worker.queue.operations import CHUNK_IDS, NewRequest, Queue, read_enqueued
+from worker.queue.operations import CHUNK_IDS, NewRequest, Queue
 from worker.queue.validation import (
     Asked,
     check_reason,
@@ -47,8 +47,8 @@ MIN_POLL_SECONDS = 0.05
 MAX_POLL_SECONDS = 0.2
 POLL_SHARE = 0.05
 """Interval between two polls, as a fraction of the time waited so far."""
-PIPELINED_REQUESTS = 200
-"""Requests that `enqueue_many` sends in one round trip."""
+REQUESTS_AT_ONCE = 100
+"""Requests that `enqueue_many` sends in one round trip; more would keep Redis from others for longer."""
 
 
 def new_request_id() -> str:
@@ -89,13 +89,15 @@ class Client:
         source: str = "default",
         reason: str | None = None,
         hold_seconds: float = 0,
+        result_ttl_seconds: int | None = None,
         request_id: str | None = None,
         durable: bool = False,
     ) -> str:
         """Enqueue any number of file ids, streamed in constant memory, as one request; return its id.
 
         All or nothing: if this raises, or the process dies halfway, no file of the request is deleted. Duplicates count
-        once. A request id that was accepted before changes nothing. With `durable` it returns once the request is in
+        once. A request id that was accepted before changes nothing. `result_ttl_seconds` is how long the result is kept
+        once the request is final, by default as the settings say. With `durable` it returns once the request is in
         the append-only file on the server's disk.
 
         Raises:
@@ -104,7 +106,7 @@ class Client:
             RequestVanished: the request was cancelled, or expired, while it was being sent.
             NotDurable: the request is not known to be on disk; `accepted` says whether it was accepted.
         """
-        asked = checked_request(request_id or new_request_id(), source, reason, hold_seconds)
+        asked = checked_request(request_id or new_request_id(), source, reason, hold_seconds, result_ttl_seconds)
         stream = checked_stream(file_ids)
         first = list(islice(stream, CHUNK_IDS + 1))
         if not first:
@@ -121,17 +123,26 @@ class Client:
         return asked["request_id"]
 
     def enqueue_many(
-        self, requests: Iterable[Sequence[str]], *, source: str = "default", reason: str | None = None
+        self,
+        requests: Iterable[Sequence[str]],
+        *,
+        source: str = "default",
+        reason: str | None = None,
+        result_ttl_seconds: int | None = None,
     ) -> list[str]:
-        """Enqueue many requests of up to 5000 ids each, hundreds per round trip; return their ids in order.
+        """Enqueue many requests of up to 5000 ids each, a hundred per round trip; return their ids in order.
 
         Each request is all or nothing. Requests before an invalid one are accepted. Raises as `enqueue` does.
         """
         request_ids: list[str] = []
         stream = iter(requests)
-        while some := list(islice(stream, PIPELINED_REQUESTS)):
+        while some := list(islice(stream, REQUESTS_AT_ONCE)):
             checked = [
-                (checked_request(new_request_id(), source, reason, 0), checked_file_ids(ids, CHUNK_IDS)) for ids in some
+                (
+                    checked_request(new_request_id(), source, reason, 0, result_ttl_seconds),
+                    checked_file_ids(ids, CHUNK_IDS),
+                )
+                for ids in some
             ]
             with explained(self._settings):
                 self._enqueue_small(checked)
@@ -194,16 +205,13 @@ class Client:
             return read_stats(self._queue, self._limiter)
 
     def _enqueue_small(self, requests: Sequence[tuple[Asked, list[str]]]) -> None:
-        """Enqueue requests of one chunk each, and publish that they are queued, in one round trip."""
+        """Enqueue requests of one chunk each, and publish that they are queued."""
         now = self._queue.now_ms()
-        with self._queue.redis.pipeline(transaction=False) as pipe:
-            for asked, file_ids in requests:
-                distinct = list(dict.fromkeys(file_ids))
-                first = self._publisher.early_result(queued_report(asked, len(distinct), now))
-                self._queue.add_chunk(NewRequest(**asked), distinct, early_result=first, pipe=pipe)
-            replies = pipe.execute()
-        for (asked, _), reply in zip(requests, replies, strict=True):
-            read_enqueued(reply, asked["request_id"], asked["source"])
+        distinct = [(asked, list(dict.fromkeys(file_ids))) for asked, file_ids in requests]
+        for some in _portions(distinct):
+            reports = (queued_report(asked, len(file_ids), now) for asked, file_ids in some)
+            new = [(NewRequest(**asked), file_ids) for asked, file_ids in some]
+            self._queue.enqueue_many(new, map(self._publisher.first_result, reports))
 
     def _enqueue_stream(self, asked: Asked, first: list[str], rest: Iterator[str]) -> None:
         def stream() -> Iterator[str]:
@@ -229,3 +237,16 @@ class Client:
                 request_id,
                 extra={"request_id": request_id},
             )
+
+
+def _portions(requests: Iterable[tuple[Asked, list[str]]]) -> Iterator[list[tuple[Asked, list[str]]]]:
+    """Yield the requests in portions of at most `CHUNK_IDS` file ids."""
+    portion: list[tuple[Asked, list[str]]] = []
+    count = 0
+    for asked, file_ids in requests:
+        if portion and count + len(file_ids) > CHUNK_IDS:
+            yield portion
+            portion, count = [], 0
+        portion.append((asked, file_ids))
+        count += len(file_ids)
+    yield portion

@@ -25,8 +25,9 @@ RUN_SECONDS = 1.0
 
 @app.task(name="kitsweep.delete_files", bind=True, typing=False, acks_late=True, throws=(InvalidRequest, QueueFull))
 def delete_files(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
-    """Delete files from ImageKit: `delete_files(file_ids, source="default", reason=None, hold_seconds=0)`.
+    """Delete files from ImageKit.
 
+    The arguments are `file_ids, source="default", reason=None, hold_seconds=0, result_ttl_seconds=None`.
     The task id is the request id, under which `AsyncResult` shows QUEUED, PROGRESS, and SUCCESS, FAILURE or REVOKED.
     Sending the same task id again changes nothing. The task itself only accepts; it ends when the deletion is done.
 
@@ -36,8 +37,9 @@ def delete_files(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
     """
     account, about = app.account, app.account.settings
     given = bound_arguments(args, kwargs)
-    request = checked_request(self.request.id, given["source"], given["reason"], given["hold_seconds"])
-    file_ids = checked_file_ids(given["file_ids"], about.max_request_ids)
+    file_ids = given.pop("file_ids")
+    request = checked_request(self.request.id, **given)
+    file_ids = checked_file_ids(file_ids, about.max_request_ids)
     try:
         with explained(about):
             origin = str(self.request.origin or "")

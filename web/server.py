@@ -17,7 +17,7 @@ from web.app import create_app
 from web.connection import Connection
 from web.context import Context
 
-# It tells of its own life, in a form of its own.
+# Its own start and stop messages have another format than our log.
 logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
 BACKLOG = 2048

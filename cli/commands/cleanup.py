@@ -1,4 +1,4 @@
-"""The commands `cleanup held`, `approve`, `reject`, `off` and `on`: decide what the rules may do."""
+"""The commands `cleanup held`, `approve`, `reject`, `off` and `on`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def held(
 
 
 def approve(request_id: RequestId) -> None:
-    """Release a request that a guard holds.
+    """Approve a request that waits for approval.
 
     The audit trail records who approved it, and when. The rest of its undo window still applies.
 
@@ -55,7 +55,7 @@ def approve(request_id: RequestId) -> None:
 
 
 def reject(request_id: RequestId) -> None:
-    """Cancel a request that a guard holds; none of its files is deleted.
+    """Reject a request that waits for approval; none of its files is deleted.
 
     Examples:
       kitsweep cleanup reject cleanup:old-drafts:20261123T020000Z
@@ -65,9 +65,9 @@ def reject(request_id: RequestId) -> None:
 
 
 def off(as_json: AsJson = False) -> None:
-    """Stop all rules: none starts, and running ones stop at their next page.
+    """Switch all rules off: none starts, and active runs stop at their next page.
 
-    Requests that were already released continue: `kitsweep cancel ID` stops one of them, `kitsweep pause` all calls.
+    Requests that were enqueued continue: `kitsweep cancel ID` cancels one of them, `kitsweep pause` pauses all calls.
 
     Examples:
       kitsweep cleanup off
@@ -77,7 +77,7 @@ def off(as_json: AsJson = False) -> None:
 
 
 def on(as_json: AsJson = False) -> None:
-    """Let the rules run again after `off`; missed runs are not made up for.
+    """Switch the rules on again; runs missed meanwhile are skipped.
 
     Examples:
       kitsweep cleanup on

@@ -18,7 +18,7 @@ from worker.text import escape
 def check(
     file: Annotated[Path | None, typer.Argument(help="Rules file; default: KITSWEEP_CLEANUP_FILE.")] = None,
 ) -> int:
-    """Check the rules file, and show each rule in words.
+    """Check the rules file, and describe each rule.
 
     Exit status: 1 if the file has a mistake.
 
@@ -28,7 +28,7 @@ def check(
     """
     path = file or Path(load_settings().cleanup_file)
     if not path.exists():
-        raise CommandError(f"{path}: there is no such file; copy cleanup.example.toml to start with", INCOMPLETE)
+        raise CommandError(f"{path}: file not found; copy cleanup.example.toml to start", INCOMPLETE)
     try:
         rules = describe_rules(path)
     except RulesError as error:
@@ -58,7 +58,7 @@ def list_rules(as_json: AsJson = False) -> None:
 
 
 def history(rule: RuleName, as_json: AsJson = False) -> None:
-    """Show the last runs of a rule, the newest first.
+    """Show the last runs of a rule, newest first.
 
     Examples:
       kitsweep cleanup history old-drafts

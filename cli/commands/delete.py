@@ -25,8 +25,14 @@ from worker.text import escape, quote
 from worker.times import parse_duration
 
 ASK_ABOVE = 1000
-"""A person at a terminal is asked before more file ids than this."""
-_OPTIONS = {"task id": "--request-id", "source": "--source", "reason": "--reason", "hold_seconds": "--hold"}
+"""Above this number of file ids, a user at a terminal is asked."""
+_OPTIONS = {
+    "task id": "--request-id",
+    "source": "--source",
+    "reason": "--reason",
+    "hold_seconds": "--hold",
+    "result_ttl_seconds": "--result-ttl",
+}
 _NOTHING = "Nothing was enqueued."
 
 
@@ -34,12 +40,18 @@ def delete(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A file of file ids; - is standard input.")],
     *,
     source: Annotated[
-        str, typer.Option("--source", "-s", help="Service that asks; sources get equal shares of the calls.")
+        str, typer.Option("--source", "-s", help="Service that requests it; sources get equal shares of the calls.")
     ] = "default",
-    reason: Annotated[str | None, typer.Option("--reason", help="Why; reports and the audit trail show it.")] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", help="Reason, shown in reports and in the audit trail.")
+    ] = None,
     hold: Annotated[
         str, typer.Option("--hold", metavar="TIME", help="Undo window before anything is deleted: 90s, 1.5h, 2d.")
     ] = "0s",
+    result_ttl: Annotated[
+        str | None,
+        typer.Option("--result-ttl", metavar="TIME", help="How long the result is kept: 12h, 30d; default: settings."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Follow the request until it is done.")] = False,
     as_json: AsJson = False,
     form: Annotated[Form | None, typer.Option("--form", help="Format of the input; default: detected.")] = None,
@@ -65,14 +77,15 @@ def delete(
       ID=$(some-query | kitsweep delete -) && kitsweep watch $ID
     """
     settings = load_settings()
-    asked = _asked(request_id, source, reason, hold_seconds(hold))
+    ttl = None if result_ttl is None else int(seconds_in(result_ttl, "--result-ttl"))
+    asked = _asked(request_id, source, reason, seconds_in(hold, "--hold"), ttl)
     client = Client(settings)
     with interruptible(lambda: _state_after_interrupt(client, asked["request_id"])), opened(file, form) as ids:
         first, following = _begin(ids)
-        # Redis is asked before the person is: if it does not answer, the question is pointless.
+        # Fail before asking the user if Redis does not answer.
         known = _is_known(client, asked["request_id"])
         if len(first) > ASK_ABOVE and not yes and is_terminal(sys.stdin) and is_terminal(sys.stdout):
-            # Ids that are still to be typed would be taken for the answer.
+            # Ids typed on standard input would be taken for the answer.
             first += following if ids.is_typed else []
             _ask(first, settings, asked, is_all=ids.is_typed)
         report = _enqueue(client, chain(first, following), asked, durable=durable)
@@ -80,18 +93,19 @@ def delete(
     return _follow(client, report, as_json=as_json) if wait else DONE
 
 
-def hold_seconds(text: str) -> float:
+def seconds_in(text: str, option: str) -> float:
     """Return the seconds in a time such as 24h, 1.5h, 2d, or a number of seconds. Raises `CommandError`."""
     match = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)\s*([smhdw]?)", text.strip())
     if match is None:
-        raise CommandError(f'--hold: must be a number with a unit s, m, h, d or w, such as "1.5h", not {quote(text)}')
+        raise CommandError(f'{option}: must be a number with a unit s, m, h, d or w, such as "1.5h", not {quote(text)}')
     return float(match[1]) * parse_duration(f"1{match[2] or 's'}")
 
 
-def _asked(request_id: str | None, source: str, reason: str | None, hold: float) -> Asked:
+def _asked(request_id: str | None, source: str, reason: str | None, hold: float, result_ttl: int | None) -> Asked:
     """Check everything but the file ids, before the first of them is read. Raises `CommandError`."""
     try:
-        return checked_request(new_request_id() if request_id is None else request_id, source, reason, hold)
+        new_id = new_request_id() if request_id is None else request_id
+        return checked_request(new_id, source, reason, hold, result_ttl)
     except InvalidRequest as error:
         raise CommandError(f"{_OPTIONS[error.argument]}: {error.rule}. {_NOTHING}") from None
 
@@ -154,11 +168,11 @@ def _unsure(request_id: str) -> str:
 
 
 def _continues(request_id: str) -> str:
-    return f"the request continues: kitsweep watch {request_id}, or kitsweep cancel {request_id} to cancel what waits"
+    return f"the request continues; follow it: kitsweep watch {request_id}; cancel it: kitsweep cancel {request_id}"
 
 
 def _announce(report: Report, read: int, asked: Asked, *, known: bool, as_json: bool, wait: bool) -> None:
-    """Write the request id alone to standard output, and tell a person what to do with it."""
+    """Write only the request id to standard output, and explain it on standard error."""
     request_id = report["request_id"]
     if known:
         say(f"Request {request_id} was accepted before; nothing was changed.")

@@ -25,7 +25,7 @@ def status(request_id: RequestId, as_json: AsJson = False) -> int:
 
 
 def cancel(request_id: RequestId, as_json: AsJson = False) -> int:
-    """Cancel the files of a request that still wait.
+    """Cancel the waiting files of a request.
 
     Deleted files stay deleted, and calls in flight are finished. Exit status: 1 if the request was already done.
 

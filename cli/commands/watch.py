@@ -12,13 +12,13 @@ from tasks.client import Client
 def watch(request_id: RequestId, as_json: AsJson = False) -> int:
     """Follow a request until it is done, and show its report.
 
-    Shows a progress bar on a terminal and a line now and then in a pipe: rate, time left, outcomes so far, and
+    Shows a progress bar on a terminal, or a line every few seconds elsewhere: rate, time left, outcomes so far, and
     why it waits. Ctrl-C stops watching; the request continues.
 
     Examples:
       kitsweep watch $ID
       kitsweep watch $ID --json > report.json
     """
-    with interruptible(f"the request continues; `kitsweep cancel {request_id}` cancels what still waits"):
+    with interruptible(f"the request continues; cancel it: kitsweep cancel {request_id}"):
         report = follow(Client(), request_id)
     return show(report, as_json=as_json)

@@ -30,7 +30,7 @@ class LogTail:
         self._severe = False
 
     def severe_lines(self) -> Iterator[str]:
-        """Yield what was written since the last call and is severe, fit for a terminal."""
+        """Yield what was written since the last call at WARNING or above, safe for a terminal."""
         for line in self._new_lines():
             level = _LEVEL.match(line)
             if level:
@@ -43,7 +43,7 @@ class LogTail:
             with self._path.open("rb") as stream:
                 inode = os.fstat(stream.fileno()).st_ino
                 if inode != self._inode:
-                    self._inode, self._offset = inode, 0  # A new log took its place.
+                    self._inode, self._offset = inode, 0  # The log was replaced by a new one.
                 stream.seek(self._offset)
                 new = stream.read(_MOST_BYTES)
         except OSError:
@@ -63,7 +63,7 @@ def _plain(line: str) -> str:
 
 
 def last_lines(path: Path, count: int) -> list[str]:
-    """Return the last lines of a log, fit for a terminal."""
+    """Return the last lines of a log, safe for a terminal."""
     try:
         with path.open("rb") as stream:
             stream.seek(0, 2)

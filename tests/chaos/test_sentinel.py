@@ -198,7 +198,7 @@ def run_promotion_under_load(folder: Path, first: Server, second: Server, sentin
         assert rig.sim.stats()["deleted"] < files, "there was work left to be done"
         enqueuer.wait(120)
         # What a client was told on the old master's word alone may be lost. Asking again changes nothing else.
-        accepted = sum(bool(second.client.exists(rig.keys.request(name))) for name in asked)
+        accepted = sum(bool(second.client.exists(rig.keys.request(name), rig.keys.result(name))) for name in asked)
         enqueuer.start()
         enqueuer.wait(120)
         await_final(rig, asked, 120)

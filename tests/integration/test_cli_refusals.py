@@ -80,9 +80,10 @@ def test_check_of_bad_settings(environment: dict[str, str]) -> None:
     assert "failed   settings  KITSWEEP_BATCH_SIZE='101'" in ran.out
 
 
-def test_check_without_redis_and_api() -> None:
-    """`check` continues after a failure, and names everything that cannot be reached."""
-    ran = kitsweep(environment_of("redis://u:secret-word@127.0.0.1:1/0", IMAGEKIT_PRIVATE_KEY="private_x"), "check")
+@pytest.mark.parametrize("key", ["private_x", ""])
+def test_check_without_redis_and_api(key: str) -> None:
+    """`check` continues after a failure, and names everything that cannot be reached, even without a private key."""
+    ran = kitsweep(environment_of("redis://u:secret-word@127.0.0.1:1/0", IMAGEKIT_PRIVATE_KEY=key), "check")
     assert ran.status == 1
     assert "failed   redis     Redis at 127.0.0.1:1/0 cannot be reached" in ran.out
     assert "failed   imagekit  http://127.0.0.1:9 cannot be reached" in ran.out

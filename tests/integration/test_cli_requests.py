@@ -124,7 +124,7 @@ def test_report_of_an_unfinished_request(house: House) -> None:
 def test_hold_and_cancel(house: House) -> None:
     """A request on hold deletes nothing and can be cancelled; a second cancel changes nothing."""
     ids = house.files(2)
-    ran = run(house, "delete", "-", "--hold", "24h", "--json", given=lines(*ids))
+    ran = run(house, "delete", "-", "--hold", "24h", "--result-ttl", "1.5h", "--json", given=lines(*ids))
     request_id = json.loads(ran.out)["request_id"]
     waiting = run(house, "status", request_id)
     assert (waiting.status, "QUEUED" in waiting.out) == (0, True)
@@ -187,3 +187,11 @@ def test_check_finds_a_wrong_key(house: House) -> None:
     assert (ran.status, found["imagekit"]["result"], found["redis"]["result"]) == (1, "failed", "ok")
     assert "refuses the private key" in found["imagekit"]["detail"]
     assert "private_wrong_one" not in ran.out + ran.err
+
+
+def test_check_without_a_key_says_whether_the_api_answers(house: House) -> None:
+    """Without a key, `check` makes one call that has no credentials."""
+    ran = kitsweep({**house.environment, "IMAGEKIT_PRIVATE_KEY": ""}, "check", "--json")
+    found = {each["name"]: each for each in json.loads(ran.out)["findings"]}
+    assert found["imagekit"]["result"] == "warning"
+    assert "answers, but no private key is set" in found["imagekit"]["detail"]

@@ -78,7 +78,7 @@ def test_a_pipe_is_never_asked(environment: dict[str, str], tmp_path: Path) -> N
 def test_typed_ids(environment: dict[str, str]) -> None:
     """Ids can be typed; Ctrl-D ends the list."""
     with Terminal(environment, "delete", "-") as terminal:
-        terminal.read_until("Type file ids, one a line; Ctrl-D ends the list.")
+        terminal.read_until("Type file ids, one per line; Ctrl-D ends the list.")
         terminal.enter("one\ntwo\n\x04")
         assert terminal.end() == 0
         assert "Accepted 2 file ids as request" in terminal.text
@@ -118,7 +118,7 @@ def test_ctrl_c_stops_only_the_watching(house: House) -> None:
         terminal.interrupt()
         assert terminal.end() == 130
         shown = " ".join(terminal.text.split())
-        assert f"the request continues; `kitsweep cancel {request_id}`" in shown
+        assert f"the request continues; cancel it: kitsweep cancel {request_id}" in shown
         assert "Traceback" not in terminal.text
     house.admin.resume()
     assert house.client.wait(request_id, 20)["deleted"] == len(ids)

@@ -53,6 +53,23 @@ def test_a_request_that_came_before_is_recorded_once(queue: Queue) -> None:
     assert [entry["event"] for entry in trail(queue).entries()] == ["accepted"]
 
 
+def test_requests_that_differ_in_their_id_alone_share_an_entry(queue: Queue) -> None:
+    """What ends together and alike is stored once, and read as an entry for each request."""
+    for number in range(8):
+        queue.enqueue(NewRequest(f"r{number}", "catalog", origin="svc@host"), [f"a{number}"])
+    claim = queue.claim("t1")
+    assert claim is not None
+    queue.settle("t1", end(claim.items[:6], Outcome.DELETED) + end(claim.items[6:], Outcome.NOT_FOUND))
+    assert queue.redis.xlen(queue.keys("audit")) == 8 + 2
+    entries = [entry for entry in trail(queue).entries() if entry["event"] == "ended"]
+    assert [entry["request"] for entry in entries] == [f"r{number}" for number in range(8)]
+    assert [entry["detail"] for entry in entries] == [{"deleted": 1}] * 6 + [{"not_found": 1}] * 2
+    assert {(entry["source"], entry["by"], entry["state"], entry["total"]) for entry in entries} == {
+        ("catalog", "svc@host", "SUCCESS", 1)
+    }
+    assert len({entry["id"] for entry in entries}) == 8
+
+
 def test_who_cancels_is_recorded(queue: Queue) -> None:
     """A cancel is recorded with its author, and the end of the request after it."""
     queue.enqueue(NewRequest("r1", "catalog", hold_seconds=60), ["a"])
@@ -88,6 +105,16 @@ def test_only_what_is_too_old_goes(queue: Queue) -> None:
     queue.redis.xtrim(queue.keys("audit"), minid=str(now - kept), approximate=False)
     Audit(queue.redis, settings).trim()
     assert [entry["total"] for entry in trail(queue).entries()] == [kept - 60_000, 0]
+
+
+def test_all_that_is_too_old_goes_at_once(queue: Queue) -> None:
+    """However many entries came since the last time: one command of Redis trims ten thousand at most."""
+    with queue.redis.pipeline(transaction=False) as pipe:
+        for number in range(25_000):
+            pipe.xadd(queue.keys("audit"), _fields(number), id=f"{1000 + number}-0")
+        pipe.execute()
+    trail(queue).trim()
+    assert queue.redis.xlen(queue.keys("audit")) <= 100
 
 
 def test_no_operation_rewrites_the_trail() -> None:

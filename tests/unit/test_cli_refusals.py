@@ -76,6 +76,11 @@ def test_no_ids(refused: Refused, given: str) -> None:
         (["delete", "-", "--reason", "a\nb"], "--reason: a reason is"),
         (["delete", "-", "--hold", "-1"], "--hold: must be a number with a unit"),
         (["delete", "-", "--hold", "9999d"], "--hold: a hold is"),
+        (["delete", "-", "--result-ttl", "long"], "--result-ttl: must be a number with a unit"),
+        (
+            ["delete", "-", "--result-ttl", "59s"],
+            "--result-ttl: a result is kept for a whole number of seconds from 60",
+        ),
         (["delete", "-", "--request-id", ""], "--request-id: a request id is"),
         (["delete", "-", "--form", "xml"], "'xml' is not one of 'lines', 'csv', 'json', 'jsonl'"),
         (["delete"], "Missing argument 'FILE'"),

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli import CLEANUP, COMMANDS
-from cli.commands.delete import hold_seconds
+from cli.commands.delete import seconds_in
 from cli.common import CommandError
 from cli.lazy import LazyCommand, help_of
 from cli.records import opened
@@ -150,14 +150,14 @@ def test_columns() -> None:
 )
 def test_holds(text: str, seconds: float) -> None:
     """A hold is a number with a unit, or a number of seconds."""
-    assert hold_seconds(text) == seconds
+    assert seconds_in(text, "--hold") == seconds
 
 
 @pytest.mark.parametrize("text", ["", "h", "-1", ".5h", "1.h", "1h30", "inf", "nan", "1e3", "٣s", "٣"])
 def test_invalid_holds(text: str) -> None:
     """Anything else is refused."""
     with pytest.raises(CommandError, match="--hold: must be a number with a unit"):
-        hold_seconds(text)
+        seconds_in(text, "--hold")
 
 
 def test_a_report_in_words() -> None:

@@ -87,6 +87,7 @@ def test_a_stream_that_fails_enqueues_nothing(client: Client, queue: Queue) -> N
         ({"source": "a b"}, "source"),
         ({"reason": "a\nb"}, "reason"),
         ({"hold_seconds": -1}, "hold_seconds"),
+        ({"result_ttl_seconds": 59}, "result_ttl_seconds"),
         ({"request_id": "a b"}, "task id"),
     ],
 )

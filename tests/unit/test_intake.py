@@ -29,8 +29,8 @@ BROKER, UNUSUAL = "celery", "kitsweep.unusual"
 ODD = SENDER.send(["a"], name="other.task", task_id="odd")
 
 
-def first_result(asked: Asked, total: int, at_ms: int) -> tuple[str, str]:
-    return f"result-{asked['request_id']}", json.dumps([asked["request_id"], asked["reason"], total, at_ms > 0])
+def first_result(asked: Asked, total: int, at_ms: int) -> str:
+    return json.dumps([asked["request_id"], asked["reason"], total, at_ms > 0])
 
 
 def intake_on(queue: Queue, **overrides: Any) -> Intake:
@@ -82,7 +82,7 @@ def test_a_message_becomes_a_request(redis_client: Redis) -> None:
     assert report is not None
     assert (report["state"], report["source"], report["reason"], report["total"]) == ("QUEUED", "catalog", "old", 2)
     assert raw(queue).hget(queue.keys.request("r1"), "origin").startswith("gen")
-    assert json.loads(raw(queue).get("result-r1")) == ["r1", "old", 2, True]
+    assert json.loads(raw(queue).get(queue.keys.result("r1"))) == ["r1", "old", 2, True]
     check_nothing_is_left(queue)
 
 
@@ -101,7 +101,7 @@ def test_a_request_that_is_known_is_not_changed(redis_client: Redis) -> None:
     put(queue, SENDER.send(["c"], task_id="r1", kwargs={"reason": "again"}))
     accept_all(intake_on(queue))
     assert raw(queue).lrange(queue.keys.request("r1", "waiting"), 0, -1) == ["a"]
-    assert json.loads(raw(queue).get("result-r1"))[1] is None
+    assert json.loads(raw(queue).get(queue.keys.result("r1")))[1] is None
     assert raw(queue).xlen(queue.keys("audit")) == 1
     check_nothing_is_left(queue)
 

@@ -45,13 +45,21 @@ def changed(raw: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
             "source": st.sampled_from(["catalog", "a.b_c-d"]),
             "reason": st.none() | st.text("äöü xyz", max_size=20),
             "hold_seconds": st.integers(0, 1000) | st.floats(0, 1000),
+            "result_ttl_seconds": st.none() | st.integers(60, 10**8),
         },
     ),
 )
 def test_an_ordinary_message_is_what_was_sent(ids: list[str], options: dict[str, Any]) -> None:
     """Arguments and defaults are those of the task; duplicates count once."""
     message = ordinary(SENDER.send(ids, kwargs=options, task_id="r1"))
-    wanted = {"request_id": "r1", "source": "default", "reason": None, "hold_seconds": 0, **options}
+    wanted = {
+        "request_id": "r1",
+        "source": "default",
+        "reason": None,
+        "hold_seconds": 0,
+        "result_ttl_seconds": None,
+        **options,
+    }
     assert message.asked == wanted
     assert message.file_ids == list(dict.fromkeys(ids))
     assert message.canvas is None

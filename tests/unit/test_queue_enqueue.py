@@ -213,13 +213,13 @@ def test_a_released_request_keeps_its_place_in_the_line(redis_client: Redis) -> 
     assert files_of(must_claim(queue, "t").items) == ["a"]
 
 
-def test_an_early_result_is_written_only_by_the_call_that_seals(redis_client: Redis) -> None:
+def test_a_first_result_is_written_only_by_the_call_that_seals(redis_client: Redis) -> None:
     """The first report goes where callers poll in the same step; a resend does not write it again."""
     queue = queue_on(redis_client)
-    queue.add_chunk(NewRequest("r", "s"), ["a"], early_result=("result", "queued"))
-    assert raw(queue).get("result") == "queued"
-    queue.add_chunk(NewRequest("r", "s"), ["a"], early_result=("result", "again"))
-    assert raw(queue).get("result") == "queued"
+    queue.enqueue_many([(NewRequest("r", "s"), ["a"])], ["queued"])
+    assert raw(queue).get(queue.keys.result("r")) == "queued"
+    queue.enqueue_many([(NewRequest("r", "s"), ["a"])], ["again"])
+    assert raw(queue).get(queue.keys.result("r")) == "queued"
 
 
 def test_accounts_do_not_meet(redis_client: Redis) -> None:

@@ -56,8 +56,14 @@ def test_a_stream_is_checked_as_it_goes() -> None:
 
 def test_a_good_request_passes() -> None:
     """All parts are returned as they were given."""
-    asked = checked_request("id-1", "shop.cleanup_2", "why not", 5)
-    assert asked == {"request_id": "id-1", "source": "shop.cleanup_2", "reason": "why not", "hold_seconds": 5.0}
+    asked = checked_request("id-1", "shop.cleanup_2", "why not", 5, 86_400)
+    assert asked == {
+        "request_id": "id-1",
+        "source": "shop.cleanup_2",
+        "reason": "why not",
+        "hold_seconds": 5.0,
+        "result_ttl_seconds": 86_400,
+    }
 
 
 BAD_HOLDS: list[object] = [-1, -0.001, float("nan"), float("inf"), "5", None, True, 1e12, []]

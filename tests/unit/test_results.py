@@ -69,6 +69,26 @@ def test_a_success_is_the_report(redis_client: Redis, app: Celery) -> None:
     assert [0 < raw(queue).pttl(key) <= 100_000 for key in keys] == [True]
 
 
+@pytest.mark.parametrize("outcome", [Outcome.DELETED, Outcome.FAILED])
+@pytest.mark.parametrize(
+    ("source", "own", "seconds"), [("s", None, 100), ("shop", None, 3600), ("shop", 7200, 7200), ("s", 60, 60)]
+)
+def test_a_result_is_kept_as_its_request_or_its_source_says(
+    redis_client: Redis, app: Celery, outcome: Outcome, source: str, own: int | None, seconds: int
+) -> None:
+    """The time of the request comes before that of its source, and that before the setting, for all of its keys."""
+    queue = queue_on(redis_client, result_ttl_seconds=100, result_ttl_by_source={"shop": 3600})
+    canvas = {"errbacks": [dict(app.signature("follow"))]} if outcome is Outcome.FAILED else None
+    queue.enqueue(NewRequest("r", source, canvas=canvas, result_ttl_seconds=own), ["a"])
+    end_all(queue, must_claim(queue, "t"), outcome)
+    publisher_of(queue, app).publish(["r"])
+    kept = [key for key in raw(queue).keys("*") if key.endswith(":r") or key == queue.keys.result("r")]
+    assert len(kept) == (1 if outcome is Outcome.DELETED else 3)
+    assert len(sent(app)) == (outcome is Outcome.FAILED)
+    for key in kept:
+        assert seconds - 30 < raw(queue).ttl(key) <= seconds, key
+
+
 @pytest.mark.parametrize(
     ("how", "state", "error"),
     [("failed", "FAILURE", "DeletionIncomplete"), ("cancelled", "REVOKED", "RequestCancelled")],
@@ -110,12 +130,12 @@ def test_an_early_state_never_hides_a_final_one(redis_client: Redis, app: Celery
     queue = queue_on(redis_client)
     queue.enqueue(NewRequest("r", "s"), ["a"])
     publisher = publisher_of(queue, app)
-    early = Reports(queue.redis, queue.keys).read(["r"])[0]
+    early = Reports(queue.redis, queue.keys).read_all(["r"])[0]
     assert early is not None
     end_all(queue, must_claim(queue, "t"))
     publisher.publish(["r"])
     with queue.redis.pipeline() as pipe:
-        publisher._add(pipe, early, publisher._meta("QUEUED"), is_last=True)
+        publisher._add(pipe, early, publisher._meta("QUEUED"))
         assert pipe.execute() == [0]
     assert stored(queue, app)["status"] == "SUCCESS"
 
@@ -124,12 +144,12 @@ def test_an_early_state_of_an_unknown_request_is_not_written(redis_client: Redis
     """What has expired does not come back."""
     queue = queue_on(redis_client)
     queue.enqueue(NewRequest("r", "s"), ["a"])
-    early = Reports(queue.redis, queue.keys).read(["r"])[0]
+    early = Reports(queue.redis, queue.keys).read_all(["r"])[0]
     assert early is not None
     raw(queue).flushall()
     publisher = publisher_of(queue, app)
     with queue.redis.pipeline() as pipe:
-        publisher._add(pipe, early, publisher._meta("QUEUED"), is_last=True)
+        publisher._add(pipe, early, publisher._meta("QUEUED"))
         pipe.execute()
     assert raw(queue).keys("*meta*") == []
 

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from config.names import NAME_RULE
+from config.result_ttls import ResultTtls
 from config.settings import PREFIX, ConfigError, RedisUrl, Settings, Window, environment_name, load_settings
 
 KEY = "private_9f8e7d6c5b4a"
@@ -137,6 +139,17 @@ REFUSED = [
     ("KITSWEEP_RATE_LIMITS", "5/1s", 'must be a JSON list such as ["5/1s", "1000/15m"] (default: ["5/1s"])'),
     ("KITSWEEP_RATE_LIMITS", '{"5": 1}', 'must be a JSON list such as ["5/1s", "1000/15m"] (default: ["5/1s"])'),
     ("KITSWEEP_RATE_LIMITS", "[5]", 'must be a JSON list such as ["5/1s", "1000/15m"] (default: ["5/1s"])'),
+    (
+        "KITSWEEP_RESULT_TTL_BY_SOURCE",
+        '{"a": 59, "b c": 60}',
+        f"a must be at least 60; b c is no source name: {NAME_RULE} (default: {{}})",
+    ),
+    ("KITSWEEP_RESULT_TTL_BY_SOURCE", '{"a": 60.5}', "a must be a whole number (default: {})"),
+    (
+        "KITSWEEP_RESULT_TTL_BY_SOURCE",
+        "86400",
+        'must be a JSON object such as {"catalog": 86400, "shop": 2592000} (default: {})',
+    ),
     ("KITSWEEP_RATE_LIMITS", '["0/1s"]', 'must allow at least 1 call, not 0 (default: ["5/1s"])'),
 ]
 
@@ -303,6 +316,14 @@ def test_a_written_window_can_be_parsed(limit: int, interval_ms: int) -> None:
     """It is written in the largest unit that divides its length."""
     window = Window(limit, interval_ms)
     assert Window.parse(str(window)) == window
+
+
+def test_sources_may_keep_results_for_a_time_of_their_own(env: pytest.MonkeyPatch) -> None:
+    """Seconds by source, in JSON, and read back as written."""
+    env.setenv("KITSWEEP_RESULT_TTL_BY_SOURCE", '{"catalog": 86400}')
+    ttls = load_settings().result_ttl_by_source
+    assert ttls.root == {"catalog": 86_400}
+    assert ResultTtls.read(str(ttls)) == ttls
 
 
 def test_rate_limits_can_be_empty(env: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CODE = ("config", "worker", "tasks", "cli", "local")
+CODE = ("config", "worker", "tasks", "cli", "local", "web")
 TEXTS = [
     *(path for folder in CODE for kind in ("*.py", "*.lua") for path in sorted((ROOT / folder).rglob(kind))),
     *sorted((ROOT / "docs").glob("*.md")),
@@ -31,6 +31,13 @@ def test_no_odd_words(path: Path) -> None:
     """The glossary has the right word: worker, producer or operator for `somebody`, in flight for `in the air`."""
     lines = enumerate(path.read_text("utf-8").splitlines(), 1)
     assert [f"{number}: {line.strip()}" for number, line in lines if ODD.search(line)] == []
+
+
+@pytest.mark.parametrize("path", [path for path in TEXTS if path.suffix == ".md"], ids=lambda path: path.name)
+def test_documents_name_files_that_exist(path: Path) -> None:
+    """A newcomer finds every file and folder that a document names in this repository."""
+    named = re.findall(rf"`((?:{'|'.join(CODE)}|tests|docs|simulator)/[\w./-]*)`", path.read_text("utf-8"))
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def log_calls() -> Iterator[tuple[str, ast.Call]]:

@@ -89,6 +89,12 @@ class ImageKit:
         _log(level, f"list from {skip}", answer, f"; {found} objects" if found else "", skip=skip, objects=found)
         return answer
 
+    def why_unreachable(self) -> str | None:
+        """Call the API without the private key; return why it gave no response, None if it gave any."""
+        headers = {name: value for name, value in self._headers.items() if name != "Authorization"}
+        raw = self._transport.exchange("GET", self._base_url + LIST_PATH, headers, None, MAX_BODY_BYTES)
+        return raw.failure if raw.status is None else None
+
     def close(self) -> None:
         """Close the connection of the calling thread. A later call opens a new one."""
         self._transport.close()

@@ -33,8 +33,8 @@ WAIT_SECONDS = 1
 
 _ANY_ID = uuid.uuid4().hex
 
-FirstResult = Callable[[Asked, int, int], tuple[str, str]]
-"""From a request, its number of ids and the time (ms): key and value of its first result in Celery's backend."""
+FirstResult = Callable[[Asked, int, int], str]
+"""From a request, its number of ids and the time (ms): its first result, as Celery's callers find it."""
 
 
 class Taken(NamedTuple):
@@ -117,32 +117,30 @@ class Intake:
 
     def _run_accept(self, taken: Taken, read: Sequence[Message | Unusual]) -> list[str]:
         messages = [message for message in read if isinstance(message, Message)]
-        results = list(self._first_results(messages, taken.at_ms))
+        results = self._first_results(messages, taken.at_ms)
         asked = {
             "token": taken.token,
             "unusual": [[at, each.target] for at, each in enumerate(read) if isinstance(each, Unusual)],
             "requests": [self._as_request(each) for each in messages],
         }
-        keys = [*self._targets, *(key for key, _ in results)]
-        replies = self._queue.scripts.run("intake/accept", asked, *(value for _, value in results), keys=keys)
+        replies = self._queue.scripts.run("intake/accept", asked, *results, keys=self._targets)
         for each, reply in zip(messages, replies, strict=False):
             read_enqueued(reply, each.asked["request_id"], each.asked["source"])
         return [each.asked["request_id"] for each in messages]
 
-    def _first_results(self, messages: Sequence[Message], at_ms: int) -> Iterator[tuple[str, str]]:
-        """Yield key and value of each first result, rendered once for requests that differ only in their id."""
-        rendered: dict[tuple[str, str | None, int], tuple[str, str]] = {}
+    def _first_results(self, messages: Sequence[Message], at_ms: int) -> Iterator[str]:
+        """Yield each first result, rendered once for requests that differ only in their id."""
+        rendered: dict[tuple[str, str | None, int], str] = {}
         for message in messages:
             asked, total = message.asked, len(message.file_ids)
             alike = asked["source"], asked["reason"], total
             if alike not in rendered:
                 rendered[alike] = self._first_result({**asked, "request_id": _ANY_ID}, total, at_ms)
-            key, value = rendered[alike]
-            yield key.replace(_ANY_ID, asked["request_id"]), value.replace(_ANY_ID, asked["request_id"])
+            yield rendered[alike].replace(_ANY_ID, asked["request_id"])
 
     def _as_request(self, message: Message) -> dict[str, Any]:
         request = NewRequest(**message.asked, canvas=message.canvas, origin=message.origin)
-        return {**self._queue.described(request), "file_ids": message.file_ids}
+        return self._queue.described(request, message.file_ids)
 
 
 def _unless_revoked(read: Message | Unusual, is_revoked: Callable[[str], bool]) -> Message | Unusual:

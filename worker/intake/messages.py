@@ -110,8 +110,9 @@ def _read_request(envelope: Mapping[str, Any], most_ids: int) -> Message | None:
         return None
     args, kwargs, embed = json.loads(body)
     given = bound_arguments(args, kwargs)
-    asked = checked_request(headers["id"], given["source"], given["reason"], given["hold_seconds"])
-    file_ids = checked_file_ids(given["file_ids"], most_ids)
+    file_ids = given.pop("file_ids")
+    asked = checked_request(headers["id"], **given)
+    file_ids = checked_file_ids(file_ids, most_ids)
     return Message(
         asked, list(dict.fromkeys(file_ids)), canvas_in({**headers, **embed}), str(headers.get("origin") or "")
     )

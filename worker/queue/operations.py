@@ -14,7 +14,6 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from redis import Redis
-from redis.client import Pipeline
 
 from config.settings import Settings
 from worker.errors import RequestVanished
@@ -47,6 +46,8 @@ class NewRequest:
     """What Celery runs when the request is final."""
     origin: str | None = None
     """Who enqueues it, user or program @ host; None: the user of this process."""
+    result_ttl_seconds: int | None = None
+    """How long its result is kept; None: as the settings say."""
 
 
 class Chunk(NamedTuple):
@@ -97,6 +98,7 @@ class Queue:
         self._remember_ms = max(1000, int(settings.remember_seconds * 1000))
         self._unsealed_ttl_ms = int(settings.unsealed_ttl_seconds * 1000)
         self._guards = settings.guards
+        self._ttl_by_source = settings.result_ttl_by_source.root
 
     def enqueue(self, request: NewRequest, file_ids: Iterable[str]) -> Enqueued:
         """Enqueue a request; change nothing if its id is known.
@@ -120,31 +122,30 @@ class Queue:
         request: NewRequest,
         file_ids: Iterable[str],
         chunk: Chunk = WHOLE,
-        *,
-        early_result: tuple[str, str] | None = None,
-        pipe: Pipeline | None = None,
     ) -> Enqueued:
-        """Add one chunk of at most `CHUNK_IDS` ids to a request; the last one seals it. With `pipe`, ignore the result.
-
-        `early_result`, a key and a value, is written in the same step if the call seals the request.
+        """Add one chunk of at most `CHUNK_IDS` ids to a request; the last one seals it.
 
         Raises `RequestVanished` if the earlier chunks are gone.
         """
-        key, value = early_result or (None, None)
         reply = self.scripts.run(
             "queue/enqueue",
             {
                 **self.described(request),
                 **({} if chunk == WHOLE else {**chunk._asdict(), "unsealed_ttl_ms": self._unsealed_ttl_ms}),
-                "first_result": value,
             },
             *dict.fromkeys(file_ids),
-            pipe=pipe,
-            keys=[key] if key else [],
         )
-        if pipe is not None:
-            return Enqueued(State.OPEN, is_new=False, total=0)
         return read_enqueued(reply, request.request_id, request.source)
+
+    def enqueue_many(self, requests: Sequence[tuple[NewRequest, list[str]]], first_results: Iterable[str]) -> None:
+        """Accept requests with their distinct file ids, at most `CHUNK_IDS` in all, in one step.
+
+        The first result of each is written where Celery's callers look, unless its id was accepted before.
+        """
+        asked = [self.described(request, file_ids) for request, file_ids in requests]
+        replies = self.scripts.run("queue/enqueue_many", {"requests": asked}, *first_results)
+        for (request, _), reply in zip(requests, replies, strict=True):
+            read_enqueued(reply, request.request_id, request.source)
 
     def claim(self, token: str, fewest: int = 1) -> Claim | None:
         """Claim up to a batch of items, in equal shares from all sources, or a due group; None if there are none.
@@ -203,8 +204,9 @@ class Queue:
         )
         return (State(reply[0]), int(reply[1])) if reply else None
 
-    def described(self, request: NewRequest) -> dict[str, Any]:
-        """Return a request as an argument of the operations."""
+    def described(self, request: NewRequest, file_ids: list[str] | None = None) -> dict[str, Any]:
+        """Return a request as an argument of the operations, with its file ids if they are part of it."""
+        ttl_seconds = request.result_ttl_seconds or self._ttl_by_source.get(request.source)
         fields = {
             "request": request.request_id,
             "source": request.source,
@@ -212,7 +214,9 @@ class Queue:
             "hold_ms": int(request.hold_seconds * 1000),
             "canvas": json.dumps(request.canvas) if request.canvas else None,
             "origin": whoami() if request.origin is None else request.origin,
+            "result_ttl_ms": ttl_seconds and ttl_seconds * 1000,
             "guard": self._guards.bounds_of(request.source),
+            "file_ids": file_ids,
         }
         return {name: value for name, value in fields.items() if value is not None}
 

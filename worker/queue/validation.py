@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict, TypeGuard, TypeVar
 
 from config.names import is_name
+from config.result_ttls import MAX_TTL_SECONDS, MIN_RESULT_TTL_SECONDS
 from worker.errors import InvalidRequest
 from worker.text import HIDDEN, quote
 
@@ -27,6 +28,9 @@ _SOURCE_RULE = "a source is 1 to 64 of the characters A-Z a-z 0-9 . _ -"
 _REQUEST_ID_RULE = "a request id is 1 to 128 of the characters A-Z a-z 0-9 . _ : -"
 _REASON_RULE = f"a reason is a text of at most {MAX_REASON} characters without control characters"
 _HOLD_RULE = f"a hold is a number of seconds from 0 to {MAX_HOLD_SECONDS} (ten years)"
+_RESULT_TTL_RULE = (
+    f"a result is kept for a whole number of seconds from {MIN_RESULT_TTL_SECONDS} to {MAX_TTL_SECONDS} (ten years)"
+)
 
 CLEANUP = "cleanup:"
 """Prefix of the sources and request ids of cleanup rules, reserved for them."""
@@ -39,10 +43,16 @@ class Asked(TypedDict):
     source: str
     reason: str | None
     hold_seconds: float
+    result_ttl_seconds: int | None
+    """How long its result is kept; None: as long as the settings say."""
 
 
 def _delete_files(
-    file_ids: object, source: object = "default", reason: object = None, hold_seconds: object = 0
+    file_ids: object,
+    source: object = "default",
+    reason: object = None,
+    hold_seconds: object = 0,
+    result_ttl_seconds: object = None,
 ) -> None:
     """Declare the arguments of the task `kitsweep.delete_files`."""
 
@@ -58,13 +68,15 @@ def bound_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str,
     try:
         bound = _ARGUMENTS.bind(*args, **kwargs)
     except TypeError as error:
-        rule = f"{error}; kitsweep.delete_files takes file_ids, source, reason and hold_seconds"
+        rule = f"{error}; kitsweep.delete_files takes {', '.join(_ARGUMENTS.parameters)}"
         raise InvalidRequest("arguments", None, rule) from None
     bound.apply_defaults()
     return bound.arguments
 
 
-def checked_request(request_id: object, source: object, reason: object, hold_seconds: object) -> Asked:
+def checked_request(
+    request_id: object, source: object, reason: object, hold_seconds: object, result_ttl_seconds: object = None
+) -> Asked:
     """Validate the parts of a request. Raises `InvalidRequest`, which names the invalid argument."""
     if isinstance(request_id, str) and request_id.startswith(CLEANUP):
         raise InvalidRequest("task id", None, f"ids that start with {CLEANUP} are reserved for cleanup rules")
@@ -73,6 +85,7 @@ def checked_request(request_id: object, source: object, reason: object, hold_sec
         source=_checked("source", check_source, source),
         reason=_checked("reason", check_reason, reason),
         hold_seconds=_checked("hold_seconds", check_hold_seconds, hold_seconds),
+        result_ttl_seconds=_checked("result_ttl_seconds", check_result_ttl, result_ttl_seconds),
     )
 
 
@@ -147,3 +160,12 @@ def check_hold_seconds(value: object) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_HOLD_SECONDS:
         return float(value)
     raise ValueError(f"{_HOLD_RULE}, not {quote(value)}")
+
+
+def check_result_ttl(value: object) -> int | None:
+    """Validate how long a result is kept, in seconds; None if the settings decide."""
+    if value is None:
+        return None
+    if type(value) is int and MIN_RESULT_TTL_SECONDS <= value <= MAX_TTL_SECONDS:
+        return value
+    raise ValueError(f"{_RESULT_TTL_RULE}, not {quote(value)}")

@@ -6,7 +6,7 @@ removes an entry; entries expire after the result TTL plus `KITSWEEP_AUDIT_DAYS`
 =========  ==========================================================================================================
 event      accepted (enqueued, perhaps on hold), held (waits for approval), approved, rejected, cancelled, ended;
            of cleanup: run (ended without a request), skipped, cleanup_off, cleanup_on
-request    request id; for `run` and `skipped` the run id
+request    request id; for `run` and `skipped` the run id; ids separated by spaces if requests differ only in their id
 source     service, or `cleanup:<rule>`
 by         user or program @ host that enqueued or decided; for a Celery message its sender
 state      state of the request; for `run` and `skipped` the outcome of the run
@@ -37,6 +37,7 @@ class Entry(TypedDict):
     """One audit entry."""
 
     id: str
+    """Of the stream; those of requests that share a stored entry end in a place: `.0`, `.1`…"""
     at: str
     """ISO 8601 in UTC."""
     event: str
@@ -62,7 +63,7 @@ class Audit:
         start, end = f"{max(0, since_ms)}-0", "+" if until_ms is None else str(until_ms)
         while page := cast("list[tuple[str, dict[str, str]]]", self._redis.xrange(self._key, start, end, count=_PAGE)):
             for entry_id, fields in page:
-                yield _entry(entry_id, fields)
+                yield from _entries(entry_id, fields)
             start = f"({page[-1][0]}"
 
     def trim_now_and_then(self) -> None:
@@ -74,15 +75,25 @@ class Audit:
     def trim(self) -> None:
         """Trim expired entries, by the clock of Redis."""
         seconds, _ = self._redis.time()
-        self._redis.xtrim(self._key, minid=str(max(0, int(seconds) * 1000 - self._kept_ms)), approximate=True)
+        oldest = str(max(0, int(seconds) * 1000 - self._kept_ms))
+        # One command trims ten thousand entries at most.
+        while self._redis.xtrim(self._key, minid=oldest, approximate=True):
+            pass
 
 
-def _entry(entry_id: str, fields: dict[str, str]) -> Entry:
+def _entries(entry_id: str, fields: dict[str, str]) -> Iterator[Entry]:
+    """Yield an entry for each request that shares a stored one."""
+    requests = fields["request"].split(" ")
+    for place, request in enumerate(requests):
+        yield _entry(f"{entry_id}.{place}" if len(requests) > 1 else entry_id, request, fields)
+
+
+def _entry(entry_id: str, request: str, fields: dict[str, str]) -> Entry:
     return Entry(
         id=entry_id,
         at=iso(entry_id.split("-", 1)[0]) or "",
         event=fields["event"],
-        request=fields["request"],
+        request=request,
         source=fields["source"],
         by=fields["by"],
         state=fields["state"],

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from redis import Redis
 
 from worker.queue.validation import Asked
+from worker.reports.published import Group, is_told_by_report, read_result, told_outcomes
 from worker.reports.report import FileOutcome, Report
 from worker.states import Outcome, State
 from worker.store.keys import Keys
@@ -20,21 +21,21 @@ _GROUPS_AT_ONCE = 10
 _PAGE = 50
 _LISTED = (Outcome.DELETED, Outcome.NOT_FOUND, Outcome.PRESUMED_DELETED, Outcome.FAILED)
 
-
-class Group(NamedTuple):
-    """Items of a request that ended together."""
-
-    at_ms: int
-    attempts: int
-    error: str
-    file_ids: list[str]
+FirstGroups = dict[tuple[str, Outcome], list[Group]]
+"""Request id and outcome → the groups in which the first files ended so."""
 
 
 class Known(NamedTuple):
-    """A stored request."""
+    """A request."""
 
     report: Report
-    canvas: dict[str, Any] | None
+    canvas: dict[str, Any] | None = None
+    result_ttl_ms: int | None = None
+    """How long its result is kept; None: as the settings say."""
+    is_told: bool = False
+    """Whether its report tells all there is to know of it."""
+    is_stored: bool = True
+    """Whether it has keys of its own, or its published result alone."""
 
 
 def read_group(text: str) -> Group:
@@ -84,15 +85,32 @@ class Reports:
         with self._redis.pipeline(transaction=False) as pipe:
             for request_id in request_ids:
                 pipe.hgetall(self._keys.request(request_id))
-            abouts: list[dict[str, str]] = pipe.execute()
-        first = self._first_groups(request_ids, abouts) if with_ids else {}
-        return [
-            Known(self._report(request_id, about, first), json.loads(about.get("canvas", "null"))) if about else None
-            for request_id, about in zip(request_ids, abouts, strict=True)
-        ]
+            abouts = dict(zip(request_ids, cast("list[dict[str, str]]", pipe.execute()), strict=True))
+        first = self._first_groups(abouts) if with_ids else {}
+        # Its publisher may remove a request's keys between our round trips.
+        removed = {request_id for (request_id, _), groups in first.items() if not groups}
+        stored = {
+            each: self._known(each, about, first) for each, about in abouts.items() if about and each not in removed
+        }
+        found = {**stored, **self._published([each for each in abouts if each not in stored])}
+        return [found.get(request_id) for request_id in request_ids]
+
+    def _published(self, request_ids: Sequence[str]) -> dict[str, Known]:
+        """Return those of the requests of which the published result tells all."""
+        if not request_ids:
+            return {}
+        texts = cast("list[str | None]", self._redis.mget(map(self._keys.result, request_ids)))
+        read = {
+            each: read_result(text, each, self._keys.account) for each, text in zip(request_ids, texts, strict=True)
+        }
+        return {each: Known(report, is_told=True, is_stored=False) for each, report in read.items() if report}
 
     def outcomes(self, request_id: str) -> Iterator[FileOutcome]:
         """Yield the outcome of each file id that has one, in constant memory."""
+        known = self.read_all([request_id])[0]
+        if known and known.is_told:
+            yield from told_outcomes(known.report)
+            return
         for outcome in Outcome:
             for group in self._groups(request_id, outcome):
                 at = iso(group.at_ms) or ""
@@ -112,12 +130,10 @@ class Reports:
             yield from page
             start += size
 
-    def _first_groups(
-        self, request_ids: Sequence[str], abouts: Sequence[dict[str, str]]
-    ) -> dict[tuple[str, Outcome], list[str]]:
+    def _first_groups(self, abouts: Mapping[str, dict[str, str]]) -> FirstGroups:
         wanted = [
             (request_id, outcome)
-            for request_id, about in zip(request_ids, abouts, strict=True)
+            for request_id, about in abouts.items()
             for outcome in _LISTED
             if int(about.get(outcome, 0)) > 0
         ]
@@ -126,17 +142,16 @@ class Reports:
         with self._redis.pipeline(transaction=False) as pipe:
             for request_id, outcome in wanted:
                 pipe.lrange(self._keys.request(request_id, outcome), 0, _GROUPS_AT_ONCE - 1)
-            return dict(zip(wanted, pipe.execute(), strict=True))
+            read = [[read_group(text) for text in texts] for texts in pipe.execute()]
+        return dict(zip(wanted, read, strict=True))
 
-    def _listed(
-        self, request_id: str, outcome: Outcome, count: int, first: dict[tuple[str, Outcome], list[str]]
-    ) -> list[tuple[str, str]]:
+    def _listed(self, request_id: str, outcome: Outcome, count: int, first: FirstGroups) -> list[tuple[str, str]]:
         """Return up to REPORT_IDS pairs of file id and error."""
         pairs: list[tuple[str, str]] = []
         if count == 0 or (request_id, outcome) not in first:
             return pairs
         limit = min(count, REPORT_IDS)
-        groups: Iterable[Group] = [read_group(text) for text in first[request_id, outcome]]
+        groups: Iterable[Group] = first[request_id, outcome]
         if sum(len(group.file_ids) for group in groups) < limit:
             groups = self._groups(request_id, outcome)
         for group in groups:
@@ -145,7 +160,12 @@ class Reports:
                 break
         return pairs
 
-    def _report(self, request_id: str, about: dict[str, str], first: dict[tuple[str, Outcome], list[str]]) -> Report:
+    def _known(self, request_id: str, about: dict[str, str], first: FirstGroups) -> Known:
+        groups = [group for outcome in _LISTED for group in first.get((request_id, outcome), ())]
+        canvas, ttl_ms = (json.loads(about.get(name, "null")) for name in ("canvas", "result_ttl_ms"))
+        return Known(self._report(request_id, about, first), canvas, ttl_ms, is_told_by_report(about, groups))
+
+    def _report(self, request_id: str, about: dict[str, str], first: FirstGroups) -> Report:
         counts = {outcome: int(about.get(outcome, 0)) for outcome in Outcome}
         lists = {outcome: self._listed(request_id, outcome, counts[outcome], first) for outcome in _LISTED}
         total, in_flight = int(about.get("total", 0)), int(about.get("in_flight", 0))

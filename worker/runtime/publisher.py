@@ -5,6 +5,7 @@ A final request stays in the outbox until it is published; after a crash in betw
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from functools import cache
@@ -20,14 +21,15 @@ from worker.errors import DeletionIncomplete, RequestCancelled
 from worker.reports.reader import Known, Reports
 from worker.reports.report import Report
 from worker.runtime.canvas import body_is_promised, run_canvas
-from worker.states import State
-from worker.store.keys import Keys
+from worker.states import Outcome, State
+from worker.store.keys import DEFAULT_ACCOUNT, Keys
 from worker.store.scripts import Scripts
 
 logger = logging.getLogger(__name__)
 
 _AT_ONCE = 100
 _TAKE_FOR_MS = 10_000
+_write_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def result_of(report: Report) -> Any:
@@ -79,31 +81,34 @@ class Publisher:
         self.publish_reports(changed)
         return len(changed)
 
-    def early_result(self, report: Report) -> tuple[str, str]:
-        """Return the backend's key and value of a new request's first report, for `Queue.add_chunk`."""
-        return self._key(report["request_id"]), self._encode(report, self._meta(report["state"]))
+    def first_result(self, report: Report) -> str:
+        """Return the result that a new request has in the backend, for `Queue.enqueue_many`."""
+        return self._encode(report, self._meta(report["state"]))
 
     def _publish_some(self, request_ids: Sequence[str]) -> list[Known]:
         known = self._reports.read_all(request_ids)
-        found = [about for about in known if about]
+        found = {each.report["request_id"]: each for each in known if each and each.is_stored}
         meta_of = cache(self._meta)
         with self._redis.pipeline(transaction=False) as pipe:
-            if expired := [request_id for request_id, about in zip(request_ids, known, strict=True) if not about]:
-                pipe.zrem(self._keys("outbox"), *expired)
-            for report, canvas in found:
-                self._add(pipe, report, meta_of(report["state"]), is_last=not canvas)
+            # Those that have expired, and those that were published before.
+            if done := [request_id for request_id in request_ids if request_id not in found]:
+                pipe.zrem(self._keys("outbox"), *done)
+            for each in found.values():
+                self._add(pipe, each, meta_of(each.report["state"]))
             pipe.execute()
-        return found
+        return list(found.values())
 
     def _dispatch_callbacks(self, found: Sequence[Known]) -> None:
-        for report, canvas in found:
-            if canvas and _is_final(report):
-                self._dispatch_callbacks_of(report, canvas)
+        for each in found:
+            if each.canvas and _is_final(each.report):
+                self._dispatch_callbacks_of(each.report, each.canvas, self._ttl_of(each))
 
-    def _dispatch_callbacks_of(self, report: Report, canvas: dict[str, Any]) -> None:
+    def _dispatch_callbacks_of(self, report: Report, canvas: dict[str, Any], ttl_ms: int) -> None:
         # The report is published by now; the request leaves the outbox once its callbacks are dispatched.
         try:
             run_canvas(self._app, canvas, report["request_id"], result_of(report), report["state"])
+            # Celery has written the result of a failure anew.
+            self._redis.pexpire(self._keys.result(report["request_id"]), ttl_ms)
         except (RedisError, OperationalError, OSError):
             raise
         except Exception:
@@ -117,28 +122,32 @@ class Publisher:
             if not body_is_promised(self._app, canvas):
                 self._redis.zrem(self._keys("outbox"), report["request_id"])
 
-    def _add(self, pipe: Pipeline, report: Report, meta: dict[str, Any], *, is_last: bool) -> None:
-        request_id = report["request_id"]
-        self._scripts.run(
-            "runtime/publish",
-            {"request": request_id, "is_final": _is_final(report), "ttl_ms": self._ttl_ms, "is_last": is_last},
-            self._encode(report, meta),
-            pipe=pipe,
-            keys=[self._key(request_id)],
-        )
+    def _ttl_of(self, known: Known) -> int:
+        return known.result_ttl_ms or self._ttl_ms
 
-    def _key(self, request_id: str) -> str:
-        key: str | bytes = self._backend.get_key_for_task(request_id)
-        return key.decode() if isinstance(key, bytes) else key
+    def _add(self, pipe: Pipeline, known: Known, meta: dict[str, Any]) -> None:
+        report = known.report
+        about = {
+            "request": report["request_id"],
+            "is_final": _is_final(report),
+            "ttl_ms": self._ttl_of(known),
+            "is_last": not known.canvas,
+            "forget": [each for each in Outcome if report[each.value]] if known.is_told else None,
+        }
+        self._scripts.run("runtime/publish", about, self._encode(report, meta), pipe=pipe)
 
     def _meta(self, state: str) -> dict[str, Any]:
-        """Return what Celery stores with a result in this state, the same for all results published together."""
-        meta: dict[str, Any] = self._backend._get_result_meta(None, state, None, None)  # noqa: SLF001 - its own format
-        return meta
+        """Return what Celery stores with a result in this state, the same for all results published together.
+
+        Empty members are omitted: Celery reads them with a default.
+        """
+        meta: dict[str, Any] = self._backend._get_result_meta("", state, None, None)  # noqa: SLF001 - its own format
+        owner = {} if self._keys.account == DEFAULT_ACCOUNT else {"account": self._keys.account}
+        return {name: value for name, value in meta.items() if value is not None} | owner
 
     def _encode(self, report: Report, meta: dict[str, Any]) -> str:
         result = self._backend.encode_result(result_of(report), report["state"])
-        return str(self._backend.encode({**meta, "result": result, "task_id": report["request_id"]}))
+        return _write_json({**meta, "result": result, "task_id": report["request_id"]})
 
 
 def _is_final(report: Report) -> bool:

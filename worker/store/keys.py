@@ -97,6 +97,11 @@ NAMES = (
 FORMAT = "2"
 """The current format; see `store/lua/upgrade.lua`."""
 
+DEFAULT_ACCOUNT = "default"
+
+RESULT = "celery-task-meta-"
+"""Start of the keys under which Celery's callers find results, followed by the task id. It belongs to no account."""
+
 BASES = ("request:", "intake:", "source:", "lease:", "limits:", "calls:", "cleanup:")
 """Prefixes of keys that exist many times."""
 
@@ -117,6 +122,11 @@ class Keys:
     def request(self, request_id: str, part: str = "about") -> str:
         """Return a key of one request: its hash `about`, or another part of it."""
         return f"{self.prefix}request:{part}:{request_id}"
+
+    @staticmethod
+    def result(request_id: str) -> str:
+        """Return the key under which Celery's callers find the result of a request."""
+        return RESULT + request_id
 
     def taken(self, token: str) -> str:
         """Return the key of the messages that the intake took under a token."""

@@ -12,7 +12,7 @@ All but those that accept new work carry Redis' `allow-oom` flag, so that a serv
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,21 +23,29 @@ from redis.commands.core import Script
 from redis.exceptions import ResponseError
 
 from worker.states import FINAL_STATES, Doubt, Outcome, State
-from worker.store.keys import FORMAT, Keys
+from worker.store.keys import DEFAULT_ACCOUNT, FORMAT, RESULT, Keys
 
 ROOMS = Path(__file__).parents[1]
 OPERATIONS = {f"{path.parts[-3]}/{path.stem}": path for path in sorted(ROOMS.glob("*/lua/*.lua"))}
 """The file of each operation."""
-REFUSED_WHEN_FULL = frozenset({"queue/enqueue", "intake/accept"})
+REFUSED_WHEN_FULL = frozenset({"queue/enqueue", "queue/enqueue_many", "intake/accept"})
 _SHEBANG = "#!lua flags=allow-oom\n"
 _USES = "-- uses: "
 _LIBRARY = {path.stem: path for path in ROOMS.glob("*/lua/lib/*.lua")}
-_TABLES = {
-    "STATE": [f"{state.name} = '{state}'" for state in State],
-    "FINAL": [f"['{state}'] = true" for state in sorted(FINAL_STATES)],
-    "OUTCOME": [f"{outcome.name} = '{outcome}'" for outcome in Outcome],
-    "OUTCOMES": [f"'{outcome}'" for outcome in Outcome],
-    "DOUBT": [f"{doubt.name} = '{doubt}'" for doubt in Doubt],
+
+
+def _table(entries: Iterable[str]) -> str:
+    return f"{{{', '.join(entries)}}}"
+
+
+_NAMES = {
+    "STATE": _table(f"{state.name} = '{state}'" for state in State),
+    "FINAL": _table(f"['{state}'] = true" for state in sorted(FINAL_STATES)),
+    "OUTCOME": _table(f"{outcome.name} = '{outcome}'" for outcome in Outcome),
+    "OUTCOMES": _table(f"'{outcome}'" for outcome in Outcome),
+    "DOUBT": _table(f"{doubt.name} = '{doubt}'" for doubt in Doubt),
+    "RESULT": f"'{RESULT}'",
+    "DEFAULT_ACCOUNT": f"'{DEFAULT_ACCOUNT}'",
 }
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _HEAD = """\
@@ -50,12 +58,12 @@ end})
 
 @cache
 def source_of(name: str) -> str:
-    """Return the Lua code of an operation: the tables and libraries that it uses, and its own file."""
+    """Return the Lua code of an operation: the names and libraries that it uses, and its own file."""
     included: dict[str, str] = {}
     _include(OPERATIONS[name].read_text("utf-8"), included)
     text = "\n".join([*included.values(), OPERATIONS[name].read_text("utf-8")])
-    tables = [f"local {table} = {{{', '.join(entries)}}}\n" for table, entries in _TABLES.items() if table in text]
-    return "".join([_HEAD, *tables, text])
+    names = [f"local {name} = {value}\n" for name, value in _NAMES.items() if name in text]
+    return "".join([_HEAD, *names, text])
 
 
 def _include(text: str, included: dict[str, str]) -> None:

@@ -3,19 +3,14 @@
 -- in order, and delete the list. Does nothing when the token has no list: it was accepted before, or taken over.
 --
 -- KEYS  1 prefix   2–5 lists of the queue of unusual messages   6 list of unreadable messages
---       7… result key of each request
--- ARGV  1 {token, unusual: [[index in the list, index of its target: 0 is KEYS[2]]…],
---          requests: [{request, source, reason, hold_ms, canvas, origin, guard, file_ids}…]}
+-- ARGV  1 {token, unusual: [[index in the list, index of its target: 0 is KEYS[2]]…], requests: [{request, source,
+--          reason, hold_ms, canvas, origin, result_ttl_ms, guard, file_ids}…]}
 --       2… first result of each request
 -- Returns what `enqueue` returns, for each request; {} when there was no list.
-local asked, now, replies = cjson.decode(ARGV[1]), now_ms(), {}
+local asked = cjson.decode(ARGV[1])
 local list = KEY['intake:'] .. asked.token
-if redis.call('EXISTS', list) == 0 then return replies end
-local tally = new_tally()
-for i, request in ipairs(asked.requests) do
-  replies[i] = enqueue_whole(tally, request, request.file_ids, KEYS[6 + i], ARGV[1 + i], now)
-end
-write_tally(tally)
+if redis.call('EXISTS', list) == 0 then return {} end
+local replies = enqueue_all(asked.requests, {unpack(ARGV, 2)}, now_ms())
 for _, message in ipairs(asked.unusual) do
   redis.call('LPUSH', KEYS[2 + message[2]], redis.call('LINDEX', list, message[1]))
 end

@@ -1,4 +1,4 @@
--- uses: base, audit, lines, guards
+-- uses: base, audit, lines, guards, known
 -- Approve a request that a guard stopped. Its undo window, if any, runs from the time it was enqueued.
 --
 -- KEYS  1 prefix
@@ -12,7 +12,7 @@ local now = now_ms()
 local about = redis.call('HMGET', key, 'state', 'source', 'total', 'sequence', 'hold_until', 'run', 'approved_by',
   'rejected_by')
 local source, total, run = about[2], tonumber(about[3]), about[6]
-if not about[1] then return 'unknown' end
+if not about[1] then return told_result(request) and 'not_held' or 'unknown' end
 if about[8] then return 'rejected' end
 if about[7] == by then return 'approved' end
 if redis.call('ZREM', KEY.approvals, request) == 0 then return 'not_held' end

@@ -1,4 +1,4 @@
--- uses: base, audit, lines, claims, requests
+-- uses: base, audit, lines, claims, requests, known
 -- Cancel the waiting items of a request: ids not yet claimed, retries and parked items. Items in flight are settled,
 -- and are cancelled instead of returning to the queue. An unsealed request is deleted.
 --
@@ -11,8 +11,7 @@ local waiting = request_key(request, 'waiting')
 local now = now_ms()
 local cancelled = 0
 
-local about = redis.call('HMGET', key, 'state', 'source')
-local state, source = about[1], about[2]
+local state = known_request(request)
 if not state then return {} end
 if FINAL[state] then return {state, 0} end
 if state == STATE.OPEN then
@@ -25,6 +24,7 @@ if state == STATE.OPEN then
   redis.call('UNLINK', key, waiting, request_key(request, 'seen'))
   return {STATE.REVOKED, 0}
 end
+local source = redis.call('HGET', key, 'source')
 redis.call('HSETNX', key, 'revoked', now)
 if args.by then
   write_audit('cancelled', request, source, args.by, STATE.REVOKED, redis.call('HGET', key, 'total'), {})
@@ -85,5 +85,6 @@ redis.call('ZREM', KEY.retries, request)
 redis.call('ZREM', line_key(source), request)
 if redis.call('EXISTS', line_key(source)) == 0 then redis.call('ZREM', KEY.sources, source) end
 redis.call('HSETNX', key, 'withdrawn_at', now)
-if not finish(request, now, args.result_ttl_ms, args.outbox_delay_ms) then return {STATE.PROGRESS, cancelled} end
-return {redis.call('HGET', key, 'state'), cancelled}
+local is_final = finish(request, now, args.result_ttl_ms, args.outbox_delay_ms)
+write_noted()
+return {is_final and redis.call('HGET', key, 'state') or STATE.PROGRESS, cancelled}

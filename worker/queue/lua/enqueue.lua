@@ -3,17 +3,17 @@
 -- unsealed request deletes nothing and expires; a sealed one never changes. Each stream collects its own ids, and the
 -- first stream to end makes the request: a broken stream leaves nothing to another one with the same request id.
 --
--- KEYS  1 prefix   2 result key of the request, optional
+-- KEYS  1 prefix
 -- ARGV  1 {request, source, reason, canvas: JSON, what Celery runs afterwards, origin: who enqueues, hold_ms: 0 for
---          none, guard: {max_files, usual_factor, max_share} of the source, first_result: for KEYS[2]}; for a chunk of
---          a stream also {stream: its token, is_first, is_last, unsealed_ttl_ms}; reason, canvas, origin, guard and
---          first_result may be omitted
+--          none, result_ttl_ms: how long its result is kept, guard: {max_files, usual_factor, max_share} of the
+--          source}; for a chunk of a stream also {stream: its token, is_first, is_last, unsealed_ttl_ms}; reason,
+--          canvas, origin, result_ttl_ms and guard may be omitted
 --       2… file ids, each once
 -- Returns {state after the call, '1' if this call sealed it, number of ids, why it waits for approval or ''}; state is
 --         '' when the earlier chunks of the stream are gone: expired, cancelled or lost.
 local asked, ids, now, tally = cjson.decode(ARGV[1]), {unpack(ARGV, 2)}, now_ms(), new_tally()
 if not asked.stream then
-  local reply = enqueue_whole(tally, asked, ids, KEYS[2], asked.first_result, now)
+  local reply = enqueue_whole(tally, asked, ids, nil, now)
   write_tally(tally)
   return reply
 end
@@ -23,9 +23,9 @@ local key, waiting = request_key(request), request_key(request, 'waiting')
 local incoming = request_key(request, 'incoming') .. ':' .. stream
 local seen = request_key(request, 'seen') .. ':' .. stream
 
-local about = redis.call('HMGET', key, 'state', 'total', 'stream:' .. stream)
-if about[1] and about[1] ~= STATE.OPEN then return {about[1], '0', tonumber(about[2]), ''} end
-if not asked.is_first and not about[3] then return {'', '0', 0, ''} end
+local state, known_total = known_request(request)
+if state and state ~= STATE.OPEN then return {state, '0', known_total, ''} end
+if not asked.is_first and redis.call('HEXISTS', key, 'stream:' .. stream) == 0 then return {'', '0', 0, ''} end
 if #ids == 0 then return {STATE.OPEN, '0', 0, ''} end
 
 -- The first write must be a command that a full server refuses: after any other write it accepts all that follow.
@@ -37,7 +37,7 @@ in_slices('SADD', seen, new)
 in_slices('RPUSH', incoming, new)
 local total = redis.call('LLEN', incoming)
 if not asked.is_last then
-  if not about[1] then redis.call('HSET', key, 'state', STATE.OPEN, unpack(fields_of(asked, now))) end
+  if not state then redis.call('HSET', key, 'state', STATE.OPEN, unpack(fields_of(asked, now))) end
   redis.call('HSET', key, 'stream:' .. stream, '1')
   for _, part in ipairs({key, incoming, seen}) do redis.call('PEXPIRE', part, asked.unsealed_ttl_ms) end
   return {STATE.OPEN, '0', total, ''}
@@ -45,7 +45,7 @@ end
 redis.call('UNLINK', seen)
 redis.call('RENAME', incoming, waiting)
 redis.call('PERSIST', waiting)
-if about[1] then redis.call('DEL', key) end
-local reply = seal_and_tell(tally, asked, total, KEYS[2], asked.first_result, now)
+if state then redis.call('DEL', key) end
+local reply = seal_and_tell(tally, asked, total, nil, now)
 write_tally(tally)
 return reply

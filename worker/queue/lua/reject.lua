@@ -1,4 +1,4 @@
--- uses: base, audit
+-- uses: base, audit, known
 -- Reject a request that waits for approval; the caller cancels it afterwards.
 --
 -- KEYS  1 prefix
@@ -10,7 +10,7 @@ local key = request_key(request)
 local now = now_ms()
 
 local about = redis.call('HMGET', key, 'state', 'source', 'total', 'run', 'rejected_by')
-if not about[1] then return 'unknown' end
+if not about[1] then return told_result(request) and 'not_held' or 'unknown' end
 if about[5] then return 'rejected' end
 if not redis.call('ZSCORE', KEY.approvals, request) then return 'not_held' end
 

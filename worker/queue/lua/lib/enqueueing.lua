@@ -1,6 +1,6 @@
--- uses: base, audit, lines, guards
--- How a request is accepted. `asked` has request (its id), source and hold_ms, and may have reason, canvas, origin and
--- guard.
+-- uses: base, audit, lines, guards, known
+-- How a request is accepted. `asked` has request (its id), source and hold_ms, and may have reason, canvas, origin,
+-- result_ttl_ms and guard.
 
 -- Why a request needs approval, in words; '' when it does not.
 local function approval_of(asked, total)
@@ -14,7 +14,7 @@ end
 -- The first fields of a request's hash: names and values.
 local function fields_of(asked, now)
   local fields = {'source', asked.source, 'enqueued_at', now}
-  for _, name in ipairs({'reason', 'canvas', 'origin'}) do
+  for _, name in ipairs({'reason', 'canvas', 'origin', 'result_ttl_ms'}) do
     if asked[name] then fields[#fields + 1], fields[#fields + 2] = name, asked[name] end
   end
   return fields
@@ -38,6 +38,7 @@ local function write_tally(tally)
     count(KEY.on_hold, source, of.on_hold)
     if #of.entries > 0 then enter_line(source, of.entries) end
   end
+  write_noted()
 end
 
 -- Seal a request: it waits for approval if `approval` (a reason in words) is not '', else it is on hold for `hold_ms`,
@@ -66,7 +67,7 @@ local function seal_into(tally, request, about, fields, total, hold_ms, approval
   end
   redis.call('HSET', request_key(request), unpack(fields))
   local event = approval == '' and 'accepted' or 'held'
-  write_audit(event, request, about.source, about.origin or '', STATE.QUEUED, total, detail)
+  note_audit(event, request, about.source, about.origin or '', STATE.QUEUED, total, detail)
 end
 
 local function seal(request, about, fields, total, hold_ms, approval, now)
@@ -75,14 +76,13 @@ local function seal(request, about, fields, total, hold_ms, approval, now)
   write_tally(tally)
 end
 
--- Seal a request whose ids are stored, and write its first result to `result_key`, if any. Returns what `enqueue`
--- returns.
-local function seal_and_tell(tally, asked, total, result_key, first_result, now)
+-- Seal a request whose ids are stored, and write its first result, if any. Returns what `enqueue` returns.
+local function seal_and_tell(tally, asked, total, first_result, now)
   local approval = approval_of(asked, total)
   seal_into(tally, asked.request, asked, fields_of(asked, now), total, asked.hold_ms, approval, now)
-  if result_key then
-    redis.call('SET', result_key, first_result)
-    redis.call('PUBLISH', result_key, first_result)
+  if first_result then
+    redis.call('SET', RESULT .. asked.request, first_result)
+    redis.call('PUBLISH', RESULT .. asked.request, first_result)
   else
     -- The producer may die before it publishes the first result.
     redis.call('SADD', KEY.changed, asked.request)
@@ -92,12 +92,21 @@ end
 
 -- Enqueue a request with all its ids, unless its id is known. The first write must be a command that a full server
 -- refuses: after any other write it accepts all that follow.
-local function enqueue_whole(tally, asked, ids, result_key, first_result, now)
-  local key = request_key(asked.request)
-  local known = redis.call('HMGET', key, 'state', 'total')
-  if known[1] and known[1] ~= STATE.OPEN then return {known[1], '0', tonumber(known[2]), ''} end
+local function enqueue_whole(tally, asked, ids, first_result, now)
+  local state, total = known_request(asked.request)
+  if state and state ~= STATE.OPEN then return {state, '0', total, ''} end
   if #ids == 0 then return {STATE.OPEN, '0', 0, ''} end
   in_slices('RPUSH', request_key(asked.request, 'waiting'), ids)
-  if known[1] then redis.call('DEL', key) end
-  return seal_and_tell(tally, asked, #ids, result_key, first_result, now)
+  if state then redis.call('DEL', request_key(asked.request)) end
+  return seal_and_tell(tally, asked, #ids, first_result, now)
+end
+
+-- Enqueue whole requests, each with its `file_ids` and its first result. Returns what `enqueue` does, for each.
+local function enqueue_all(requests, first_results, now)
+  local tally, replies = new_tally(), {}
+  for i, request in ipairs(requests) do
+    replies[i] = enqueue_whole(tally, request, request.file_ids, first_results[i], now)
+  end
+  write_tally(tally)
+  return replies
 end

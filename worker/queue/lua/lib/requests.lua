@@ -14,13 +14,14 @@ local function end_items(request, outcome, attempts, error, ids, counter, now)
   count(counter, redis.call('HGET', key, 'source'), -#ids)
 end
 
--- Record how a request ended, in the audit trail and in the cleanup run that it came from.
+-- Record how a request ended, in the audit trail (the operation calls `write_noted`) and in the cleanup run that it
+-- came from.
 local function record_end(request, about, state, by_outcome)
   local detail = {reason = about.reason or nil}
   for outcome, n in pairs(by_outcome) do
     if n > 0 then detail[outcome] = n end
   end
-  write_audit('ended', request, about.source, about.origin or '', state, about.total, detail)
+  note_audit('ended', request, about.source, about.origin or '', state, about.total, detail)
   local run = about.run and KEY['cleanup:'] .. 'run:' .. about.run
   if run and redis.call('EXISTS', run) == 1 then
     redis.call('HSET', run, 'result', state, 'counts', cjson.encode(by_outcome))
@@ -32,11 +33,11 @@ end
 local function finish(request, now, result_ttl, outbox_delay)
   local key = request_key(request)
   local about = redis.call('HMGET', key, 'state', 'total', 'revoked', 'source', 'reason', 'run', 'origin',
-    unpack(OUTCOMES))
+    'result_ttl_ms', unpack(OUTCOMES))
   if not about[1] or FINAL[about[1]] or about[1] == STATE.OPEN then return false end
   local ended, by_outcome = 0, {}
   for i, outcome in ipairs(OUTCOMES) do
-    by_outcome[outcome] = tonumber(about[7 + i] or 0)
+    by_outcome[outcome] = tonumber(about[8 + i] or 0)
     ended = ended + by_outcome[outcome]
   end
   if ended < tonumber(about[2]) then
@@ -50,6 +51,7 @@ local function finish(request, now, result_ttl, outbox_delay)
     state = STATE.FAILURE
   end
   redis.call('HSET', key, 'state', state, 'finished_at', now)
+  result_ttl = about[8] or result_ttl
   redis.call('PEXPIRE', key, result_ttl)
   if about[3] then redis.call('PEXPIRE', request_key(request, 'withdrawn'), result_ttl) end
   for outcome, n in pairs(by_outcome) do
