@@ -1,4 +1,4 @@
-"""The measurements. Each returns rows for the table: what was measured, the figure, what was to be reached."""
+"""The measurements. Each returns rows for the table: what was measured, the figure, and the goal."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _settled_memory(stand: Stand) -> int:
 
 
 def measure_quiet_source(stand: Stand, files: int) -> list[Row]:
-    """In which batch after its arrival one id of a quiet source goes out, while another has many waiting."""
+    """Count the calls until one id of a quiet source is deleted, while another source has many waiting."""
     with stand.running(files, limits=["10/1s"]) as simulator:
         ids = file_ids(files)
         stand.client.enqueue(ids[1:], source="loud")
@@ -134,4 +134,4 @@ def measure_quiet_source(stand: Stand, files: int) -> list[Row]:
         wait_until(lambda: ids[0] not in set(simulator.existing([ids[0]])), every=0.02)
         after = len(simulator.calls())
     what = f"one id of a quiet source, while another has {files:,} waiting: calls made until it was gone"
-    return [Row(what, f"{after - before} (one or two are in the air when it comes)", "next batch")]
+    return [Row(what, f"{after - before} (one or two are in flight when it is enqueued)", "next batch")]

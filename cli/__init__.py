@@ -34,7 +34,7 @@ Exit status: 0 all files are gone, 1 incomplete (or an unknown request, or a fai
 COMMANDS = {
     "delete": ("cli.commands.delete:delete", "Enqueue file ids for deletion, and print the request id."),
     "status": ("cli.commands.request:status", "Show the state of a request."),
-    "watch": ("cli.commands.watch:watch", "Follow a request until it is done, and show its report."),
+    "watch": ("cli.commands.request:watch", "Follow a request until it is done, and show its report."),
     "cancel": ("cli.commands.request:cancel", "Cancel the waiting files of a request."),
     "report": ("cli.commands.report:report", "Write how each file of a request ended."),
     "stats": ("cli.commands.account:stats", "Show what waits, what limits it, and which workers are alive."),
@@ -47,10 +47,10 @@ COMMANDS = {
     "simulator": ("cli.commands.simulator:simulator", "Run a local ImageKit for experiments."),
 }
 CLEANUP = {
-    "check": ("cli.commands.cleanup_rules:check", "Check the rules file, and describe each rule."),
-    "run": ("cli.commands.cleanup_run:run", "Run a rule now, under all its guards, or show what it would delete."),
-    "list": ("cli.commands.cleanup_rules:list_rules", "Show each rule: next run, last run, usual number of files."),
-    "history": ("cli.commands.cleanup_rules:history", "Show the last runs of a rule, newest first."),
+    "check": ("cli.commands.cleanup:check", "Check the rules file, and describe each rule."),
+    "run": ("cli.commands.cleanup:run", "Run a rule now, under all its guards, or show what it would delete."),
+    "list": ("cli.commands.cleanup:list_rules", "Show each rule: next run, last run, usual number of files."),
+    "history": ("cli.commands.cleanup:history", "Show the last runs of a rule, newest first."),
     "held": ("cli.commands.cleanup:held", "Show the requests that wait for approval, or the file ids of one."),
     "approve": ("cli.commands.cleanup:approve", "Approve a request that waits for approval."),
     "reject": (

@@ -35,18 +35,14 @@ class CannotStart(KitsweepError):
 
 @dataclass(frozen=True)
 class Options:
-    """The options of `kitsweep up`."""
+    """The options of `kitsweep up`; its help describes them."""
 
     workers: int
-    """Number of worker processes."""
     data_dir: Path
-    """Folder for data, logs and notes; created if needed."""
     port: int | None
-    """Port of the embedded server; None: 6379, or the next free one."""
     celery: Sequence[str]
     """Options of `celery worker`."""
     files: int
-    """Number of files in the simulator."""
 
 
 def run_up(options: Options) -> int:

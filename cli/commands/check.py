@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from cli.common import DONE, INCOMPLETE
 from cli.options import AsJson
-from cli.screen.output import columns, is_terminal, write, write_json
+from cli.screen.output import is_terminal, write, write_json, write_table
 from cli.screen.wording import pause_line
 from config.problems import written
 from config.settings import ConfigError, Settings, environment_name, load_settings
@@ -79,8 +79,7 @@ def _shown(settings: Settings) -> Iterator[tuple[str, str]]:
 
 def _write(settings: Settings | None, findings: list[Finding]) -> None:
     if settings:
-        for line in columns([(name, escape(text)) for name, text in _shown(settings)]):
-            write(line)
+        write_table([(name, escape(text)) for name, text in _shown(settings)])
         write("")
     width = max(len(finding.name) for finding in findings)
     has_colours = is_terminal(sys.stdout)

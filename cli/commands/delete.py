@@ -198,6 +198,5 @@ def _follow(client: Client, report: Report, *, as_json: bool) -> int:
     if as_json:
         write_json(report)
     say(f"{report['state']}: {counted(report['total'], 'file')}: {outcomes(report)}.")
-    for line in error_lines(report):
-        say(line)
+    say(*error_lines(report))
     return status_of(report)

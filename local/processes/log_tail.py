@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,10 +66,8 @@ def _plain(line: str) -> str:
 def last_lines(path: Path, count: int) -> list[str]:
     """Return the last lines of a log, safe for a terminal."""
     try:
-        with path.open("rb") as stream:
-            stream.seek(0, 2)
-            stream.seek(max(0, stream.tell() - 10_000))
-            text = stream.read().decode(errors="replace")
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            lines = deque((line.rstrip() for line in stream if line.strip()), count)
     except OSError:
         return []
-    return [escape(line)[:_MOST_WIDTH] for line in text.splitlines() if line.strip()][-count:]
+    return [escape(line)[:_MOST_WIDTH] for line in lines]

@@ -125,7 +125,7 @@ def test_check_where_the_server_does_not_tell(environment: dict[str, str]) -> No
     assert (found["redis"], found["eviction"], found["durability"]) == ("ok", "warning", "remark")
 
 
-def test_a_reader_that_goes_away(environment: dict[str, str]) -> None:
+def test_a_reader_that_closes_the_pipe(environment: dict[str, str]) -> None:
     """`kitsweep report … | head -1` ends without a traceback."""
     given = "".join(f"id{number}\n" for number in range(20_000))
     request_id = kitsweep(environment, "delete", "-", given=given).out.strip()

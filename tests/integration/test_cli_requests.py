@@ -23,7 +23,7 @@ def lines(*ids: str) -> str:
 
 
 def test_delete_prints_the_request_id_alone(house: House) -> None:
-    """In a pipe, standard output carries the id and nothing else; status 0 says that the request was accepted."""
+    """In a pipe, standard output has the id and nothing else; status 0 says that the request was accepted."""
     ids = house.files(3)
     ran = run(house, "delete", "-", "--source", "catalog", "--reason", "old [season]", given=lines(*ids, ids[0]))
     assert ran.status == 0

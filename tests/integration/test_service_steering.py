@@ -26,7 +26,7 @@ def pause_in_the_middle(house: House, reason: str) -> tuple[str, float]:
 
 
 def test_pause_and_resume_act_within_a_second(house: House) -> None:
-    """A second after `pause` nobody calls any more, and a second after `resume` calls go out again."""
+    """A second after `pause` no worker calls, and a second after `resume` they call again."""
     request_id, paused = pause_in_the_middle(house, "maintenance until noon")
     house.wait_for_beats(paused + 1.3 * WITHIN_SECONDS)
     assert all(after <= WITHIN_SECONDS for after in called_after(house, paused))
@@ -43,7 +43,7 @@ def test_pause_and_resume_act_within_a_second(house: House) -> None:
     assert house.client.stats()["pause"] is None
 
 
-def test_a_pause_outlives_the_workers(house: House) -> None:
+def test_a_pause_survives_the_workers(house: House) -> None:
     """Workers that start during a pause do not call; requests are accepted all the same. `resume` lets them go."""
     request_id, _ = pause_in_the_middle(house, "for the night")
     house.stop_workers()
@@ -63,7 +63,7 @@ def test_a_pause_outlives_the_workers(house: House) -> None:
 
 
 def test_nothing_is_lost_when_all_workers_stop(house: House) -> None:
-    """Workers that are told to stop finish their calls and leave the rest; those that come later carry on."""
+    """Workers that stop finish their calls and leave the rest; later workers continue."""
     ids = house.files(2500)
     request_id = house.ask(ids)
     before = len(house.calls())

@@ -13,7 +13,7 @@ from worker.store.keys import Keys
 
 KEYS = Keys("default")
 SPREAD_MOST_MS = 20
-"""How far calls keep apart at most, also when there is room."""
+"""Largest minimum distance of calls."""
 _MOMENTS = ("trouble_until", "trouble_since", "last_success", "paused_since")
 
 

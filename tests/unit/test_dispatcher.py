@@ -36,11 +36,11 @@ def limits(*, pause_ms: int = 0, slots: int = 64) -> Limits:
     ],
 )
 def test_full_batches_and_due_groups_go_at_once(work: Work, worth: int) -> None:
-    """What fills a call waits for nobody."""
+    """A full batch does not wait."""
     assert FillWait(0.2, Clock()).worth(work, 100) == worth
 
 
-def test_a_batch_that_is_not_full_waits_for_company() -> None:
+def test_a_partial_batch_waits_to_fill() -> None:
     """It goes when its time is over, and the next one waits anew."""
     clock = Clock()
     window = FillWait(0.2, clock)
@@ -94,7 +94,7 @@ def test_a_pause_starts_nothing_but_its_very_end_does() -> None:
     assert batches_to_start(5, 5, limits(pause_ms=SIGHT_MS, slots=1), 0) == 1
 
 
-def test_a_heart_beats_and_the_dead_are_forgotten(redis_client: Redis) -> None:
+def test_heartbeats_are_recorded_and_dead_workers_are_removed(redis_client: Redis) -> None:
     """Each worker notes that it lives; names of long ago go away."""
     queue = queue_on(redis_client)
     raw(queue).zadd(queue.keys("workers"), {"old": queue.now_ms() - 2 * 3_600_000})

@@ -1,4 +1,4 @@
-"""The intake in a worker: which queues it takes from Celery, how it shares the time, and what is revoked meanwhile."""
+"""The intake in a worker: which queues it takes from Celery, how it shares time with batches, and revocations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def app_on(client: Redis, **overrides: Any) -> App:
     return create_app(settings_for_tests(**overrides), client)
 
 
-def test_celery_consumes_what_is_handed_on(fake_redis: Redis) -> None:
+def test_celery_consumes_what_is_forwarded(fake_redis: Redis) -> None:
     """Neither queue of the intake; what our own app sends still goes there."""
     app = app_on(fake_redis)
     assert take_from_celery(app) == ["kitsweep.requests", "celery"]
@@ -35,7 +35,7 @@ def test_celery_consumes_what_is_handed_on(fake_redis: Redis) -> None:
     assert {"kitsweep.requests", "celery"} <= set(app.amqp.queues)
 
 
-def test_an_account_of_its_own_has_one_queue(fake_redis: Redis) -> None:
+def test_an_account_with_a_name_has_one_queue(fake_redis: Redis) -> None:
     """Celery's default queue belongs to the account "default"."""
     app = app_on(fake_redis, account="shop")
     assert take_from_celery(app) == ["kitsweep.requests.shop"]

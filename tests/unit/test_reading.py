@@ -40,7 +40,7 @@ class Pieces(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """Hand out the next piece, whatever was asked for."""
+        """Return the next piece, whatever size was asked for."""
         return next(self._pieces, b"")
 
 
@@ -246,14 +246,8 @@ def million_in_csv(count: int) -> Iterator[bytes]:
     yield from (b'"f %d",%024x\n' % (n, n) for n in range(count))
 
 
-class Gathered(io.RawIOBase):
+class Gathered(Pieces):
     """A file that is made up while it is read, in whole chunks."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-
-    def readable(self) -> bool:
-        return True
 
     def read(self, size: int = -1) -> bytes:
         """Make up at least as much as was asked for."""

@@ -67,7 +67,7 @@ def test_figures_are_exact_for_thousands_of_requests(real_redis: Redis) -> None:
 
 
 def store_as_before(queue: Queue) -> None:
-    """Bring what is stored to the format in which nobody counted retries, ids on hold and parked groups."""
+    """Change the stored data to the format without counts of retries, ids on hold and parked groups."""
     client: Any = queue.redis
     parked = client.smembers(queue.keys("parked"))
     for token in client.zrange(queue.keys("leases"), 0, -1):
@@ -76,7 +76,7 @@ def store_as_before(queue: Queue) -> None:
 
 
 def test_what_an_earlier_version_stored_is_counted(redis_client: Redis) -> None:
-    """The first operation of a process counts what the earlier version did not, and all goes on from there."""
+    """The first operation of a process counts what the earlier version did not."""
     about: dict[str, Any] = {"batch_size": 2, "guards": {"guarded": {"max_files": 1}}}
     queue = queue_on(redis_client, **about)
     queue.enqueue(NewRequest("r", "s"), ids("a", 8))
@@ -93,8 +93,8 @@ def test_what_an_earlier_version_stored_is_counted(redis_client: Redis) -> None:
     check_invariants(upgraded, {"r": {*ids("a", 8)}, "undo": {*ids("u", 3)}, "guarded": {*ids("g", 4)}})
 
 
-def test_parked_batches_are_those_that_nobody_holds(redis_client: Redis) -> None:
-    """A batch whose call is in the air is not parked."""
+def test_batches_in_flight_do_not_count_as_parked(redis_client: Redis) -> None:
+    """A batch in flight is not parked."""
     queue = queue_on(redis_client, batch_size=2)
     queue.enqueue(NewRequest("a", "s"), ids("a", 6))
     claim = must_claim(queue, "t1")
@@ -124,7 +124,7 @@ def test_windows_tell_their_use(redis_client: Redis) -> None:
 
 
 def test_workers_that_live_are_named(redis_client: Redis) -> None:
-    """Who has been silent for long is not among them."""
+    """Workers without a recent heartbeat are not among them."""
     client: Any = redis_client
     queue = queue_on(redis_client)
     send_heartbeat(queue, "w1")
@@ -141,8 +141,8 @@ def test_workers_that_live_are_named(redis_client: Redis) -> None:
         ("throttled", "429", True),
     ],
 )
-def test_a_pause_tells_who_why_and_until_when(redis_client: Redis, by: str, reason: str, has_end: bool) -> None:
-    """Whatever holds calls back is named; only an operator's pause has no end."""
+def test_a_pause_says_who_why_and_until_when(redis_client: Redis, by: str, reason: str, has_end: bool) -> None:
+    """Every reason for a pause is named; only an operator's pause has no end."""
     queue = queue_on(redis_client)
     limiter = Limiter(redis_client, settings_for_tests())
     if by == "operator":

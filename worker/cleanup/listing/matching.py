@@ -9,9 +9,9 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from worker.cleanup.listing.paging import created_ms
 from worker.cleanup.rules.rule import Conditions, Keep, Rule
 from worker.queue.validation import is_file_id
 from worker.times import write_duration
@@ -63,11 +63,11 @@ class Matcher:
         if not isinstance(item, Mapping):
             raise Excluded("not an object")
         _require(item.get("type") == "file" and "folderId" not in item, "a folder, a version or of unknown type")
-        file_id, path, created = _id(item), _path(item), _created(item)
+        file_id, path, created = _id(item), _path(item), created_ms(item)
         own_tags, ai_tags = _tags(item)
         reasons = list(_reasons(self.rule, path, created, own_tags, item.get("fileType"), self.now_ms))
         _check_keep(self.rule.keep, path, own_tags | ai_tags)
-        return Match(file_id, _size(item), created or 0, path, ", ".join(reasons))
+        return Match(file_id, _size(item), created, path, ", ".join(reasons))
 
 
 def _id(file: Mapping[str, Any]) -> str:
@@ -80,17 +80,6 @@ def _path(file: Mapping[str, Any]) -> str:
     if not isinstance(path, str) or not _PATH.fullmatch(path) or {".", ".."} & {*path.split("/")[:-1]}:
         raise Excluded("invalid path")
     return path
-
-
-def _created(file: Mapping[str, Any]) -> int | None:
-    text = file.get("createdAt")
-    try:
-        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
-        if moment is None:
-            return None
-        return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-    except (OverflowError, ValueError):
-        return None
 
 
 def _tags(file: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
@@ -116,7 +105,7 @@ def _size(file: Mapping[str, Any]) -> int:
 
 
 def _reasons(
-    rule: Conditions, path: str, created: int | None, tags: frozenset[str], file_type: object, now_ms: int
+    rule: Conditions, path: str, created: int, tags: frozenset[str], file_type: object, now_ms: int
 ) -> Iterator[str]:
     """Yield how the file meets each condition of the rule. Raises `Excluded` for one that it does not meet."""
     if rule.path is not None:
@@ -124,8 +113,8 @@ def _reasons(
         _require(folder == rule.path or (rule.recursive and folder.startswith(rule.path)), "in another folder")
         yield f"in {rule.path}"
     if rule.older_than is not None:
-        _require(created is not None, "unknown age")
-        _require((created or 0) < now_ms - rule.older_than * 1000, "not old enough")
+        _require(created, "unknown age")
+        _require(created < now_ms - rule.older_than * 1000, "not old enough")
         yield f"older than {write_duration(rule.older_than)}"
     if rule.tags:
         found = [tag for tag in rule.tags if tag in tags]
