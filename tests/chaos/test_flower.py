@@ -80,7 +80,7 @@ def inspected(rig: Rig) -> str:
         proc.wait(60)
         assert proc.exit_status == 0, proc.tail()
     texts = "".join(proc.text() for proc in procs)
-    assert "kitsweep.batches" in texts
+    assert "kitsweep.unusual" in texts
     return texts
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +20,7 @@ from tests.unit.support_limiter import pause_of
 from tests.unit.support_queue import check_invariants, ids, must_claim, raw, run_out
 from worker.batch.pipeline import Ran
 from worker.imagekit.answers import Answer, KeyRefused, Meta, PerFile, Refused, Throttled, Unanswered
+from worker.logs import LineFormatter
 from worker.queue.operations import NewRequest
 from worker.states import Outcome
 
@@ -80,6 +83,21 @@ def test_an_id_with_an_error_fails_in_the_end(redis_client: Redis) -> None:
     assert (report["state"], report["deleted"], report["failed"]) == ("FAILURE", 2, 1)
     assert report["errors"] == [{"file_id": files[1], "error": "the file is locked"}]
     assert len(works.api.calls) == 4
+
+
+def test_lines_logged_during_a_call_name_its_requests(redis_client: Redis) -> None:
+    """Every log line of a batch has the ids of its requests, each once."""
+    works, _files = enqueued(redis_client, 2)
+    works.queue.enqueue(NewRequest("q", "s"), ["x"])
+    lines: list[str] = []
+
+    def logs(file_ids: list[str]) -> Answer:
+        lines.append(LineFormatter("json").format(logging.makeLogRecord({"msg": "called"})))
+        return works.api.carry_out(file_ids)
+
+    works.api.faults = [logs]
+    works.run()
+    assert sorted(json.loads(lines[0])["request_ids"]) == ["q", "r"]
 
 
 def test_missing_ids_cost_one_call_and_the_rest_is_topped_up(redis_client: Redis) -> None:

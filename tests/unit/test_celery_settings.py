@@ -79,10 +79,9 @@ def test_each_task_has_its_queue_and_each_queue_its_own_binding() -> None:
     """A message for one queue reaches no other."""
     settings = settings_for()
     queues = {queue.name: (queue.exchange.name, queue.routing_key) for queue in settings["task_queues"]}
-    assert {"celery", "kitsweep.requests", "kitsweep.batches"} <= set(queues)
+    assert {"celery", "kitsweep.requests", "kitsweep.unusual"} <= set(queues)
     assert all(binding == (name, name) for name, binding in queues.items())
     assert settings["task_routes"]["kitsweep.delete_files"] == {"queue": "kitsweep.requests"}
-    assert settings["task_routes"]["kitsweep.delete_batch"] == {"queue": "kitsweep.batches"}
 
 
 def test_an_account_takes_no_message_of_another() -> None:

@@ -55,8 +55,8 @@ ALLOWED = {
 """Each folder, from the bottom to the top, and what it may import besides itself."""
 PACKAGES = sorted({room.partition(".")[0] for room in ALLOWED})
 FOREIGN = {
-    "celery": {"worker.runtime", "worker.app", "tasks.deletions", "tasks.cleanup", "benchmarks"},
-    "kombu": {"worker.runtime", "worker.app", "tasks.deletions", "tasks.cleanup", "benchmarks"},
+    "celery": {"worker.runtime", "worker.app", "tasks.deletions", "benchmarks"},
+    "kombu": {"worker.runtime", "worker.app", "tasks.deletions", "benchmarks"},
     "requests": {"worker.imagekit.transport", "simulator.control.remote", "benchmarks"},
     "httpx2": {"web"},
     "fastapi": {"web"},

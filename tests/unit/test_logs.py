@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from config.settings import Settings, load_settings
-from worker.logs import LineFormatter, configure_logging, secrets_of
+from worker.logs import LineFormatter, configure_logging, log_fields, secrets_of
 
 KEY = 'private_0"\\key'
 PASSWORD = "p@ss/wörd"
@@ -79,6 +79,14 @@ def test_json_form() -> None:
         "message": "deleted 5",
         "ids": 5,
     }
+
+
+def test_fields_of_a_block() -> None:
+    """Every line in a block has its fields, which `extra` may replace; later lines do not."""
+    with log_fields(request_ids=["r1"], ids=1), log_fields(rule="x"):
+        found = json.loads(line("json", record("hello", ids=5)))
+    assert (found["request_ids"], found["ids"], found["rule"]) == (["r1"], 5, "x")
+    assert "request_ids" not in json.loads(line("json", record("hello")))
 
 
 @pytest.mark.parametrize("form", ["text", "json"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ GONE = b'{"successfullyDeletedFileIds": ["598821f949c0a938d57563bd"]}'
 def _no_signal_stays() -> Iterator[None]:
     assert not stopping.has_begun()
     yield
-    stopping._signals[0] = 0
+    stopping._signals.clear()
 
 
 @pytest.fixture(name="server")
@@ -56,22 +55,6 @@ def test_calls_end_some_seconds_before_the_time_to_stop_is_over() -> None:
     after = time.monotonic()
     for seconds, patience in ((10.0, 6.0), (1.0, 0.25), (60.0, 56.0)):
         assert before + patience <= ends[seconds]() <= after + patience
-
-
-def test_a_child_process_sees_the_signal() -> None:
-    """The children of a prefork pool were forked before it came."""
-    end = stopping.calls_end_at(10)
-    reader, writer = os.pipe()
-    told_reader, told_writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.read(reader, 1)
-        os.write(told_writer, b"y" if stopping.has_begun() and end() < math.inf else b"n")
-        os._exit(0)
-    stopping._note()
-    os.write(writer, b"x")
-    os.waitpid(child, 0)
-    assert os.read(told_reader, 1) == b"y"
 
 
 def test_a_hanging_call_is_aborted_when_the_worker_stops(server: ScriptedServer) -> None:

@@ -36,7 +36,7 @@ _NO_KEY = KeyRefused("no private key is set (IMAGEKIT_PRIVATE_KEY)")
 
 
 class ImageKit:
-    """Calls the API with the private key of one account. Safe to share among threads and across forks."""
+    """Calls the API with the private key of one account. Safe to share among threads."""
 
     def __init__(self, settings: Settings, deadline: Callable[[], float] = no_deadline) -> None:
         """Create a client. `deadline` returns when calls must end, in monotonic seconds."""
