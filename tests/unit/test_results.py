@@ -21,10 +21,8 @@ from worker.states import Outcome
 
 @pytest.fixture
 def app() -> Celery:
-    """Give an app whose messages and own results stay in memory; the whole process shares that broker."""
-    celery = Celery("test", broker="memory://", backend="cache+memory://", set_as_current=False)
-    sent(celery)
-    return celery
+    """Give an app whose messages and own results stay in memory."""
+    return Celery("test", broker="memory://", backend="cache+memory://", set_as_current=False)
 
 
 def publisher_of(queue: Queue, app: Celery) -> Publisher:
