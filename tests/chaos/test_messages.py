@@ -237,6 +237,14 @@ def test_a_worker_that_was_frozen_does_no_harm(tmp_path: Path) -> None:
         check_honest(rig, messages)
 
 
+def check_with_room(rig: Rig, worker: Proc, before: Messages, messages: Messages) -> None:
+    """Give a full server room again, and check that the same worker accepts and deletes everything."""
+    rig.redis.config_set("maxmemory", "0")
+    await_final(rig, messages, 60)
+    check_honest(rig, {**before, **messages})
+    assert worker.starts == 1
+
+
 def test_a_full_server_keeps_messages_and_goes_on_deleting(tmp_path: Path) -> None:
     """Messages wait, nothing is lost, the worker lives and deletes what was accepted; with room again all is taken."""
     with Rig(tmp_path, files=1500, batch_size=50) as rig:
@@ -256,10 +264,7 @@ def test_a_full_server_keeps_messages_and_goes_on_deleting(tmp_path: Path) -> No
         )
         assert rig.client.stats()["unaccepted"] == 500
         assert worker.running
-        rig.redis.config_set("maxmemory", "0")
-        await_final(rig, messages, 60)
-        check_honest(rig, {**before, **messages})
-        assert worker.starts == 1
+        check_with_room(rig, worker, before, messages)
 
 
 def test_a_worker_that_starts_on_a_full_server_deletes_and_accepts_when_there_is_room(tmp_path: Path) -> None:
@@ -273,10 +278,7 @@ def test_a_worker_that_starts_on_a_full_server_deletes_and_accepts_when_there_is
         worker = rig.worker()
         await_final(rig, before, 60)
         assert rig.client.stats()["unaccepted"] == 100
-        rig.redis.config_set("maxmemory", "0")
-        await_final(rig, messages, 60)
-        check_honest(rig, {**before, **messages})
-        assert worker.starts == 1
+        check_with_room(rig, worker, before, messages)
 
 
 def test_a_worker_of_the_previous_version_beside_it(tmp_path: Path) -> None:

@@ -10,27 +10,12 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-import tasks.admin
-import tasks.client
 import worker.account
 from tasks.admin import Admin
 from tasks.client import Client
-from tests.unit.support_queue import check_invariants, end_all, ids, must_claim, queue_on, raw, settings_for_tests
+from tests.unit.support_queue import check_invariants, end_all, ids, must_claim, raw, settings_for_tests
 from worker.errors import InvalidRequest, RedisUnreachable, UnknownRequest
 from worker.queue.operations import CHUNK_IDS, Queue
-
-
-@pytest.fixture
-def client(redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> Client:
-    """Give a client on the test's Redis."""
-    monkeypatch.setattr(tasks.client, "connect", lambda _: redis_client)
-    return Client(settings_for_tests())
-
-
-@pytest.fixture
-def queue(redis_client: Redis) -> Queue:
-    """Give the queue that the client fills."""
-    return queue_on(redis_client)
 
 
 def published(queue: Queue, request_id: str) -> dict[str, Any]:

@@ -8,17 +8,12 @@ from redis import Redis
 import tasks.search
 import worker.reports.finding
 from tasks.search import Search, Trace
-from tests.unit.support_queue import end_all, ids, must_claim, queue_on, raw, settings_for_tests
+from tests.unit.support_queue import end_all, ids, must_claim, raw, settings_for_tests
 from worker.queue.claims import end, park, retry
 from worker.queue.operations import NewRequest, Queue
 from worker.reports.finding import Finder
 from worker.runtime.process import create_app
 from worker.states import Outcome
-
-
-@pytest.fixture
-def queue(redis_client: Redis) -> Queue:
-    return queue_on(redis_client)
 
 
 @pytest.fixture

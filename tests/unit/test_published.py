@@ -25,11 +25,6 @@ def app() -> Celery:
     return Celery("test", broker="memory://", backend="cache+memory://", set_as_current=False)
 
 
-@pytest.fixture
-def queue(redis_client: Redis) -> Queue:
-    return queue_on(redis_client)
-
-
 def publish(queue: Queue, app: Celery, request: str = "r") -> None:
     Publisher(app, queue.redis, queue.keys, 100).publish([request])
 

@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 from redis import Redis
 
 from tests.unit.support_queue import (
+    FIXED_KEYS,
     LONG_AGO_MS,
     Picture,
     check_invariants,
@@ -45,18 +46,7 @@ GUARDED = 3
 """Ids that a request of the source gamma may have without approval."""
 ENDINGS = {outcome.value: outcome for outcome in (Outcome.DELETED, Outcome.NOT_FOUND, Outcome.FAILED)}
 SETTLEMENTS = (*ENDINGS, "retry", "retry doubtful", "park", "park doubtful", "park suspect", "nothing")
-FOR_EVER = {
-    "format",
-    "sequence",
-    "totals",
-    "account",
-    "audit",
-    "ended",
-    "unfinished",
-    "unsuccessful",
-    "source:gamma:sizes",
-}
-"""Keys of fixed size that stay when all is done; streams are empty, or cut by the age of their entries."""
+FOR_EVER = FIXED_KEYS | {"unsuccessful", "source:gamma:sizes"}
 
 some_files = st.lists(st.sampled_from(POOL), min_size=1, max_size=9)
 some_settlements = st.lists(st.sampled_from(SETTLEMENTS), min_size=1, max_size=SIZE)

@@ -8,6 +8,7 @@ import pytest
 from redis import Redis
 
 from tests.unit.support_queue import (
+    FIXED_KEYS,
     check_invariants,
     end_all,
     files_of,
@@ -228,13 +229,5 @@ def test_no_key_grows_without_bound(redis_client: Redis) -> None:
     end_all(queue, must_claim(queue, "t2"))
     raw(queue).zrem(queue.keys("outbox"), "r")
     for key in raw(queue).keys("*"):
-        fixed = key.removeprefix(queue.keys.prefix) in {
-            "format",
-            "sequence",
-            "totals",
-            "account",
-            "audit",
-            "ended",
-            "unfinished",
-        }
+        fixed = key.removeprefix(queue.keys.prefix) in FIXED_KEYS
         assert fixed or raw(queue).pttl(key) > 0, key

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from redis import Redis
 
-import tasks.client
 from tasks.client import Asked, Client
-from tests.unit.support_queue import check_invariants, end_all, ids, must_claim, queue_on, raw, settings_for_tests
+from tests.unit.support_queue import check_invariants, end_all, ids, must_claim, raw, settings_for_tests
 from worker.errors import NotPossible, RequestIdTaken, UnknownRequest
 from worker.limiter.slots import Limiter
 from worker.queue.claims import end
@@ -20,17 +18,6 @@ from worker.states import Outcome
 
 ASKED = Asked(request_id="r", source="shop", reason="why", hold_seconds=0, result_ttl_seconds=None, callback=None)
 LONG = CHUNK_IDS + 10
-
-
-@pytest.fixture
-def client(redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> Client:
-    monkeypatch.setattr(tasks.client, "connect", lambda _: redis_client)
-    return Client(settings_for_tests())
-
-
-@pytest.fixture
-def queue(redis_client: Redis) -> Queue:
-    return queue_on(redis_client)
 
 
 @pytest.mark.parametrize("count", [1, LONG])

@@ -14,7 +14,7 @@ from redis import Redis
 
 import web.credentials
 from tasks.tokens import Scope
-from tests.unit.support_queue import ids, queue_on, raw, settings_for_tests
+from tests.unit.support_queue import ids, raw, settings_for_tests
 from tests.unit.support_web import StandInWorker, beat, context_on, until, with_app
 from web.app import App
 from web.context import Context
@@ -31,11 +31,6 @@ def context(redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Co
     context = context_on(redis_client, monkeypatch, web_wait_seconds=20)
     yield context
     context.close()
-
-
-@pytest.fixture
-def queue(redis_client: Redis) -> Queue:
-    return queue_on(redis_client)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from worker.queue.approvals import Approvals
 from worker.queue.operations import Chunk, NewRequest
 from worker.states import Outcome
 from worker.webhooks.schedule import GIVE_UP_MS
+from worker.webhooks.store import Taken
 
 
 @pytest.fixture
@@ -142,12 +143,17 @@ def test_many_senders_at_once_share_the_webhooks(redis_client: Redis) -> None:
     assert Counter(got) == Counter(wanted)
 
 
+def late_and_heir(hooks: Hooks) -> tuple[Taken, Taken]:
+    """Return what a sender took that lost its lease, and what another took then."""
+    hooks.finish()
+    late = hooks.take()
+    hooks.make_due()
+    return late, hooks.take()
+
+
 def test_a_sender_that_dies_after_the_post_loses_nothing(hooks: Hooks) -> None:
     """Its lease runs out, and another sends the webhook again under the same id."""
-    hooks.finish()
-    dead = hooks.take()
-    hooks.make_due()
-    heir = hooks.take()
+    dead, heir = late_and_heir(hooks)
     assert heir.webhook_id == dead.webhook_id
     assert heir.token != dead.token
     hooks.store.record(heir, DELIVERED)
@@ -156,10 +162,7 @@ def test_a_sender_that_dies_after_the_post_loses_nothing(hooks: Hooks) -> None:
 
 def test_a_sender_that_lost_its_lease_records_no_failure(hooks: Hooks) -> None:
     """What it knows is old: another is sending by now."""
-    hooks.finish()
-    late = hooks.take()
-    hooks.make_due()
-    heir = hooks.take()
+    late, heir = late_and_heir(hooks)
     hooks.store.record(late, GIVEN_UP)
     hooks.store.record(late, again_in(0))
     assert hooks.store.take() is None
@@ -170,10 +173,7 @@ def test_a_sender_that_lost_its_lease_records_no_failure(hooks: Hooks) -> None:
 
 def test_a_late_delivery_counts(hooks: Hooks) -> None:
     """The receiver has it: whoever sends it now need not send it again."""
-    hooks.finish()
-    late = hooks.take()
-    hooks.make_due()
-    heir = hooks.take()
+    late, heir = late_and_heir(hooks)
     hooks.store.record(late, DELIVERED)
     hooks.store.record(heir, again_in(0))
     assert [each["state"] for each in hooks.seen()] == ["delivered"]

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from web.api.callers import Operator, Reader
 from web.api.paging import After, Limit, aware, link_next, position_of
-from web.api.shapes import AuditPage, FilePage, FileTrace
+from web.api.shapes import AuditPage, FilePage
 from web.context import context_of
 from web.problems import Problem
 from worker.reports.stats import Stats
@@ -83,6 +83,5 @@ async def read_file(
     except ValueError as error:
         raise Problem(422, f"{error}.") from None
     lately = await context.run(context.admin.gone, [file_id])
-    traces = [FileTrace(**trace._asdict()) for trace in found.traces]
     following = link_next(request, response, found.after)
-    return FilePage(file_id=file_id, deleted_lately=bool(lately), requests=traces, next=following)
+    return FilePage(file_id=file_id, deleted_lately=bool(lately), requests=found.traces, next=following)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.admin import Entry, RuleReport
+from tasks.search import Trace
 from web.api.paging import After, Limit
 from worker.reports.report import Report
 
@@ -76,30 +77,13 @@ class AuditPage(_Page):
     entries: list[Entry]
 
 
-class FileTrace(BaseModel):
-    """A file id in one request. Times are ISO 8601 in UTC."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    request_id: str
-    source: str
-    state: str
-    """waiting, in_flight, deleted, not_found, presumed_deleted, failed or cancelled."""
-    error: str
-    """Why it failed, or a remark; may be empty."""
-    attempts: int
-    enqueued_at: str | None
-    at: str | None
-    """When it ended; null until then."""
-
-
 class FilePage(_Page):
     """In which requests a file id is or was, newest first. A page may be empty and yet not be the last."""
 
     file_id: str
     deleted_lately: bool
     """Whether ImageKit has confirmed within KITSWEEP_REMEMBER_SECONDS that it deleted the file."""
-    requests: list[FileTrace]
+    requests: list[Trace]
 
 
 class HeldRequest(BaseModel):

@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple, cast
 
+from pydantic import ConfigDict
 from redis import Redis
 from redis.client import Pipeline
 
@@ -30,19 +32,22 @@ _OUTCOMES = frozenset(Outcome)
 _FIELDS = ("source", "total", "in_flight", "enqueued_at", "withdrawn_at", *Outcome)
 
 
-class Trace(NamedTuple):
+@dataclass(frozen=True)
+class Trace:
     """A file id in one request. Times are ISO 8601 in UTC."""
+
+    __pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
 
     request_id: str
     source: str
     state: str
-    """waiting, in_flight, or its outcome."""
+    """waiting, in_flight, deleted, not_found, presumed_deleted, failed or cancelled."""
     error: str
-    """The reason of a failure, or a remark; may be empty."""
+    """Why it failed, or a remark; may be empty."""
     attempts: int
     enqueued_at: str | None
     at: str | None
-    """When its outcome was recorded; None while it has none."""
+    """When it ended; null until then."""
 
 
 class Found(NamedTuple):
