@@ -89,6 +89,13 @@ def release_holds(queue: Queue) -> None:
         raw(queue).zadd(queue.keys("holds"), {request: LONG_AGO_MS})
 
 
+def waiting_ids(queue: Queue, request: str) -> list[str]:
+    """Return the ids of a request that no claim has taken yet, wherever they are stored."""
+    client = raw(queue)
+    in_hash: str = client.hget(queue.keys.request(request), "ids") or ""
+    return in_hash.split() + [str(file) for file in client.lrange(queue.keys.request(request, "waiting"), 0, -1)]
+
+
 @dataclass
 class Seen:
     """Where every id of one request is."""
@@ -158,7 +165,7 @@ def _see(queue: Queue, request: str, picture: Picture) -> Seen:
         source=about["source"],
         state=State(about["state"]),
         about=about,
-        waiting=client.lrange(queue.keys.request(request, "waiting"), 0, -1),
+        waiting=waiting_ids(queue, request),
         retries=retries,
         in_flight=leased[True],
         parked=leased[False],

@@ -9,7 +9,8 @@ Scripts get the prefix as KEYS[1] and build the other keys, since only a script 
 request:about:<id>     hash    source, reason, state, total, in_flight, one count per outcome, revoked, sequence,
                                enqueued_at, finished_at, hold_until (ms), canvas (what Celery runs afterwards),
                                origin (who enqueued it), approval (why it needs one), run (of a cleanup rule)
-request:waiting:<id>   list    file ids that no claim has taken yet, in the order of the request
+                               ids (those that no claim has taken yet, if they are few)
+request:waiting:<id>   list    file ids that no claim has taken yet, in the order of the request, if they are many
 request:incoming:<id>:<stream>
                        list    file ids of a stream so far, only until the request is sealed
 request:seen:<id>:<stream>

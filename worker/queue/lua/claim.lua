@@ -80,18 +80,12 @@ local function take_from_request(request, source, room, items)
     taken = taken + 1
   end
   count(KEY.retrying, source, -taken)
-  local waiting = request_key(request, 'waiting')
-  if taken < room then
-    for _, file in ipairs(redis.call('LPOP', waiting, room - taken) or {}) do
-      items[#items + 1] = {request, file, '0', DOUBT.NONE}
-      taken = taken + 1
-    end
-  end
-  if taken < room or redis.call('EXISTS', waiting) == 0 then
-    if redis.call('ZCOUNT', retries, '-inf', now) == 0 then
-      redis.call('ZREM', line_key(source), request)
-      note_next_retry(request)
-    end
+  local waiting, are_left = take_waiting(request, room - taken)
+  for _, file in ipairs(waiting) do items[#items + 1] = {request, file, '0', DOUBT.NONE} end
+  taken = taken + #waiting
+  if not are_left and redis.call('ZCOUNT', retries, '-inf', now) == 0 then
+    redis.call('ZREM', line_key(source), request)
+    note_next_retry(request)
   end
   return taken
 end

@@ -1,4 +1,4 @@
--- uses: base
+-- uses: base, waiting
 -- Who is served next: each source has a line, its requests that have work, and sources take turns.
 
 local function line_key(source)
@@ -28,7 +28,7 @@ end
 
 -- The ids of a request are no longer on hold.
 local function end_hold(request, source)
-  count(KEY.on_hold, source, -redis.call('LLEN', request_key(request, 'waiting')))
+  count(KEY.on_hold, source, -count_waiting(request))
 end
 
 -- Let requests into line whose retries are due or whose hold has ended.
@@ -55,8 +55,7 @@ local function count_claimable(now, enough)
     found = found + redis.call('ZCARD', line)
     if found >= enough then return enough end
     for _, request in ipairs(redis.call('ZRANGE', line, 0, 9)) do
-      local ids = redis.call('LLEN', request_key(request, 'waiting'))
-        + redis.call('ZCOUNT', request_key(request, 'retries'), '-inf', now)
+      local ids = count_waiting(request) + redis.call('ZCOUNT', request_key(request, 'retries'), '-inf', now)
       found = found + math.max(0, ids - 1)
       if found >= enough then return enough end
     end
