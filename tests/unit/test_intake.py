@@ -16,7 +16,7 @@ from redis.exceptions import OutOfMemoryError
 
 from config.queue_names import broker_lists
 from tests.unit.support_messages import Sender, put, undecoded
-from tests.unit.support_queue import LONG_AGO_MS, queue_on, raw, waiting_ids
+from tests.unit.support_queue import LONG_AGO_MS, line_of, queue_on, raw, waiting_ids
 from worker.intake import intake as intake_module
 from worker.intake.intake import Intake, Turn
 from worker.queue.operations import Queue
@@ -194,7 +194,7 @@ def test_order_is_kept(shared_fake: Redis, kinds: list[str], at_once: int) -> No
         patch.setattr(intake_module, "MOST_MESSAGES", at_once)
         wanted = [f"r{place}" for place, kind in enumerate(kinds) if kind == "ordinary"]
         assert accept_all(intake_on(queue)) == wanted
-    assert raw(queue).zrange(queue.keys.line("default"), 0, -1) == wanted
+    assert line_of(queue, "default") == wanted
     assert unusual(queue) == [message for message, kind in zip(messages, kinds, strict=True) if kind != "ordinary"]
     check_nothing_is_left(queue)
 

@@ -23,7 +23,8 @@ intake                 zset    token → ms: when the lease of taken messages ex
 intake:<token>         list    taken messages of the broker, unchanged, oldest first, until they are accepted
 unreadable             list    entries of the broker's lists that are not messages, newest first, the last 1000
 sources                zset    source → turn: sources that have work, the next one first
-source:<name>:line     zset    request id → sequence: requests that have work, in the order of enqueueing
+source:<name>:fresh    list    request ids: new requests of a source with ids to claim, the oldest first
+source:<name>:line     zset    request id → sequence: requests that have work again, in the order of enqueueing
 retries                zset    request id → when its first retry is due (ms)
 holds                  zset    request id → when its hold ends (ms)
 approvals              zset    request id → since when it waits for approval (ms)
@@ -138,8 +139,12 @@ class Keys:
         return f"{self.prefix}lease:{token}"
 
     def line(self, source: str) -> str:
-        """Return the key of a source's line of requests."""
+        """Return the key of a source's requests that came back into line."""
         return f"{self.prefix}source:{source}:line"
+
+    def fresh(self, source: str) -> str:
+        """Return the key of a source's new requests."""
+        return f"{self.prefix}source:{source}:fresh"
 
     def cleanup(self, kind: str, name: str) -> str:
         """Return a key of the cleanup: kind is run, rule or history."""

@@ -81,7 +81,8 @@ cancel_retries()
 cancel_parked()
 redis.call('ZREM', KEY.retries, request)
 redis.call('ZREM', line_key(source), request)
-if redis.call('EXISTS', line_key(source)) == 0 then redis.call('ZREM', KEY.sources, source) end
+-- A claim removes it from `fresh`: looking for it there would take long.
+if not has_line(source) then redis.call('ZREM', KEY.sources, source) end
 redis.call('HSETNX', key, 'withdrawn_at', now)
 local is_final = finish(request, now, args.result_ttl_ms, args.outbox_delay_ms)
 write_noted()

@@ -66,10 +66,8 @@ local function take_group(old)
   return without_revoked(items), tonumber(about[1] or 0), tonumber(about[2] or 0), about[3] == '1'
 end
 
--- Take up to `room` items of one request: due retries, then waiting ids. The request leaves the line once it has
--- neither.
-local function take_from_request(request, source, room, items)
-  local taken = 0
+-- Take up to `room` due retries of one request. Returns how many.
+local function take_retries(request, source, room, items)
   local retries, tried = request_key(request, 'retries'), request_key(request, 'tried')
   local due = redis.call('ZRANGEBYSCORE', retries, '-inf', now, 'LIMIT', 0, room)
   for _, file in ipairs(due) do
@@ -77,25 +75,37 @@ local function take_from_request(request, source, room, items)
     items[#items + 1] = {request, file, attempts, doubt}
     redis.call('ZREM', retries, file)
     redis.call('HDEL', tried, file)
-    taken = taken + 1
   end
-  count(KEY.retrying, source, -taken)
-  local waiting, are_left = take_waiting(request, room - taken)
-  for _, file in ipairs(waiting) do items[#items + 1] = {request, file, '0', DOUBT.NONE} end
-  taken = taken + #waiting
-  if not are_left and redis.call('ZCOUNT', retries, '-inf', now) == 0 then
-    redis.call('ZREM', line_key(source), request)
-    note_next_retry(request)
-  end
-  return taken
+  count(KEY.retrying, source, -#due)
+  return #due
 end
 
+-- Take up to `room` items of the first request in line: due retries, then waiting ids. The request leaves the line once
+-- it has neither. Returns how many.
+local function take_from_request(request, source, is_fresh, room, items)
+  local retries = request_key(request, 'retries')
+  local has_retries = redis.call('EXISTS', retries) == 1
+  local retried = has_retries and take_retries(request, source, room, items) or 0
+  local waiting, are_left = take_waiting(request, room - retried)
+  for _, file in ipairs(waiting) do items[#items + 1] = {request, file, '0', DOUBT.NONE} end
+  if not are_left and not (has_retries and redis.call('ZCOUNT', retries, '-inf', now) > 0) then
+    leave_line(request, source, is_fresh)
+    if has_retries then note_next_retry(request) end
+  end
+  return retried + #waiting
+end
+
+-- Cancelled requests that a claim passes over in one line at most.
+local MOST_PASSED = 500
+
 local function take_from_source(source, room, items)
-  local taken = 0
-  while taken < room do
-    local first = redis.call('ZRANGE', line_key(source), 0, 0)[1]
+  local taken, passed = 0, 0
+  while taken < room and passed < MOST_PASSED do
+    local first, is_fresh = first_in_line(source)
     if not first then break end
-    taken = taken + take_from_request(first, source, room - taken, items)
+    local more = take_from_request(first, source, is_fresh, room - taken, items)
+    taken = taken + more
+    if more == 0 then passed = passed + 1 end
   end
   return taken
 end
@@ -115,10 +125,10 @@ local function take_shares(room, items)
     sources = still
   end
   for _, source in ipairs(served) do
-    if redis.call('EXISTS', line_key(source)) == 0 then
-      redis.call('ZREM', KEY.sources, source)
-    else
+    if has_line(source) then
       redis.call('ZADD', KEY.sources, next_number(), source)
+    else
+      redis.call('ZREM', KEY.sources, source)
     end
   end
 end

@@ -25,7 +25,7 @@ local function new_tally() return {sources = {}} end
 
 local function tally_of(tally, source)
   if not tally[source] then
-    tally[source] = {waiting = 0, on_hold = 0, entries = {}}
+    tally[source] = {waiting = 0, on_hold = 0, fresh = {}}
     tally.sources[#tally.sources + 1] = source
   end
   return tally[source]
@@ -36,7 +36,7 @@ local function write_tally(tally)
     local of = tally[source]
     count(KEY.waiting, source, of.waiting)
     count(KEY.on_hold, source, of.on_hold)
-    if #of.entries > 0 then enter_line(source, of.entries) end
+    if #of.fresh > 0 then enter_fresh(source, of.fresh) end
   end
   write_noted()
 end
@@ -63,7 +63,7 @@ local function seal_into(tally, request, about, fields, total, hold_ms, approval
   elseif hold_ms > 0 then
     redis.call('ZADD', KEY.holds, now + hold_ms, request)
   else
-    of.entries[#of.entries + 1], of.entries[#of.entries + 2] = sequence, request
+    of.fresh[#of.fresh + 1] = request
   end
   redis.call('HSET', request_key(request), unpack(fields))
   local event = approval == '' and 'accepted' or 'held'

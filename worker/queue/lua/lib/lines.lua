@@ -1,16 +1,53 @@
 -- uses: base, waiting
--- Who is served next: each source has a line, its requests that have work, and sources take turns.
+-- Who is served next: each source has a line, its requests that have work, and sources take turns. A line has two
+-- parts: new requests are in the list `fresh`, which costs a third; those that come back, from a hold, for a retry or
+-- approved, are in the set `line`, by sequence.
 
 local function line_key(source)
   return KEY['source:'] .. source .. ':line'
 end
 
--- Add requests to their source's line, and the source to those that have work. `entries` is sequence, request,
--- sequence, request …
-local function enter_line(source, entries)
-  in_slices('ZADD', line_key(source), entries)
+local function fresh_key(source)
+  return KEY['source:'] .. source .. ':fresh'
+end
+
+local function has_line(source)
+  return redis.call('EXISTS', line_key(source), fresh_key(source)) > 0
+end
+
+local function enter_sources(source)
   if not redis.call('ZSCORE', KEY.sources, source) then
     redis.call('ZADD', KEY.sources, next_number(), source)
+  end
+end
+
+-- Let new requests into line, in the order of their sequence.
+local function enter_fresh(source, requests)
+  in_slices('RPUSH', fresh_key(source), requests)
+  enter_sources(source)
+end
+
+-- Let a request back into line.
+local function enter_line(request, source, sequence)
+  redis.call('ZADD', line_key(source), sequence, request)
+  enter_sources(source)
+end
+
+-- The request of a source that is served next, and whether it is the first of `fresh`; nil if there is none.
+local function first_in_line(source)
+  local back = redis.call('ZRANGE', line_key(source), 0, 0, 'WITHSCORES')
+  local fresh = redis.call('LINDEX', fresh_key(source), 0)
+  if not back[1] or not fresh then return back[1] or fresh or nil, not back[1] end
+  local sequence = tonumber(redis.call('HGET', request_key(fresh), 'sequence') or 0)
+  if sequence <= tonumber(back[2]) then return fresh, true end
+  return back[1], false
+end
+
+local function leave_line(request, source, is_fresh)
+  if is_fresh then
+    redis.call('LPOP', fresh_key(source))
+  else
+    redis.call('ZREM', line_key(source), request)
   end
 end
 
@@ -21,7 +58,7 @@ local function promote(set, now, leave)
     local about = redis.call('HMGET', request_key(request), 'source', 'sequence')
     if about[1] then
       if leave then leave(request, about[1]) end
-      enter_line(about[1], {about[2], request})
+      enter_line(request, about[1], about[2])
     end
   end
 end
@@ -47,17 +84,20 @@ local function note_next_retry(request)
   end
 end
 
--- Ids that a claim could take now, counted up to `enough`. A lower bound: long lines are not counted to their end.
+-- Ids that a claim could take now, counted up to `enough`. Long lines are not counted to their end, and a
+-- cancelled request counts as one id while it is in `fresh`.
 local function count_claimable(now, enough)
   local found = 0
   for _, source in ipairs(redis.call('ZRANGE', KEY.sources, 0, 99)) do
-    local line = line_key(source)
-    found = found + redis.call('ZCARD', line)
+    local line, fresh = line_key(source), fresh_key(source)
+    found = found + redis.call('ZCARD', line) + redis.call('LLEN', fresh)
     if found >= enough then return enough end
-    for _, request in ipairs(redis.call('ZRANGE', line, 0, 9)) do
-      local ids = count_waiting(request) + redis.call('ZCOUNT', request_key(request, 'retries'), '-inf', now)
-      found = found + math.max(0, ids - 1)
-      if found >= enough then return enough end
+    for _, first in ipairs({redis.call('ZRANGE', line, 0, 9), redis.call('LRANGE', fresh, 0, 9)}) do
+      for _, request in ipairs(first) do
+        local ids = count_waiting(request) + redis.call('ZCOUNT', request_key(request, 'retries'), '-inf', now)
+        found = found + math.max(0, ids - 1)
+        if found >= enough then return enough end
+      end
     end
   end
   return found
