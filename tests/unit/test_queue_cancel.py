@@ -10,6 +10,7 @@ from tests.unit.support_queue import (
     end_all,
     files_of,
     ids,
+    line_of,
     must_claim,
     queue_on,
     raw,
@@ -125,3 +126,17 @@ def test_cancelling_twice_keeps_the_first_time(redis_client: Redis) -> None:
     raw(queue).hset(about, mapping={"revoked": 5, "withdrawn_at": 5})
     assert queue.cancel("r") == (State.PROGRESS, 0)
     assert raw(queue).hmget(about, "revoked", "withdrawn_at") == ["5", "5"]
+
+
+def test_cancelled_requests_hold_up_nobody(redis_client: Redis) -> None:
+    """A claim passes over hundreds of them; what waits behind thousands is claimed by one of the next."""
+    queue = queue_on(redis_client)
+    for number in range(1200):
+        queue.enqueue(NewRequest(f"r{number}", "s"), [f"a{number}"])
+        queue.cancel(f"r{number}")
+    queue.enqueue(NewRequest("last", "s"), ["z"])
+    queue.enqueue(NewRequest("other", "other"), ["o"])
+    claims = [queue.claim(f"t{turn}") for turn in range(3)]
+    assert [[item.file_id for item in claim.items] if claim else [] for claim in claims] == [["o"], [], ["z"]]
+    assert line_of(queue, "s") == []
+    assert queue.peek(10).claimable == 0

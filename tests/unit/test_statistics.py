@@ -8,7 +8,16 @@ import pytest
 from redis import Redis
 
 from config.settings import Window
-from tests.unit.support_queue import check_invariants, end_all, ids, must_claim, queue_on, settings_for_tests
+from tests.unit.support_queue import (
+    check_invariants,
+    end_all,
+    files_of,
+    ids,
+    must_claim,
+    queue_on,
+    release_holds,
+    settings_for_tests,
+)
 from worker.limiter.slots import Call, Kind, Limiter
 from worker.queue.approvals import Approvals
 from worker.queue.claims import park, retry
@@ -67,8 +76,17 @@ def test_figures_are_exact_for_thousands_of_requests(real_redis: Redis) -> None:
 
 
 def store_as_before(queue: Queue) -> None:
-    """Bring what is stored to the format in which nobody counted retries, ids on hold and parked groups."""
+    """Bring what is stored to the first format: all ids and lines as then, and nobody counted what does not wait."""
     client: Any = queue.redis
+    for place, request in enumerate(("r", "undo", "guarded")):
+        if in_hash := client.hget(queue.keys.request(request), "ids"):
+            client.rpush(queue.keys.request(request, "waiting"), *in_hash.split())
+            client.hdel(queue.keys.request(request), "ids")
+        client.hset(queue.keys.request(request), "sequence", place)
+    for source in client.zrange(queue.keys("sources"), 0, -1):
+        line = client.lrange(queue.keys.fresh(source), 0, -1)
+        client.zadd(queue.keys.line(source), {request: place for place, request in enumerate(line)})
+        client.delete(queue.keys.fresh(source))
     parked = client.smembers(queue.keys("parked"))
     for token in client.zrange(queue.keys("leases"), 0, -1):
         client.hset(queue.keys.lease(token), "held", "0" if token in parked else "1")
@@ -91,6 +109,10 @@ def test_what_an_earlier_version_stored_is_counted(redis_client: Redis) -> None:
     assert {**stats_of(upgraded), "now": ""} == before
     assert (before["held"], before["due_retries"], before["parked"]) == (7, 2, 1)
     check_invariants(upgraded, {"r": {*ids("a", 8)}, "undo": {*ids("u", 3)}, "guarded": {*ids("g", 4)}})
+    upgraded.enqueue(NewRequest("new", "s"), ["n"])
+    release_holds(upgraded)
+    claimed = [file for turn in range(3) for file in files_of(must_claim(upgraded, f"new{turn}").items)]
+    assert claimed == [*ids("a", 8)[6:], *ids("u", 3), "n"], "in the order in which they came"
 
 
 def test_parked_batches_are_those_that_nobody_holds(redis_client: Redis) -> None:

@@ -23,7 +23,7 @@ _ORDINARY = frozenset(
         "in_flight",
         "enqueued_at",
         "finished_at",
-        "sequence",
+        "sequence",  # an earlier version stored it
         "origin",
         "hold_until",
         "result_ttl_ms",

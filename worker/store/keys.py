@@ -6,7 +6,7 @@ an account are on one shard, so that a script can use them together, and several
 Scripts get the prefix as KEYS[1] and build the other keys, since only a script knows which requests a claim touches.
 
 =====================  ======  ===================================================================================
-request:about:<id>     hash    source, reason, state, total, in_flight, one count per outcome, revoked, sequence,
+request:about:<id>     hash    source, reason, state, total, in_flight, one count per outcome, revoked,
                                enqueued_at, finished_at, hold_until (ms), canvas (what Celery runs afterwards),
                                origin (who enqueued it), approval (why it needs one), run (of a cleanup rule)
                                ids (those that no claim has taken yet, if they are few)
@@ -24,7 +24,7 @@ intake:<token>         list    taken messages of the broker, unchanged, oldest f
 unreadable             list    entries of the broker's lists that are not messages, newest first, the last 1000
 sources                zset    source → turn: sources that have work, the next one first
 source:<name>:fresh    list    request ids: new requests of a source with ids to claim, the oldest first
-source:<name>:line     zset    request id → sequence: requests that have work again, in the order of enqueueing
+source:<name>:line     zset    request id → when it was enqueued (ms): requests that have work again
 retries                zset    request id → when its first retry is due (ms)
 holds                  zset    request id → when its hold ends (ms)
 approvals              zset    request id → since when it waits for approval (ms)
@@ -56,7 +56,7 @@ calls:<endpoint>       zset    call id → ms: the sliding log
 tokens                 hash    SHA-256 of a token → JSON {name, scopes, source, created_at (ms), by}
 refusals               string  number of HTTP requests with wrong credentials
 workers                zset    worker name → last heartbeat (ms)
-sequence               string  counter: order of requests, and turns of sources
+sequence               string  counter: turns of sources
 format                 string  version of this map; `store/lua/upgrade.lua` upgrades older ones
 =====================  ======  ===================================================================================
 """

@@ -45,11 +45,10 @@ end
 -- else it enters the line. `about` has its source, and may have reason and origin; `fields` are further names and
 -- values of its hash.
 local function seal_into(tally, request, about, fields, total, hold_ms, approval, now)
-  local of, sequence, detail = tally_of(tally, about.source), next_number(), {reason = about.reason}
+  local of, detail = tally_of(tally, about.source), {reason = about.reason}
   local function set(name, value) fields[#fields + 1], fields[#fields + 2] = name, value end
   set('state', STATE.QUEUED)
   set('total', total)
-  set('sequence', sequence)
   of.waiting = of.waiting + total
   if hold_ms > 0 or approval ~= '' then of.on_hold = of.on_hold + total end
   if hold_ms > 0 then

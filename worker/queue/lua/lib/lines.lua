@@ -1,7 +1,7 @@
 -- uses: base, waiting
 -- Who is served next: each source has a line, its requests that have work, and sources take turns. A line has two
 -- parts: new requests are in the list `fresh`, which costs a third; those that come back, from a hold, for a retry or
--- approved, are in the set `line`, by sequence.
+-- approved, are in the set `line`, by the time at which they were enqueued.
 
 local function line_key(source)
   return KEY['source:'] .. source .. ':line'
@@ -21,15 +21,15 @@ local function enter_sources(source)
   end
 end
 
--- Let new requests into line, in the order of their sequence.
+-- Let new requests into line, the oldest first.
 local function enter_fresh(source, requests)
   in_slices('RPUSH', fresh_key(source), requests)
   enter_sources(source)
 end
 
 -- Let a request back into line.
-local function enter_line(request, source, sequence)
-  redis.call('ZADD', line_key(source), sequence, request)
+local function enter_line(request, source, enqueued_at)
+  redis.call('ZADD', line_key(source), enqueued_at, request)
   enter_sources(source)
 end
 
@@ -38,8 +38,8 @@ local function first_in_line(source)
   local back = redis.call('ZRANGE', line_key(source), 0, 0, 'WITHSCORES')
   local fresh = redis.call('LINDEX', fresh_key(source), 0)
   if not back[1] or not fresh then return back[1] or fresh or nil, not back[1] end
-  local sequence = tonumber(redis.call('HGET', request_key(fresh), 'sequence') or 0)
-  if sequence <= tonumber(back[2]) then return fresh, true end
+  local enqueued_at = tonumber(redis.call('HGET', request_key(fresh), 'enqueued_at') or 0)
+  if enqueued_at < tonumber(back[2]) then return fresh, true end
   return back[1], false
 end
 
@@ -55,7 +55,7 @@ end
 local function promote(set, now, leave)
   for _, request in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, 200)) do
     redis.call('ZREM', set, request)
-    local about = redis.call('HMGET', request_key(request), 'source', 'sequence')
+    local about = redis.call('HMGET', request_key(request), 'source', 'enqueued_at')
     if about[1] then
       if leave then leave(request, about[1]) end
       enter_line(request, about[1], about[2])
