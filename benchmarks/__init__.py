@@ -1,1 +1,1 @@
-"""Figures, measured side by side with what one would use instead. Run with `make bench`."""
+"""Figures, beside the usual alternatives. Run with `make bench`."""

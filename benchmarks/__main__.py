@@ -9,11 +9,11 @@ import sys
 import time
 from collections.abc import Callable
 
+from benchmarks.limits import measure_limit
 from benchmarks.measures import (
     Row,
     measure_bulk,
     measure_growth,
-    measure_limit,
     measure_memory,
     measure_quiet_source,
     measure_small,

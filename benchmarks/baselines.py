@@ -32,7 +32,7 @@ def delete_some(ids: list[str]) -> int:
 
 @app.task(ignore_result=False)
 def delete_one(ids: list[str]) -> dict[str, int]:
-    """Delete one file, and return what a caller would want to know."""
+    """Delete one file, and return its outcome."""
     delete(os.environ["IMAGE_KIT_BASE_URL"], ids)
     return {"deleted": len(ids)}
 

@@ -1,4 +1,4 @@
-"""What one would use instead for requests of one id: celery-batches 0.11, which gathers messages into full calls.
+"""The alternative for requests of one id: celery-batches 0.11, which gathers messages into full calls.
 
 Run as `celery -A benchmarks.batching worker`. celery-batches asks for a Celery below 5.7 and works with 5.7, so that
 `make bench` installs it without its dependencies.
@@ -18,7 +18,7 @@ app = Celery("batching", broker=os.environ.get("KITSWEEP_REDIS_URL"), backend=os
 app.conf.update(
     worker_pool="threads",
     worker_concurrency=8,
-    # Its documentation asks for so many that full batches come together in every place of the pool.
+    # As its documentation recommends, so that every thread gathers full batches.
     worker_prefetch_multiplier=100,
     task_default_queue="batching",
     worker_log_color=False,

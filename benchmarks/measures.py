@@ -1,13 +1,11 @@
-"""The measurements. Each returns rows for the table: what was measured, the figure, what was to be reached."""
+"""The measurements. Each returns rows for the table: what was measured, the figure, and the goal."""
 
 from __future__ import annotations
 
-import random
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -23,58 +21,6 @@ class Row(NamedTuple):
     what: str
     figure: str
     goal: str = ""
-
-
-def measure_limit(stand: Stand, per_second: int, seconds: int) -> list[Row]:
-    """Fill, and use of a strict sliding-window limit, with 20 producers whose requests have 1 to 30 ids."""
-    files = per_second * seconds * 100
-    with stand.running(files, limits=[f"{per_second}/1s"]) as simulator:
-        _produce(stand, file_ids(files))
-        wait_until(stand.drained, seconds * 3 + 60, every=0.5)
-        stats = simulator.stats()
-        calls = [call for call in simulator.calls() if call.status is not None]
-    good = sorted(call.at for call in calls if call.status == 200)
-    refused = sum(call.status == 429 for call in calls)
-    # The ids that were left for the last call are what they are: fill is measured while ids wait.
-    fill = statistics.mean(call.id_count for call in calls[:-1] if call.status == 200)
-    # The calls after the first, in the time from the first to the last, of those that the limit allows in it.
-    span = good[-1] - good[0]
-    use = (len(good) - 1) / (per_second * span)
-    # Stricter: the shortest span in which a limiter that sends each window's calls at once could have made them.
-    shortest = (len(good) - 1) // per_second / span
-    label = f"limit of {per_second} calls a second, two workers, requests of 1 to 30 ids from 20 producers"
-    return [
-        Row(f"ids per call while ids wait ({label})", f"{fill:.1f} of 100", "99"),
-        Row(f"use of the limit ({label})", f"{100 * use:.1f} %", "97 %"),
-        Row(f"the same, as the shortest possible span of the span taken ({label})", f"{100 * shortest:.1f} %"),
-        Row(f"calls answered 429 ({label})", f"{refused} of {len(calls)}", "0.2 %"),
-        *_complete(stats, files),
-    ]
-
-
-def _complete(stats: object, files: int) -> list[Row]:
-    deleted = stats["deleted"] if isinstance(stats, dict) and "deleted" in stats else None
-    return [] if deleted in (None, files) else [Row("FILES LEFT OVER", f"{deleted} of {files} deleted", "none")]
-
-
-def _produce(stand: Stand, ids: list[str]) -> None:
-    dice = random.Random(1)
-    requests: list[list[str]] = []
-    start = 0
-    while start < len(ids):
-        size = dice.randint(1, 30)
-        requests.append(ids[start : start + size])
-        start += size
-    shares = [requests[number::20] for number in range(20)]
-
-    def produce(number: int) -> None:
-        stand.client.enqueue_many(shares[number], source=f"producer{number}")
-
-    threads = [threading.Thread(target=produce, args=(number,)) for number in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def measure_bulk(stand: Stand, files: int, rounds: int) -> list[Row]:
@@ -178,7 +124,7 @@ def _settled_memory(stand: Stand) -> int:
 
 
 def measure_quiet_source(stand: Stand, files: int) -> list[Row]:
-    """In which batch after its arrival one id of a quiet source goes out, while another has many waiting."""
+    """Count the calls until one id of a quiet source is deleted, while another source has many waiting."""
     with stand.running(files, limits=["10/1s"]) as simulator:
         ids = file_ids(files)
         stand.client.enqueue(ids[1:], source="loud")
@@ -188,4 +134,4 @@ def measure_quiet_source(stand: Stand, files: int) -> list[Row]:
         wait_until(lambda: ids[0] not in set(simulator.existing([ids[0]])), every=0.02)
         after = len(simulator.calls())
     what = f"one id of a quiet source, while another has {files:,} waiting: calls made until it was gone"
-    return [Row(what, f"{after - before} (one or two are in the air when it comes)", "next batch")]
+    return [Row(what, f"{after - before} (one or two are in flight when it is enqueued)", "next batch")]

@@ -1,4 +1,4 @@
-"""What a measurement stands on: a server, a simulator and workers of its own, all on 127.0.0.1, ended with it."""
+"""The setup of a measurement: a server, a simulator and workers, all on 127.0.0.1, ended with it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Stand:
         return _workers(count, app, environment)
 
     def drained(self) -> bool:
-        """Whether nothing is unaccepted, waits, flies or is unpublished."""
+        """Whether nothing is unaccepted, waiting, in flight or unpublished."""
         stats = self.client.stats()
         return stats["unaccepted"] + stats["waiting"] + stats["in_flight"] + stats["unpublished"] == 0
 

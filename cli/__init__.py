@@ -1,7 +1,7 @@
 """The command line `kitsweep`, on top of `tasks.client` and `tasks.admin`.
 
 `COMMANDS` names every command, where it is defined and what it does. A command's module is imported only when the
-command is called, so that help and wrong use are answered at once.
+command is called, so that help and usage errors appear at once.
 """
 
 from __future__ import annotations
@@ -34,28 +34,31 @@ Exit status: 0 all files are gone, 1 incomplete (or an unknown request, or a fai
 COMMANDS = {
     "delete": ("cli.commands.delete:delete", "Enqueue file ids for deletion, and print the request id."),
     "status": ("cli.commands.request:status", "Show the state of a request."),
-    "watch": ("cli.commands.watch:watch", "Follow a request until it is done, and show its report."),
-    "cancel": ("cli.commands.request:cancel", "Cancel the files of a request that still wait."),
+    "watch": ("cli.commands.request:watch", "Follow a request until it is done, and show its report."),
+    "cancel": ("cli.commands.request:cancel", "Cancel the waiting files of a request."),
     "report": ("cli.commands.report:report", "Write how each file of a request ended."),
     "stats": ("cli.commands.account:stats", "Show what waits, what limits it, and which workers are alive."),
-    "pause": ("cli.commands.account:pause", "Stop all calls to ImageKit until `resume`."),
-    "resume": ("cli.commands.account:resume", "Allow calls to ImageKit again after `pause`."),
-    "audit": ("cli.commands.audit:audit", "Show the audit trail: who asked for what, who decided, and the result."),
+    "pause": ("cli.commands.account:pause", "Pause all calls to ImageKit until `resume`."),
+    "resume": ("cli.commands.account:resume", "Resume calls to ImageKit after `pause`."),
+    "audit": ("cli.commands.audit:audit", "Show the audit trail: who requested and decided what, and the result."),
     "check": ("cli.commands.check:check", "Check the settings, Redis and ImageKit."),
     "web": ("cli.commands.web:web", "Run the HTTP server: the drop-in for ImageKit's API, and the REST API."),
     "up": ("cli.commands.up:up", "Run everything on this machine until Ctrl-C."),
-    "simulator": ("cli.commands.simulator:simulator", "Run a local ImageKit to try things out on."),
+    "simulator": ("cli.commands.simulator:simulator", "Run a local ImageKit for experiments."),
 }
 CLEANUP = {
-    "check": ("cli.commands.cleanup_rules:check", "Check the rules file, and show each rule in words."),
-    "run": ("cli.commands.cleanup_run:run", "Run a rule now, under all its guards, or show what it would delete."),
-    "list": ("cli.commands.cleanup_rules:list_rules", "Show each rule: next run, last run, usual number of files."),
-    "history": ("cli.commands.cleanup_rules:history", "Show the last runs of a rule, the newest first."),
+    "check": ("cli.commands.cleanup:check", "Check the rules file, and describe each rule."),
+    "run": ("cli.commands.cleanup:run", "Run a rule now, under all its guards, or show what it would delete."),
+    "list": ("cli.commands.cleanup:list_rules", "Show each rule: next run, last run, usual number of files."),
+    "history": ("cli.commands.cleanup:history", "Show the last runs of a rule, newest first."),
     "held": ("cli.commands.cleanup:held", "Show the requests that wait for approval, or the file ids of one."),
-    "approve": ("cli.commands.cleanup:approve", "Release a request that a guard holds."),
-    "reject": ("cli.commands.cleanup:reject", "Cancel a request that a guard holds; none of its files is deleted."),
-    "off": ("cli.commands.cleanup:off", "Stop all rules: none starts, and running ones stop at their next page."),
-    "on": ("cli.commands.cleanup:on", "Let the rules run again after `off`; missed runs are not made up for."),
+    "approve": ("cli.commands.cleanup:approve", "Approve a request that waits for approval."),
+    "reject": (
+        "cli.commands.cleanup:reject",
+        "Reject a request that waits for approval; none of its files is deleted.",
+    ),
+    "off": ("cli.commands.cleanup:off", "Switch all rules off: none starts, and active runs stop at their next page."),
+    "on": ("cli.commands.cleanup:on", "Switch the rules on again; runs missed meanwhile are skipped."),
 }
 TOKEN = {
     "create": ("cli.commands.token:create", "Create a token and print it; it is shown only once."),
@@ -89,13 +92,13 @@ app = _assembled()
 
 def main() -> None:
     """Run `kitsweep` as a program."""
-    # What our modules log is for workers; commands report the same themselves.
+    # Log lines are for workers; commands report errors themselves.
     logging.getLogger("kitsweep").addHandler(logging.NullHandler())
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and return its exit status. Raises only what is a bug."""
+    """Run one command and return its exit status. Any exception is a bug."""
     try:
         status = app.main(list(arguments), prog_name="kitsweep", standalone_mode=False)
         sys.stdout.flush()

@@ -1,7 +1,7 @@
-"""What several commands share: exit statuses and small helpers. It loads nothing heavy.
+"""Exit statuses and small helpers of all commands. Imports nothing large.
 
 =====  =====================================================================================================
-0      all files are gone, or the command did what it was asked to do
+0      all files are gone, or the command succeeded
 1      incomplete: some files could not be deleted or were cancelled; an unknown request; a failed check
 2      wrong use: bad options, bad input (with its line), bad settings; or Redis cannot be reached
 130    interrupted (Ctrl-C)
@@ -28,7 +28,7 @@ INTERRUPTED = 130
 
 
 class CommandError(Exception):
-    """A command cannot go on: why, in one line, and the exit status."""
+    """A command failed: the reason in one line, and the exit status."""
 
     def __init__(self, problem: str, status: int = WRONG_USE) -> None:
         super().__init__(problem)
@@ -37,13 +37,13 @@ class CommandError(Exception):
 
 
 def status_of(report: Report) -> int:
-    """Return the exit status for a request's state; a request that is not final is no failure."""
+    """Return the exit status for a request's state; a request that is not final is not a failure."""
     return INCOMPLETE if report["state"] in {"FAILURE", "REVOKED"} else DONE
 
 
 @contextmanager
 def interruptible(hint: str | Callable[[], str]) -> Iterator[None]:
-    """On Ctrl-C, say in one line what that means for the work, and end with status 130."""
+    """On Ctrl-C, write one line about what continues, and exit with status 130."""
     try:
         yield
     except KeyboardInterrupt:

@@ -16,8 +16,7 @@ def explain(error: Exception) -> int | None:
     lines = _lines(error)
     if lines is None:
         return None
-    for line in lines:
-        say(f"kitsweep: {escape(line)}")
+    say(*(f"kitsweep: {escape(line)}" for line in lines))
     if isinstance(error, CommandError):
         return error.status
     return INCOMPLETE if isinstance(error, UnknownRequest | NotPossible) else WRONG_USE

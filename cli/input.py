@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from cli.screen.progress import Bar
 
 QUIET_IDS = 5_000
-"""Progress is shown only after so many ids: never before the question whether to delete them."""
+"""Progress is shown only after this many ids, so never before the confirmation."""
 _AT_ONCE = 500
-"""File ids that are read before they are counted."""
+"""File ids read between two updates."""
 
 
 class InputFile:
@@ -86,11 +86,11 @@ def opened(path: str, form: Form | None) -> Iterator[InputFile]:
     """Open a file, or standard input for `-`. Raises `CommandError` if it cannot be opened."""
     if path == "-":
         if is_terminal(sys.stdin):
-            say("Type file ids, one a line; Ctrl-D ends the list.")
+            say("Type file ids, one per line; Ctrl-D ends the list.")
         yield InputFile(sys.stdin.buffer, "standard input", form)
         return
     try:
-        stream = open(path, "rb")  # noqa: PTH123, SIM115 - a path as it was typed; closed below
+        stream = open(path, "rb")  # noqa: PTH123, SIM115 - a path as typed; closed below
     except OSError as error:
         raise CommandError(_refusal(f"{path}: {error.strerror}")) from None
     with stream:

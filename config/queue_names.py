@@ -17,10 +17,6 @@ class QueueNames(NamedTuple):
     """``kitsweep.delete_files``, for producers with our routes; the intake takes from it too."""
     unusual: str
     """Messages that the intake forwards to Celery."""
-    batches: str
-    """``kitsweep.delete_batch``."""
-    cleanup: str
-    """``kitsweep.cleanup_run``: wake-ups for the runs of cleanup rules."""
 
     @property
     def intake(self) -> list[str]:
@@ -35,7 +31,7 @@ def queue_names(account: str) -> QueueNames:
     accounts can share a server and no worker takes a message for another account's files.
     """
     suffix = "" if account == "default" else f".{account}"
-    names = [f"kitsweep.{name}{suffix}" for name in ("requests", "unusual", "batches", "cleanup")]
+    names = [f"kitsweep.{name}{suffix}" for name in ("requests", "unusual")]
     return QueueNames(names[0] if suffix else "celery", *names)
 
 

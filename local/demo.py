@@ -1,4 +1,4 @@
-"""`make run`: the main job from end to end, on a `kitsweep up` of its own in a temporary folder.
+"""`make run`: the main job from end to end, on a separate `kitsweep up` in a temporary folder.
 
 A list of ids goes through the command line to two workers, and the report is compared with the simulator's own counts.
 ImageKit itself is called only if a private key is set, a file is named, and the operator confirms.
@@ -37,7 +37,7 @@ from worker.states import Outcome, State
 
 FILES = 20_000
 LIMIT = "20/1s"
-"""With it the list takes some 15 seconds."""
+"""The list takes some 15 seconds with it."""
 REQUEST_ID = "make-run"
 RULE = """\
 [rules.old-and-expired]
@@ -52,15 +52,15 @@ use the key, and nothing real is deleted. To delete files for good: make run FIL
 """
 _STOP_SECONDS = 70.0
 _LOGGING = {"KITSWEEP_LOG_FORMAT": "json", "KITSWEEP_LOG_LEVEL": "INFO"}
-"""So that the calls of the workers can be counted in their logs."""
+"""From which the calls of the workers are counted."""
 
 
 class WrongUse(KitsweepError):
-    """`make run` was called in the wrong way."""
+    """Wrong arguments of `make run`."""
 
 
 class DemoError(KitsweepError):
-    """The run did not end as it should."""
+    """The run failed."""
 
 
 class Interrupted(DemoError):
@@ -68,7 +68,7 @@ class Interrupted(DemoError):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `make run`; return the exit status: 0 everything is as it should be, 1 it is not, 2 wrong use."""
+    """Run `make run`; return the exit status: 0 success, 1 failure, 2 wrong use."""
     parser = argparse.ArgumentParser(prog="make run", description="Run the main job once, from end to end.")
     parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help="file ids, as for `kitsweep delete`")
     parser.add_argument("--yes", action="store_true", help="with a private key set: delete without asking")
@@ -89,7 +89,7 @@ def _run(file: Path | None, files: int, *, agreed: bool) -> int:
         return _run_for_real(file, len(listed), settings, agreed=agreed)
     if settings.private_key:
         say(_KEY_IS_NOT_USED)
-    # Every setting has its default, but for the account.
+    # All settings but the account are the defaults.
     names = {environment_name(name) for name in Settings.model_fields if name != "account"}
     with _demo({**dict.fromkeys(names, ""), "KITSWEEP_RATE_LIMITS": f'["{LIMIT}"]'}) as demo:
         control = demo.use_simulator()
@@ -107,10 +107,10 @@ def _run(file: Path | None, files: int, *, agreed: bool) -> int:
 def _run_for_real(file: Path, count: int, settings: Settings, *, agreed: bool) -> int:
     """Delete the files of a list from ImageKit, after the operator confirms."""
     if not count:
-        raise WrongUse(f"{file} holds no file ids")
+        raise WrongUse(f"{file} contains no file ids")
     say(f"{file} lists {count:,} file ids. They will be deleted from {settings.base_url}, FOR GOOD.")
     if not agreed and not sys.stdin.isatty():
-        raise WrongUse("there is no terminal to ask at; to delete the files without a question: make run FILE=… YES=1")
+        raise WrongUse("no terminal to confirm at; to delete the files without confirmation: make run FILE=… YES=1")
     if not agreed and input("Delete them? [y/N] ").strip().lower() not in {"y", "yes"}:
         say("Nothing was deleted.")
         return BAD
@@ -176,7 +176,7 @@ class Demo:
             raise DemoError(f"kitsweep {arguments[0]} ended with status {command.exit_status}")
 
     def cancel(self) -> None:
-        """Cancel what still waits, let calls in flight finish, and show how many files were deleted."""
+        """Cancel what waits, finish calls in flight, and show how many files were deleted."""
         say("Stopping once the calls in flight have finished. Press Ctrl-C again to stop at once.")
         with suppress(UnknownRequest, QueueUnavailable):
             report = self.client.cancel(REQUEST_ID)
@@ -209,7 +209,7 @@ class Demo:
 
 @contextmanager
 def _demo(settings: Mapping[str, str]) -> Iterator[Demo]:
-    """Yield a demo that runs, and stop it. Its folder is removed unless the run failed: then its logs are of use."""
+    """Yield a demo that runs, and stop it. Its folder, with the logs, is removed unless the run failed."""
     folder = Path(tempfile.mkdtemp(prefix="kitsweep-run-"))
     with StopSignals() as signals:
         demo = Demo(folder, signals, settings)
@@ -232,7 +232,7 @@ def _demo(settings: Mapping[str, str]) -> Iterator[Demo]:
 
 
 def _make_list(demo: Demo, control: Control, files: int) -> tuple[Path, list[str]]:
-    """Write a list with the flaws that lists have, and make its files. Return the list's path and distinct ids."""
+    """Write a list with duplicates and unknown ids, and create its files. Return the list's path and distinct ids."""
     ids = generate_ids(seed=20_000)
     existing, missing = list(islice(ids, max(1, files))), list(islice(ids, max(1, files // 400)))
     dice = random.Random(1)  # noqa: S311 - no secrets
@@ -288,7 +288,7 @@ def _figures(outcomes: Mapping[str, str], calls: Sequence[tuple[int, int | None]
 
 
 def _logged_calls(log: Path) -> Iterator[tuple[int, int | None]]:
-    """Yield the number of ids and the status of each call in a worker's log, which has one JSON object a line."""
+    """Yield the number of ids and the status of each call in a worker's log, which has one JSON object per line."""
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
         event = json.loads(line) if line.startswith("{") and line.endswith("}") else {}
         if event.get("logger") == "kitsweep.imagekit" and "ids" in event:

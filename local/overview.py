@@ -1,4 +1,4 @@
-"""What `kitsweep up` shows once everything runs: where things are, how to enqueue, how to stop."""
+"""The text that `kitsweep up` shows once everything runs."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ def is_free(port: int) -> bool:
         if probe.connect_ex((LOOPBACK, port)) == 0:
             return False
     with socket.socket() as probe:
-        # As servers do: a port with nothing but dying connections is free.
+        # As servers do: a port whose connections are all closing is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))

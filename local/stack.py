@@ -26,7 +26,7 @@ _PROJECT = Path(__file__).resolve().parent.parent
 
 
 def simulated(url: str) -> dict[str, str]:
-    """Return the settings that send every call to the simulator at `url`, and the real key nowhere."""
+    """Return the settings that send every call to the simulator at `url`, without the real key."""
     return {"IMAGEKIT_PRIVATE_KEY": "private_simulator", "IMAGE_KIT_BASE_URL": url}
 
 
@@ -37,7 +37,7 @@ def environment_with(overrides: Mapping[str, str]) -> dict[str, str]:
     """
     path = os.pathsep.join(filter(None, [str(_PROJECT), os.environ.get("PYTHONPATH")]))
     wanted = {**overrides, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
-    # Settings' names are case-insensitive: another spelling of the same name must not win.
+    # Names are case-insensitive: another spelling of the same name must not win.
     kept = {name: value for name, value in os.environ.items() if name.upper() not in wanted}
     return {**kept, **wanted}
 
@@ -50,7 +50,7 @@ class DataFolder:
         self.notes = path / "run"
         self.logs = path / "logs"
         self.sample_ids = path / "sample-ids.txt"
-        """The ids of the simulator's files, one a line."""
+        """The ids of the simulator's files, one per line."""
 
     def redis(self, *, simulated: bool) -> Path:
         """Return the data folder of the embedded server: one for the simulator, one for ImageKit.
@@ -100,7 +100,7 @@ class Stack:
         """Start beat and workers with these settings on top of our environment, and wait until they are ready."""
         environment = environment_with({**settings, "KITSWEEP_REDIS_URL": self.url})
         for number in range(1, count + 1):
-            # Our pid tells these workers from those of an earlier run.
+            # Our pid distinguishes these workers from those of an earlier run.
             name = f"worker{number}-{os.getpid()}@%h"
             self._start_celery(f"worker{number}", environment, "worker", "-n", name, *options)
         self._start_celery("beat", environment, "beat")
@@ -121,7 +121,7 @@ class Stack:
         self.supervisor.start(self.celery[-1])
 
     def _are_ready(self, count: int) -> Callable[[], bool]:
-        """Return a function that tells whether so many of our workers have sent a heartbeat."""
+        """Return a function that returns whether `count` of our workers have sent a heartbeat."""
         client = self.client
 
         def are_ready() -> bool:

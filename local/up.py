@@ -1,7 +1,7 @@
 """`kitsweep up`: everything in one command, on one machine, until Ctrl-C.
 
-It runs a Redis of its own (or uses the configured one), workers, beat, and the simulator if no private key is set.
-Processes that end by themselves are restarted. What a killed run left behind is stopped, and its data are used again.
+It starts Redis (or uses the configured one), workers, beat, and the simulator if no private key is set. Processes that
+exit are restarted. Processes that a killed run left behind are stopped, and its data is used again.
 """
 
 from __future__ import annotations
@@ -35,18 +35,14 @@ class CannotStart(KitsweepError):
 
 @dataclass(frozen=True)
 class Options:
-    """The options of `kitsweep up`."""
+    """The options of `kitsweep up`; its help describes them."""
 
     workers: int
-    """Number of worker processes."""
     data_dir: Path
-    """Folder for data, logs and notes; created if needed."""
     port: int | None
-    """Port of the embedded server; None: 6379, or the next free one."""
     celery: Sequence[str]
     """Options of `celery worker`."""
     files: int
-    """Number of files in the simulator."""
 
 
 def run_up(options: Options) -> int:
@@ -68,7 +64,7 @@ def run_up(options: Options) -> int:
 
 
 def say(line: str) -> None:
-    """Write a line to standard output, even if nobody reads it any more."""
+    """Write a line to standard output, if it is still open."""
     with suppress(OSError):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
@@ -81,7 +77,7 @@ def _run(stack: Stack, settings: Settings, options: Options) -> None:
         say("Stopping once the calls in flight have finished (60 s at most). Press Ctrl-C again to stop at once.")
     finally:
         stack.stop()
-    say("Everything has stopped. What still waits is kept for the next start.")
+    say("Everything has stopped. Requests that wait are kept for the next start.")
 
 
 def _start(stack: Stack, settings: Settings, options: Options) -> None:
@@ -133,7 +129,7 @@ def _check_that_nothing_waits(stack: Stack) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Lock the folder; the system releases the lock however we end."""
+    """Lock the folder; the system releases the lock when this process ends."""
     with (folder / "lock").open("a+", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -151,16 +147,16 @@ def _locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _leftovers_stopped(stack: Stack) -> Iterator[None]:
-    """Stop what a killed run left behind; the block starts Redis.
+    """Stop the processes that a killed run left behind; the block starts Redis.
 
-    Workers that still have an answer to record need a Redis for it: they are stopped before the one that was left
-    behind, or else after the start of the new one.
+    Workers may still have to record an answer in Redis: they are stopped before the Redis that was left behind, or
+    after the new one has started.
     """
     folder, hurry = stack.folder, stack.supervisor.signals.asked_to_stop
     servers = [folder.redis(simulated=each) / "redis.pid" for each in (True, False)]
     workers = list(folder.notes.glob("*.pid"))
     if any(note.exists() for note in [*workers, *servers]):
-        say("An earlier `kitsweep up` was killed: stopping what it left running, and taking over its data.")
+        say("An earlier `kitsweep up` was killed: stopping its processes, and using its data.")
     if any(map(find_leftover, servers)):
         stop_leftovers(workers, WARM_SECONDS, hurry)
         stop_leftovers(servers, STOP_SECONDS)
@@ -169,7 +165,7 @@ def _leftovers_stopped(stack: Stack) -> Iterator[None]:
 
 
 def _command() -> str:
-    """Return how `kitsweep` is called here."""
+    """Return the command that runs `kitsweep` here."""
     if shutil.which("kitsweep"):
         return "kitsweep"
     beside = Path(sys.executable).with_name("kitsweep")

@@ -11,7 +11,7 @@ from tasks.client import Client
 from worker.errors import QueueUnavailable, RedisUnreachable
 
 DEFAULT_PORT = 6379
-"""Where `KITSWEEP_REDIS_URL` points by default: there the command line finds it without any setting."""
+"""The default of `KITSWEEP_REDIS_URL`, where the command line finds it without any setting."""
 NEXT_PORTS = range(6380, 6400)
 _LOCAL = frozenset({LOOPBACK, "localhost"})
 
@@ -21,7 +21,7 @@ class WhichRedis(NamedTuple):
 
     url: str
     port: int | None
-    """Where an embedded server is to listen; None for a server that already runs."""
+    """The port of an embedded server; None for a server that already runs."""
     must_be_set: bool
     """Whether other programs need `KITSWEEP_REDIS_URL` to find it."""
 
@@ -30,7 +30,7 @@ def choose_redis(settings: Settings, port: int | None) -> WhichRedis:
     """Choose the configured Redis if it answers, else an embedded one, on `port` if it is given.
 
     Raises:
-        RedisUnreachable: the configured one does not answer, and is not ours to start.
+        RedisUnreachable: the configured one does not answer, and cannot be started here.
     """
     if _is_configured():
         own_port = None if _answers(settings) else _own_port(settings)
@@ -54,7 +54,7 @@ def _answers(settings: Settings) -> bool:
 
 
 def _own_port(settings: Settings) -> int:
-    """Return the port of an address where we may start a server of our own: on this machine, with no password."""
+    """Return the port of an address at which a server can be started: on this machine, without a password."""
     where = settings.redis_parts
     has_login = where.username is not None or where.password is not None
     if where.scheme != "redis" or has_login or where.hosts[0][0] not in _LOCAL:

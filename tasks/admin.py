@@ -214,14 +214,11 @@ class Admin:
             UnknownRule: there is no such rule.
             NotPossible: cleanup is off, or an earlier run or its request is still open.
         """
-        from worker.runtime.wakeups import wake  # noqa: PLC0415 - loads Celery, which the other methods do not need
-
         run_id = run_id_by_hand(rule, datetime.now(UTC))
         with explained(self._settings):
             answer = self._runs.start(self._rule(rule), run_id, by or whoami(), None)
             if answer is not RunStart.STARTED:
                 raise NotPossible(f"rule {rule} cannot start: {_WHY_NOT_STARTED.get(answer, answer)}")
-            wake(self._app, run_id)
         return run_id, request_of(run_id)
 
     # Files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from config.settings import Settings
 from worker.errors import KitsweepError
-from worker.imagekit.answers import KeyRefused, Page, Refused, Throttled, Unanswered
+from worker.imagekit.answers import KeyRefused, ListAnswer, Page, Refused, Throttled, Unanswered
 from worker.imagekit.client import ImageKit
 from worker.store.connection import connect, explained
 from worker.store.durability import eviction_problem
@@ -98,27 +99,27 @@ def durability(about: Mapping[str, Any]) -> Finding:
 
 
 def check_imagekit(settings: Settings) -> Finding:
-    """List one file with the private key. Without a key no call is made."""
-    where = settings.base_url
-    if settings.private_key is None:
-        return Finding(
-            "imagekit", Grade.WARNING, "no private key is set, and workers need one: set IMAGEKIT_PRIVATE_KEY"
-        )
-    api = ImageKit(settings)
-    try:
-        answer = api.list_files({}, skip=0, limit=1)
-    finally:
-        api.close()
+    """List one file with the private key; without a key, only check that the API can be reached."""
+    with closing(ImageKit(settings)) as api:
+        if settings.private_key is not None:
+            grade, detail = _judge(api.list_files({}, skip=0, limit=1))
+        elif problem := api.why_unreachable():
+            grade, detail = Grade.FAILED, f"cannot be reached: {problem}"
+        else:
+            grade, detail = Grade.WARNING, "answers, but no private key is set: workers need IMAGEKIT_PRIVATE_KEY"
+    return Finding("imagekit", grade, f"{settings.base_url} {detail}")
+
+
+def _judge(answer: ListAnswer) -> tuple[Grade, str]:
     match answer:
         case Page():
-            return Finding("imagekit", Grade.OK, f"{where} answers and accepts the private key")
+            return Grade.OK, "answers and accepts the private key"
         case Throttled():
-            return Finding("imagekit", Grade.WARNING, f"{where} answers, but throttles at the moment (429)")
+            return Grade.WARNING, "answers, but throttles at the moment (429)"
         case KeyRefused(message=message, meta=meta):
-            detail = f"{where} refuses the private key ({meta.status}); is IMAGEKIT_PRIVATE_KEY right?"
-            return Finding("imagekit", Grade.FAILED, f"{detail} It says: {message}")
+            why = f"refuses the private key ({meta.status}); is IMAGEKIT_PRIVATE_KEY right? It says: {message}"
+            return Grade.FAILED, why
         case Unanswered(sent=False, reason=reason):
-            return Finding("imagekit", Grade.FAILED, f"{where} cannot be reached: {reason}")
+            return Grade.FAILED, f"cannot be reached: {reason}"
         case Unanswered(reason=problem) | Refused(message=problem):
-            detail = f"{where} does not answer as ImageKit does; is IMAGE_KIT_BASE_URL right? {problem}"
-            return Finding("imagekit", Grade.FAILED, detail)
+            return Grade.FAILED, f"does not answer as ImageKit does; is IMAGE_KIT_BASE_URL right? {problem}"

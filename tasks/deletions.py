@@ -1,4 +1,4 @@
-"""The Celery tasks: `kitsweep.delete_files`, which other services call, and the batches that do the work."""
+"""The Celery task that other services call: `kitsweep.delete_files`. Ordinary messages are accepted by the intake."""
 
 from __future__ import annotations
 
@@ -7,20 +7,13 @@ from typing import Any
 
 from celery import Task
 from celery.exceptions import Ignore, Reject
-from redis.exceptions import RedisError
 
 from worker.app import app
-from worker.batch.pipeline import Ran
 from worker.errors import InvalidRequest, QueueFull, RedisUnreachable
 from worker.queue.operations import NewRequest
 from worker.queue.validation import bound_arguments, checked_file_ids, checked_request
-from worker.runtime import stopping
 from worker.runtime.canvas import canvas_of
-from worker.runtime.dispatcher import BATCH_TASK
 from worker.store.connection import explained
-
-RUN_SECONDS = 1.0
-"""How long one message keeps running full batches before it frees its pool thread."""
 
 
 @app.task(name="kitsweep.delete_files", bind=True, typing=False, acks_late=True, throws=(InvalidRequest, QueueFull))
@@ -50,19 +43,3 @@ def delete_files(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
         time.sleep(1)
         raise Reject("Redis is unavailable", requeue=True) from None
     raise Ignore
-
-
-@app.task(name=BATCH_TASK, ignore_result=True, acks_late=True)
-def delete_batch() -> None:
-    """Run batches back to back while they are full, for at most a second; the dispatcher starts the next."""
-    if stopping.has_begun():
-        return  # Only a wake-up is dropped: other workers poll for work.
-    batches = app.account.batches
-    until = time.monotonic() + RUN_SECONDS
-    try:
-        ran = batches.run()
-        while ran is Ran.FULL and time.monotonic() < until and not stopping.has_begun():
-            ran = batches.run(fewest=batches.batch_size)
-    except RedisError as error:
-        # Claimed items come back when their lease expires; the dispatcher starts the next batch.
-        raise Ignore(f"Redis is unavailable: {type(error).__name__}") from None

@@ -14,26 +14,48 @@ Every mistake raises an `InputError` that names the line.
 from __future__ import annotations
 
 import csv
+import io
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator
 from enum import StrEnum
-from typing import BinaryIO, TextIO
+from itertools import chain, count
+from typing import Any, BinaryIO
 
-from tasks.text_stream import InputError, JsonCursor, TextInput
+from worker.errors import KitsweepError
 from worker.queue.validation import check_file_id, is_file_id
 from worker.text import quote
 
-__all__ = ["Form", "Found", "InputError", "read_file_ids"]
+Numbered = Iterator[tuple[int, str]]
+"""Texts, each with the number of its line, counted from 1."""
 
-Found = Iterator[tuple[int, str]]
-"""Line numbers, counted from 1, and the file id in each."""
-
+MAX_PIECE = 1024 * 1024
+"""Most characters in a line or JSON element; an object of the list API has some 2000."""
+_CHUNK = 64 * 1024
+_NEAR_THE_END = 16
+"""Characters; longer than any JSON literal or escape that the end of a chunk may cut."""
 _ID_NAMES = frozenset({"fileid", "file_id"})
 _DELIMITERS = (",", ";", "\t")
-_BLANK = " \t\r"
+_BLANK = " \t\r\n"
+_GAP = re.compile(f"[{_BLANK}]*")
+_UNDECODED = re.compile("[\udc80-\udcff]")
+"""What the error handler `surrogateescape` makes of bytes that are not UTF-8."""
+_NOT_UTF8 = "this is not UTF-8 text: save the file as UTF-8 (spreadsheets and PowerShell may write UTF-16)"
 _NO_COLUMN = "this looks like CSV, but no column is called fileId or file_id: name the column, or the format"
 _IS_FOLDER = "this is a folder: it has no fileId, and the call deletes only files; remove it from the list"
 _IS_VERSION = "this is one version of a file, but its id would delete all of them; remove it from the list"
+
+
+class InputError(KitsweepError, ValueError):
+    """A mistake in a file of ids: its line, counted from 1, and what is wrong."""
+
+    def __init__(self, line: int, problem: str) -> None:
+        super().__init__(line, problem)
+        self.line = line
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.problem}"
 
 
 class Form(StrEnum):
@@ -45,15 +67,45 @@ class Form(StrEnum):
     JSONL = "jsonl"
 
 
-def read_file_ids(stream: BinaryIO | TextIO, form: Form | None = None) -> Found:
+def read_file_ids(stream: BinaryIO, form: Form | None = None) -> Numbered:
     """Yield each file id with its line number, in the order of the file, duplicates included.
 
     Without a `form`, it is detected from the first line of content. Raises `InputError` after the ids that precede the
     mistake.
     """
-    text = TextInput(stream)
-    first = text.first_line()
-    yield from _READERS[form or _detect(text.line, first)](text)
+    text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="\n")
+    try:
+        lines = _lines(text)
+        line, first = next(_contents(lines), (1, ""))
+        match form or _detect(line, first.strip(_BLANK)):
+            case Form.LINES:
+                yield from _read_lines(chain([(line, first)], lines))
+            case Form.CSV:
+                yield from _read_csv(line, first, lines)
+            case Form.JSON:
+                yield from _read_json(_JsonText(text.read, line, first))
+            case Form.JSONL:
+                yield from _read_jsonl(chain([(line, first)], lines))
+    finally:
+        text.detach()  # The stream is the caller's to close.
+
+
+def _lines(text: io.TextIOWrapper) -> Numbered:
+    """Yield all lines with their ends, and of a JSON array on a single line at least the beginning."""
+    for number in count(1):
+        line = text.readline(MAX_PIECE + 1)
+        if not line:
+            return
+        if not line.isascii() and _UNDECODED.search(line):
+            raise InputError(number, _NOT_UTF8)
+        if len(line) > MAX_PIECE and not line.lstrip(_BLANK).startswith("["):
+            raise InputError(number, f"the line is longer than {MAX_PIECE} characters")
+        yield number, line
+
+
+def _contents(lines: Numbered) -> Numbered:
+    """Yield the lines that are neither blank nor a comment."""
+    return ((number, line) for number, line in lines if line.lstrip(_BLANK)[:1] not in {"", "#"})
 
 
 def _detect(line: int, first: str) -> Form:
@@ -71,73 +123,132 @@ def _detect(line: int, first: str) -> Form:
     return Form.LINES
 
 
-def _read_lines(text: TextInput) -> Found:
-    for number, line in text.lines():
-        if is_file_id(line) and line[0] != "#":
-            yield number, line
-            continue
+def _read_lines(lines: Numbered) -> Numbered:
+    for number, line in lines:
         file_id = line.strip(_BLANK)
-        if file_id and not file_id.startswith("#"):
-            yield number, _checked(file_id, number)
+        if file_id and file_id[0] != "#":
+            yield number, file_id if is_file_id(file_id) else _checked(file_id, number)
 
 
-def _read_jsonl(text: TextInput) -> Found:
-    for number, line in text.lines():
-        entry = line.strip(_BLANK)
-        if entry and not entry.startswith("#"):
-            yield number, _id_of(_value(entry, number), number)
+def _read_jsonl(lines: Numbered) -> Numbered:
+    for number, line in _contents(lines):
+        try:
+            value = json.loads(line)
+        except RecursionError:
+            raise InputError(number, "the JSON is nested too deeply") from None
+        except ValueError as error:
+            why = error.msg if isinstance(error, json.JSONDecodeError) else "a number with too many digits"
+            raise InputError(number, f"not one JSON value on one line ({why})") from None
+        yield number, _id_of(value, number)
 
 
-def _value(entry: str, line: int) -> object:
-    try:
-        value: object = json.loads(entry)
-    except RecursionError:
-        raise InputError(line, "the JSON is nested too deeply") from None
-    except ValueError as error:
-        why = error.msg if isinstance(error, json.JSONDecodeError) else "a number with too many digits"
-        raise InputError(line, f"not one JSON value on one line ({why})") from None
-    return value
-
-
-def _read_json(text: TextInput) -> Found:
-    cursor = JsonCursor(text)
-    if cursor.take() != "[":
-        raise InputError(cursor.line, "expected a JSON array, which starts with [")
-    mark = cursor.take() if cursor.peek() == "]" else ","
+def _read_json(text: _JsonText) -> Numbered:
+    if text.take() != "[":
+        raise InputError(text.line, "expected a JSON array, which starts with [")
+    mark = text.take() if text.peek() == "]" else ","
     while mark == ",":
-        line, value = cursor.value()
+        line, value = text.value()
         yield line, _id_of(value, line)
-        mark = cursor.take()
+        mark = text.take()
     if mark != "]":
         found = f"found {quote(mark)}" if mark else "the file ends here; was it cut off?"
-        raise InputError(cursor.line, f"expected , or ] after an element of the array: {found}")
-    if cursor.peek():
-        raise InputError(cursor.line, "there is text after the end of the array; only one array can be read")
+        raise InputError(text.line, f"expected , or ] after an element of the array: {found}")
+    if text.peek():
+        raise InputError(text.line, "there is text after the end of the array; only one array can be read")
 
 
-def _read_csv(text: TextInput) -> Found:
-    delimiter = _delimiter(text.first_line())
+class _JsonText:
+    """Steps through JSON text, one value or character at a time."""
+
+    def __init__(self, read: Callable[[int], str], line: int, start: str) -> None:
+        self.line = line
+        """Number of the current line."""
+        self._read = read
+        self._buffer = start
+        self._at = 0
+
+    def peek(self) -> str:
+        """Skip blanks and return the next character; empty at the end of the text."""
+        while True:
+            if gap := _GAP.match(self._buffer, self._at):
+                self._go_to(gap.end())
+            if self._at < len(self._buffer) or not self._grow():
+                return self._buffer[self._at : self._at + 1]
+
+    def take(self) -> str:
+        """Skip blanks and consume one character; empty at the end of the text."""
+        mark = self.peek()
+        self._at += len(mark)
+        return mark
+
+    def value(self) -> tuple[int, Any]:
+        """Skip blanks and consume one value; return the number of its first line, and the value."""
+        self.peek()
+        line = self.line
+        while True:
+            try:
+                value, end = _DECODE(self._buffer, self._at)
+            except json.JSONDecodeError as error:
+                if not self._is_cut(error) or not self._grow():
+                    place = line + self._buffer.count("\n", self._at, error.pos)
+                    raise InputError(place, f"this is not JSON ({error.msg})") from None
+            except (ValueError, RecursionError):
+                raise InputError(line, "the JSON is nested too deeply, or has a number with too many digits") from None
+            else:
+                self._go_to(end)
+                return line, value
+
+    def _is_cut(self, error: json.JSONDecodeError) -> bool:
+        """Return whether the error may only mean that the rest of the value has not been read yet."""
+        length = len(self._buffer)
+        if length - self._at > MAX_PIECE:
+            raise InputError(self.line, f"an element is longer than {MAX_PIECE} characters")
+        return error.msg.startswith("Unterminated") or error.pos >= length - _NEAR_THE_END
+
+    def _go_to(self, end: int) -> None:
+        self.line += self._buffer.count("\n", self._at, end)
+        self._at = end
+
+    def _grow(self) -> bool:
+        """Drop what was consumed, and read more; return False at the end of the text."""
+        chunk = self._read(_CHUNK)
+        if chunk:
+            self._buffer, self._at = self._buffer[self._at :] + chunk, 0
+        if not chunk.isascii() and (bad := _UNDECODED.search(self._buffer)):
+            raise InputError(self.line + self._buffer.count("\n", 0, bad.start()), _NOT_UTF8)
+        return bool(chunk)
+
+
+def _read_csv(line: int, header: str, lines: Numbered) -> Numbered:
+    delimiter = _delimiter(header.strip(_BLANK))
     if delimiter is None:
-        raise InputError(text.line, _NO_COLUMN)
-    rows = _rows(text, delimiter)
-    line, header = next(rows)
-    names = [name.strip().lower() for name in header]
+        raise InputError(line, _NO_COLUMN)
+    rows = _rows(line, chain([header], (text for _, text in lines)), delimiter)
+    names = [name.strip().lower() for name in next(rows)[1]]
     column, *others = [index for index, name in enumerate(names) if name in _ID_NAMES]
     if others:
         raise InputError(line, "more than one column of the CSV header is called fileId or file_id; keep one")
-    kind_column = names.index("type") if "type" in names else len(names)
-    for line, row in rows:
-        _check_length(row, column, len(names), line)
-        _check_kind(row[kind_column] if kind_column < len(row) else None, line)
-        yield line, _checked(row[column].strip(), line)
+    for number, row in rows:
+        # The fields of a row with fewer or more of them may not be in their columns.
+        if len(row) <= column:
+            raise InputError(number, f"the row has {len(row)} fields; the file id is missing in field {column + 1}")
+        if any(row[len(names) :]):
+            raise InputError(number, f"the row has {len(row)} fields, the header {len(names)}; is a quote missing?")
+        _check_kind(dict(zip(names, row, strict=False)).get("type"), number)
+        yield number, _checked(row[column].strip(), number)
 
 
-def _check_length(row: Sequence[str], column: int, names: int, line: int) -> None:
-    """Refuse rows whose fields may not be in their columns."""
-    if len(row) <= column:
-        raise InputError(line, f"the row has {len(row)} fields; the file id is missing in field {column + 1}")
-    if any(row[names:]):
-        raise InputError(line, f"the row has {len(row)} fields, the header {names}; is a quote missing?")
+def _rows(first: int, lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield rows that are not blank, with the number of the line in which each starts."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    number = first
+    try:
+        for row in reader:
+            if any(field.strip() for field in row):
+                yield number, row
+            number = first + reader.line_num
+    except csv.Error as error:
+        raise InputError(number, f"not CSV ({error}); is a quote missing?") from None
 
 
 def _delimiter(header: str) -> str | None:
@@ -152,22 +263,6 @@ def _delimiter(header: str) -> str | None:
     return None
 
 
-def _rows(text: TextInput, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield rows that are not blank, with the number of the line in which each starts."""
-    before = text.line - 1
-    reader = csv.reader((line + "\n" for _, line in text.lines()), delimiter=delimiter, strict=True)
-    while True:
-        line = before + reader.line_num + 1
-        try:
-            row = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise InputError(line, f"not CSV ({error}); is a quote missing?") from None
-        if any(field.strip() for field in row):
-            yield line, row
-
-
 def _id_of(value: object, line: int) -> str:
     """Return the id in a JSON element: a string, or an object of the list API."""
     if isinstance(value, str):
@@ -175,10 +270,9 @@ def _id_of(value: object, line: int) -> str:
     if not isinstance(value, dict):
         raise InputError(line, f"expected a file id in quotes or an object with fileId, not {quote(value)}")
     _check_kind("folder" if "folderId" in value else value.get("type"), line)
-    for name in ("fileId", "file_id"):
-        if name in value:
-            return _checked(value[name], line)
-    raise InputError(line, "the object has no fileId")
+    if not value.keys() & {"fileId", "file_id"}:
+        raise InputError(line, "the object has no fileId")
+    return _checked(value["fileId"] if "fileId" in value else value["file_id"], line)
 
 
 def _check_kind(kind: object, line: int) -> None:
@@ -197,4 +291,4 @@ def _checked(value: object, line: int) -> str:
         raise InputError(line, str(error)) from None
 
 
-_READERS = {Form.LINES: _read_lines, Form.CSV: _read_csv, Form.JSON: _read_json, Form.JSONL: _read_jsonl}
+_DECODE = json.JSONDecoder().raw_decode

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import redis
 
 NOWHERE = {
-    # Port 1 and port 9 of this machine answer nobody: a test that forgets to say where its Redis or its API is
+    # Nothing listens on ports 1 and 9 of this machine: a test that forgets to say where its Redis or its API is
     # fails, and touches neither a Redis that runs here nor an account.
     "KITSWEEP_REDIS_URL": "redis://127.0.0.1:1/0",
     "IMAGE_KIT_BASE_URL": "http://127.0.0.1:9",
@@ -32,7 +32,7 @@ def pytest_configure() -> None:
     """Hide the developer's own settings, also from processes that tests start, before anything reads them.
 
     An empty value in the environment means the default, and wins over a ``.env`` in the working folder: the
-    private key that stands there is out of reach.
+    private key there is not read.
     """
     ours = {environment_name(name) for name in Settings.model_fields}
     for name in list(os.environ):
@@ -67,7 +67,7 @@ def redis_binary() -> Path:
 
 @pytest.fixture(scope="session")
 def redis_server(redis_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """Start a real server for the whole run. A test that breaks its server starts one of its own."""
+    """Start a real server for the whole run. A test that breaks its server starts a separate one."""
     with RedisServer(redis_binary, tmp_path_factory.mktemp("redis")) as server:
         yield server
 
@@ -82,7 +82,7 @@ def real_redis(redis_server: RedisServer) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def fake_redis() -> Iterator[redis.Redis]:
-    """Give a client of a faked server of its own, which is empty and runs Lua."""
+    """Return a client of a separate, empty fake server, which runs Lua."""
     with fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=True) as client:
         yield client
 

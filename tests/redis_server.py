@@ -1,4 +1,4 @@
-"""A real Redis or Valkey server for tests: on a free port, in a folder of its own, ended with the test run."""
+"""A real Redis or Valkey server for tests: on a free port, in a separate folder, ended with the test run."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class RedisServer:
             if self._answers(port):
                 self.port = port
                 return
-            # Somebody else took the port between our look and the server's.
+            # Another program took the port in between.
             self.kill()
         raise RuntimeError(f"{self._binary} did not start; see {self.folder / 'server.log'}")
 
@@ -72,11 +72,11 @@ class RedisServer:
         self._end(signal.SIGKILL)
 
     def freeze(self) -> None:
-        """Let the server stand still: connections stay open, and nothing is answered until ``thaw``."""
+        """Freeze the server: connections stay open, and nothing is answered until ``thaw``."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a frozen server go on."""
+        """Continue a frozen server."""
         os.kill(self.pid, signal.SIGCONT)
 
     def __enter__(self) -> Self:
@@ -118,7 +118,7 @@ class RedisServer:
 
 
 def free_port() -> int:
-    """Find a TCP port of the loopback address that nobody uses at the moment."""
+    """Return a TCP port of the loopback address that is free now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -1,17 +1,71 @@
-"""The application: what answers which path. Closed by default: only the health checks need no credential."""
+"""The application: what answers which path. Closed by default: only the health checks need no credential.
+
+Paths of our own go to FastAPI; all others are ImageKit's: the drop-in answers the two that delete.
+"""
 
 from __future__ import annotations
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from web import health, problems
 from web.context import Context
+from web.dropin.endpoints import DropIn
+from web.dropin.reading import call_of
+from web.exchange import Exchange
+from web.passthrough import PassThrough
+
+OWN_PATHS = ("/api/v1/", "/livez", "/readyz", "/metrics", "/openapi.json", "/docs")
+UPLOAD_PATHS = ("/api/v1/files/upload", "/api/v2/files/upload")
+"""ImageKit's, among paths that would be ours."""
 
 
-def create_app(context: Context) -> FastAPI:
-    """Assemble the application around its context."""
+def create_api(context: Context) -> FastAPI:
+    """Assemble what FastAPI answers."""
     app = FastAPI(title="Kitsweep", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.context = context
     problems.add_handlers(app)
     app.include_router(health.router)
     return app
+
+
+class App:
+    """The whole application. `start` it on the event loop that serves, and `close` it at the end."""
+
+    def __init__(self, context: Context, api: ASGIApp | None = None, drop_in: DropIn | None = None) -> None:
+        self._api = api or create_api(context)
+        self._drop_in = drop_in or DropIn(context)
+        self._pass_through = PassThrough(context)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        method, path = scope["method"], scope["path"]
+        if is_own(method, path):
+            await self._api(scope, receive, send)
+            return
+        exchange = Exchange(scope, receive, send)
+        call = call_of(method, exchange.raw_path)
+        if call is not None:
+            await self._drop_in.answer(exchange, call)
+        else:
+            await self._pass_through.answer(exchange)
+
+    def start(self) -> None:
+        """Start to listen for the end of requests."""
+        self._drop_in.watcher.start()
+
+    def answer_all(self) -> None:
+        """Answer all who wait with what is known: the server stops."""
+        self._drop_in.watcher.answer_all()
+
+    async def close(self) -> None:
+        """Let go of threads and connections."""
+        self._drop_in.close()
+        await self._pass_through.close()
+
+
+def is_own(method: str, path: str) -> bool:
+    """Whether a path is ours and not ImageKit's, whose uploads begin as our REST API does."""
+    if method == "POST" and path.rstrip("/").lower() in UPLOAD_PATHS:
+        return False
+    return path.startswith(OWN_PATHS)

@@ -41,8 +41,6 @@ class Context:
         self.client = client or Client(settings)
         self.admin = admin or Admin(settings)
         self.credentials = Credentials(settings.private_key, self.admin.tokens, self.run)
-        self.stopping = asyncio.Event()
-        """Set once the server stops: who waits answers with what is known."""
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="web")
         self._pending = 0
 

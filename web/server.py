@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 import uvicorn
 
 from config.settings import Settings
-from web.app import create_app
+from web.app import App
 from web.connection import Connection
 from web.context import Context
 
-# It tells of its own life, in a form of its own.
+# Its own start and stop messages have another format than our log.
 logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
 BACKLOG = 2048
@@ -57,13 +57,13 @@ def url_of(listener: socket.socket) -> str:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server on a context: a stop tells those who wait to answer, and ends within the settings' time."""
+    """uvicorn's server: a stop tells those who wait to answer, and ends within the settings' time."""
 
-    def __init__(self, context: Context, ready: Callable[[], None]) -> None:
-        self._context = context
+    def __init__(self, app: App, stop_seconds: float, ready: Callable[[], None]) -> None:
+        self._app = app
         self._ready = ready
         config = uvicorn.Config(
-            create_app(context),
+            app,
             http=Connection,
             ws="none",
             lifespan="off",
@@ -74,7 +74,7 @@ class Server(uvicorn.Server):
             backlog=BACKLOG,
             limit_concurrency=MAX_CONNECTIONS,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=max(1, int(context.settings.stop_seconds)),
+            timeout_graceful_shutdown=max(1, int(stop_seconds)),
         )
         super().__init__(config)
 
@@ -88,21 +88,23 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the port."""
+        self._app.start()
         await super().startup(sockets)
         self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let those who wait answer with what is known, then end."""
-        self._context.stopping.set()
+        self._app.answer_all()
         await super().shutdown(sockets)
 
 
 async def _serve(settings: Settings, listener: socket.socket, ready: Callable[[str], None]) -> None:
     context = Context(settings)
-    url = url_of(listener)
+    app, url = App(context), url_of(listener)
     try:
-        await Server(context, lambda: ready(url)).serve([listener])
+        await Server(app, settings.stop_seconds, lambda: ready(url)).serve([listener])
     finally:
+        await app.close()
         context.close()
 
 

@@ -10,9 +10,9 @@ from celery.signals import setup_logging
 from config.settings import ConfigError, load_settings
 from worker.logs import configure_logging
 from worker.runtime import revoking, stopping
-from worker.runtime.dispatcher import Dispatcher
 from worker.runtime.intake import IntakeStep
 from worker.runtime.process import App, create_app
+from worker.runtime.step import WorkStep
 
 
 def _create() -> App:
@@ -22,7 +22,7 @@ def _create() -> App:
         sys.exit(f"kitsweep: {error}")
     celery = create_app(settings)
     celery.set_current()
-    celery.steps["worker"].update((Dispatcher, IntakeStep))
+    celery.steps["worker"].update((WorkStep, IntakeStep))
     return celery
 
 

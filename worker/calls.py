@@ -9,7 +9,6 @@ from typing import NamedTuple, TypeVar
 
 from worker.imagekit.answers import Answer, KeyRefused, ListAnswer, Throttled, Unanswered
 from worker.limiter.slots import Call, Endpoint, Health, Kind, Limiter
-from worker.limiter.transit import Transit
 from worker.store.connection import outlast
 
 HORIZON_MS = 50
@@ -36,7 +35,6 @@ class Gate:
 
     def __init__(self, limiter: Limiter) -> None:
         self.limiter = limiter
-        self._transit = Transit()
 
     def ask(self, call_id: str) -> Permit:
         """Request a slot at most `HORIZON_MS` ahead. Never sleeps."""
@@ -62,7 +60,6 @@ class Gate:
         """
         time.sleep(max(0.0, permit.slot_at - time.monotonic()))
         answer = call()
-        late_ms = self._transit.late_ms(permit.slot_at, answer.meta.sent_at)
         kind, reason, reset_ms = self._news(answer)
         made = Call(
             kind,
@@ -71,7 +68,7 @@ class Gate:
             is_probe=permit.probe,
             windows=answer.meta.limits,
             call_id=permit.call_id,
-            late_ms=late_ms,
+            late_ms=_late_ms(permit, answer.meta.sent_at),
             shows_health=shows_health,
         )
         return answer, outlast(lambda: self.limiter.record(made))
@@ -87,3 +84,12 @@ class Gate:
                 return Kind.TROUBLE, f"ImageKit does not answer: {why}", None
             case _:
                 return Kind.OK, "", None
+
+
+def _late_ms(permit: Permit, sent_at: float | None) -> int:
+    """Return by how much a call whose response just came was sent later than its slot.
+
+    `sent_at`: monotonic seconds; None if it was not sent whole, and may have reached the API at any time until now.
+    """
+    sent = time.monotonic() if sent_at is None else sent_at
+    return max(0, round((sent - permit.slot_at) * 1000))

@@ -41,12 +41,16 @@ class InvalidRequest(KitsweepError, ValueError):
         return f"{place}: {self.rule}. Nothing was enqueued."
 
 
-class UnknownRequest(KitsweepError):
-    """No request has this id: it never existed, or its results have expired."""
+class _NoRequest(KitsweepError):
+    """A request does not exist."""
 
     def __init__(self, request_id: str) -> None:
         super().__init__(request_id)
         self.request_id = request_id
+
+
+class UnknownRequest(_NoRequest):
+    """No request has this id: it never existed, or its results have expired."""
 
     def __str__(self) -> str:
         return f"request {self.request_id}: unknown or expired"
@@ -56,12 +60,8 @@ class NotPossible(KitsweepError):
     """The operation is not possible in the current state; nothing was changed."""
 
 
-class RequestVanished(KitsweepError):
+class RequestVanished(_NoRequest):
     """Part of a streamed request disappeared before its last chunk arrived: cancelled, expired, or lost by Redis."""
-
-    def __init__(self, request_id: str) -> None:
-        super().__init__(request_id)
-        self.request_id = request_id
 
     def __str__(self) -> str:
         return (
@@ -74,25 +74,25 @@ class QueueUnavailable(KitsweepError):
     """Redis cannot serve the operation."""
 
 
-class RedisUnreachable(QueueUnavailable):
-    """Redis does not answer; `address` contains no password."""
+class _RedisProblem(QueueUnavailable):
+    """What is wrong with the Redis at `address`, which contains no password."""
 
-    def __init__(self, address: str, cause: str = "") -> None:
-        super().__init__(address, cause)
+    def __init__(self, address: str, why: str = "") -> None:
+        super().__init__(address, why)
         self.address = address
-        self.cause = cause
+        self.why = why
+
+
+class RedisUnreachable(_RedisProblem):
+    """Redis does not answer."""
 
     def __str__(self) -> str:
-        why = f" ({self.cause})" if self.cause else ""
+        why = f" ({self.why})" if self.why else ""
         return f"Redis at {self.address} cannot be reached{why}. Is it running, and is KITSWEEP_REDIS_URL right?"
 
 
-class QueueFull(QueueUnavailable):
+class QueueFull(_RedisProblem):
     """Redis is out of memory; the request was not accepted."""
-
-    def __init__(self, address: str) -> None:
-        super().__init__(address)
-        self.address = address
 
     def __str__(self) -> str:
         return (
@@ -101,13 +101,11 @@ class QueueFull(QueueUnavailable):
         )
 
 
-class NotDurable(QueueUnavailable):
+class NotDurable(_RedisProblem):
     """Redis could not confirm that a request is on disk; `accepted` says whether it was accepted anyway."""
 
     def __init__(self, address: str, why: str, *, accepted: bool) -> None:
-        super().__init__(address, why, accepted)
-        self.address = address
-        self.why = why
+        super().__init__(address, why)
         self.accepted = accepted
 
     def __str__(self) -> str:

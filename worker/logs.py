@@ -6,6 +6,9 @@ import json
 import logging
 import re
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 from urllib.parse import quote
 
@@ -13,10 +16,21 @@ from config.settings import Settings
 
 _STANDARD = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "data", "taskName"})
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_context: ContextVar[Mapping[str, Any]] = ContextVar("log_fields", default={})  # noqa: B039 - never changed in place
+
+
+@contextmanager
+def log_fields(**fields: Any) -> Iterator[None]:
+    """Add fields to every line that this thread logs in the block, such as the requests of a call."""
+    token = _context.set({**_context.get(), **fields})
+    try:
+        yield
+    finally:
+        _context.reset(token)
 
 
 class LineFormatter(logging.Formatter):
-    """Formats a record as one event, with the fields given in `extra=`."""
+    """Formats a record as one event, with the fields given by `extra=` and `log_fields`."""
 
     def __init__(self, form: str, secrets: tuple[str, ...] = ()) -> None:
         super().__init__()
@@ -39,9 +53,8 @@ class LineFormatter(logging.Formatter):
             "logger": record.name,
             "message": _clean(record.getMessage()),
         }
-        fields |= {
-            name: value for name, value in record.__dict__.items() if name not in _STANDARD and value is not None
-        }
+        given = {**_context.get(), **record.__dict__}
+        fields |= {name: value for name, value in given.items() if name not in _STANDARD and value is not None}
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
         return fields

@@ -39,9 +39,9 @@ def pause(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Stop all calls to ImageKit until `resume`.
+    """Pause all calls to ImageKit until `resume`.
 
-    Takes effect on all workers within a second, and outlasts restarts. Requests are still accepted.
+    Takes effect on all workers within a second, and survives restarts. Requests are still accepted.
 
     Examples:
       kitsweep pause --reason "wrong files in today's list?"
@@ -52,9 +52,9 @@ def pause(
 
 
 def resume(as_json: AsJson = False) -> None:
-    """Allow calls to ImageKit again after `pause`.
+    """Resume calls to ImageKit after `pause`.
 
-    After an outage or a refused key, workers try again at once.
+    During an outage or with a refused key, workers send the next probe at once.
 
     Examples:
       kitsweep resume

@@ -1,4 +1,4 @@
-"""The command `audit`: who asked for which deletion, who decided, and the result."""
+"""The command `audit`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def audit(
     since: Annotated[str, typer.Option("--since", help="An age such as 7d or 12h, or an ISO date.")] = "7d",
     as_json: AsJson = False,
 ) -> None:
-    """Show the audit trail: who asked for what, who decided, and the result.
+    """Show the audit trail: who requested and decided what, and the result.
 
-    One line per entry, the oldest first; with --json one JSON object per line.
+    One line per entry, oldest first; with --json one JSON object per line.
 
     Examples:
       kitsweep audit --since 24h

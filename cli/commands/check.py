@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from cli.common import DONE, INCOMPLETE
 from cli.options import AsJson
-from cli.screen.output import columns, is_terminal, write, write_json
+from cli.screen.output import is_terminal, write, write_json, write_table
 from cli.screen.wording import pause_line
 from config.problems import written
 from config.settings import ConfigError, Settings, environment_name, load_settings
@@ -21,8 +21,8 @@ _STYLES = {Grade.OK: "32", Grade.REMARK: "36", Grade.WARNING: "33", Grade.FAILED
 def check(as_json: AsJson = False) -> int:
     """Check the settings, Redis and ImageKit.
 
-    Changes nothing. Shows every setting, with secrets hidden. Makes one call to ImageKit, which lists one file. Exit
-    status: 1 if something must be fixed.
+    Changes nothing. Shows every setting, with secrets hidden. Makes one call to ImageKit, which lists one file, or
+    without a private key only checks that it can be reached. Exit status: 1 if something must be fixed.
 
     Examples:
       kitsweep check
@@ -79,8 +79,7 @@ def _shown(settings: Settings) -> Iterator[tuple[str, str]]:
 
 def _write(settings: Settings | None, findings: list[Finding]) -> None:
     if settings:
-        for line in columns([(name, escape(text)) for name, text in _shown(settings)]):
-            write(line)
+        write_table([(name, escape(text)) for name, text in _shown(settings)])
         write("")
     width = max(len(finding.name) for finding in findings)
     has_colours = is_terminal(sys.stdout)

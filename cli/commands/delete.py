@@ -25,7 +25,7 @@ from worker.text import escape, quote
 from worker.times import parse_duration
 
 ASK_ABOVE = 1000
-"""A person at a terminal is asked before more file ids than this."""
+"""Above this number of file ids, a user at a terminal is asked."""
 _OPTIONS = {
     "task id": "--request-id",
     "source": "--source",
@@ -40,9 +40,11 @@ def delete(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A file of file ids; - is standard input.")],
     *,
     source: Annotated[
-        str, typer.Option("--source", "-s", help="Service that asks; sources get equal shares of the calls.")
+        str, typer.Option("--source", "-s", help="Service that requests it; sources get equal shares of the calls.")
     ] = "default",
-    reason: Annotated[str | None, typer.Option("--reason", help="Why; reports and the audit trail show it.")] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", help="Reason, shown in reports and in the audit trail.")
+    ] = None,
     hold: Annotated[
         str, typer.Option("--hold", metavar="TIME", help="Undo window before anything is deleted: 90s, 1.5h, 2d.")
     ] = "0s",
@@ -80,10 +82,10 @@ def delete(
     client = Client(settings)
     with interruptible(lambda: _state_after_interrupt(client, asked["request_id"])), opened(file, form) as ids:
         first, following = _begin(ids)
-        # Redis is asked before the person is: if it does not answer, the question is pointless.
+        # Fail before asking the user if Redis does not answer.
         known = _is_known(client, asked["request_id"])
         if len(first) > ASK_ABOVE and not yes and is_terminal(sys.stdin) and is_terminal(sys.stdout):
-            # Ids that are still to be typed would be taken for the answer.
+            # Ids typed on standard input would be taken for the answer.
             first += following if ids.is_typed else []
             _ask(first, settings, asked, is_all=ids.is_typed)
         report = _enqueue(client, chain(first, following), asked, durable=durable)
@@ -166,11 +168,11 @@ def _unsure(request_id: str) -> str:
 
 
 def _continues(request_id: str) -> str:
-    return f"the request continues: kitsweep watch {request_id}, or kitsweep cancel {request_id} to cancel what waits"
+    return f"the request continues; follow it: kitsweep watch {request_id}; cancel it: kitsweep cancel {request_id}"
 
 
 def _announce(report: Report, read: int, asked: Asked, *, known: bool, as_json: bool, wait: bool) -> None:
-    """Write the request id alone to standard output, and tell a person what to do with it."""
+    """Write only the request id to standard output, and explain it on standard error."""
     request_id = report["request_id"]
     if known:
         say(f"Request {request_id} was accepted before; nothing was changed.")
@@ -196,6 +198,5 @@ def _follow(client: Client, report: Report, *, as_json: bool) -> int:
     if as_json:
         write_json(report)
     say(f"{report['state']}: {counted(report['total'], 'file')}: {outcomes(report)}.")
-    for line in error_lines(report):
-        say(line)
+    say(*error_lines(report))
     return status_of(report)

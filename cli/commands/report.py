@@ -46,7 +46,7 @@ def report(
     """Write how each file of a request ended.
 
     One line per file: file_id, outcome, error, attempts, at. Any number of files, in constant memory. `delete`
-    reads this format, so failed files can be tried again. Exit status: 1 while some files have no outcome yet.
+    reads this format, so failed files can be retried. Exit status: 1 while some files have no outcome yet.
 
     Examples:
       kitsweep report $ID --output report.csv

@@ -1,8 +1,8 @@
-"""Commands on one request: `status`, `cancel`."""
+"""Commands on one request: `status`, `watch`, `cancel`."""
 
 from __future__ import annotations
 
-from cli.common import DONE, INCOMPLETE, CommandError, status_of
+from cli.common import DONE, INCOMPLETE, CommandError, interruptible, status_of
 from cli.options import AsJson, RequestId
 from cli.screen.output import counted, say, write, write_json
 from cli.screen.wording import report_lines
@@ -21,11 +21,11 @@ def status(request_id: RequestId, as_json: AsJson = False) -> int:
       kitsweep status 0b6f1c1e-8c5f-4a0e-9d0c-0f3f6a1c2b3d
       kitsweep status $ID --json | jq .state
     """
-    return show(Client().status(request_id), as_json=as_json)
+    return _show(Client().status(request_id), as_json=as_json)
 
 
 def cancel(request_id: RequestId, as_json: AsJson = False) -> int:
-    """Cancel the files of a request that still wait.
+    """Cancel the waiting files of a request.
 
     Deleted files stay deleted, and calls in flight are finished. Exit status: 1 if the request was already done.
 
@@ -53,11 +53,26 @@ def cancel(request_id: RequestId, as_json: AsJson = False) -> int:
     return DONE
 
 
-def show(report: Report, *, as_json: bool) -> int:
-    """Write a report, and return its exit status."""
+def watch(request_id: RequestId, as_json: AsJson = False) -> int:
+    """Follow a request until it is done, and show its report.
+
+    Shows a progress bar on a terminal, or a line every few seconds elsewhere: rate, time left, outcomes so far, and
+    why it waits. Ctrl-C stops watching; the request continues.
+
+    Examples:
+      kitsweep watch $ID
+      kitsweep watch $ID --json > report.json
+    """
+    from cli.screen.progress import follow  # noqa: PLC0415 - loads Rich, which only this command needs
+
+    with interruptible(f"the request continues; cancel it: kitsweep cancel {request_id}"):
+        report = follow(Client(), request_id)
+    return _show(report, as_json=as_json)
+
+
+def _show(report: Report, *, as_json: bool) -> int:
     if as_json:
         write_json(report)
     else:
-        for line in report_lines(report):
-            write(line)
+        write(*report_lines(report))
     return status_of(report)

@@ -12,7 +12,7 @@ CONTEXT = {"ignore_unknown_options": True, "allow_extra_args": True, "help_optio
 
 
 def simulator(context: typer.Context) -> int:
-    """Run a local ImageKit to try things out on.
+    """Run a local ImageKit for experiments.
 
     `kitsweep simulator --help` shows its options.
 

@@ -1,1 +1,1 @@
-"""How the command line writes: words, tables, progress."""
+"""The output of the command line: text, tables, progress."""

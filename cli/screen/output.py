@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TextIO
 
@@ -23,20 +23,20 @@ def is_terminal(stream: TextIO) -> bool:
         return False
 
 
-def write(line: str) -> None:
-    """Write one line of data to standard output."""
-    _write(sys.stdout, line)
+def write(*lines: str) -> None:
+    """Write lines of data to standard output."""
+    _write(sys.stdout, lines)
 
 
-def say(line: str) -> None:
-    """Write one line for people to standard error."""
-    _write(sys.stderr, line)
+def say(*lines: str) -> None:
+    """Write lines for people to standard error."""
+    _write(sys.stderr, lines)
 
 
-def _write(stream: TextIO, line: str) -> None:
+def _write(stream: TextIO, lines: Iterable[str]) -> None:
     # Characters that the encoding of the stream lacks are escaped.
     encoding = stream.encoding or "utf-8"
-    stream.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    stream.writelines(line.encode(encoding, "backslashreplace").decode(encoding) + "\n" for line in lines)
     stream.flush()
 
 
@@ -92,8 +92,7 @@ def moment(iso: str | None, now: str | None = None) -> str:
 
 def write_table(rows: Sequence[Sequence[str]], *, numbers: Collection[int] = ()) -> None:
     """Write rows of texts aligned as a table, with the columns in `numbers` to the right."""
-    for line in columns(rows, numbers=numbers):
-        write(line)
+    write(*columns(rows, numbers=numbers))
 
 
 def columns(rows: Sequence[Sequence[str]], *, numbers: Collection[int] = ()) -> list[str]:

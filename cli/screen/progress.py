@@ -27,7 +27,7 @@ LOOK_SECONDS = 1.0
 LINE_SECONDS = 3.0
 """Shortest time between two plain lines, unless the state changes."""
 PATIENCE_SECONDS = 60.0
-"""How long to wait for a Redis that went away while a request was followed."""
+"""How long to wait for Redis while it is unavailable."""
 
 
 class Bar(Progress):
@@ -107,15 +107,15 @@ def follow(client: Client, request_id: str) -> Report:
 
 
 def show_report(bar: Bar, report: Report, why: str) -> None:
-    """Show how far a request is, its outcomes so far, and why it waits."""
+    """Show the progress of a request, its outcomes so far, and why it waits."""
     done, total = ended(report), report["total"]
-    # That the limit is reached comes and goes with each look: it is no news.
+    # Whether the limit is reached changes with each look, so it is not news.
     news = (report["state"], "" if why.startswith("limit") else why)
     bar.show(f"{number(done)} of {number(total)}", done, total, filter(None, [outcomes(report), why]), news)
 
 
 def patient(start: Callable[[], Iterator[Report]], clock: Callable[[], float] = time.monotonic) -> Iterator[Report]:
-    """Yield reports; if Redis goes away after the first one, wait for it up to `PATIENCE_SECONDS`."""
+    """Yield reports; if Redis becomes unavailable after the first one, wait for it up to `PATIENCE_SECONDS`."""
     seen_at: float | None = None
     while True:
         try:

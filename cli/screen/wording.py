@@ -1,4 +1,4 @@
-"""Describes requests and pauses in words: counts, errors, and why a request waits."""
+"""Describes requests and pauses: counts, errors, and why a request waits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 OUTCOMES = tuple(outcome.value for outcome in Outcome)
 SHOWN_ERRORS = 10
 _NEARLY = 0.8
-"""Share of a window from which its limit is taken to be the reason for waiting: a look falls between two calls."""
+"""Use of a window from which its limit counts as the reason for waiting. A window is seldom seen full."""
 _STATES = {
     State.OPEN: "OPEN, its file ids are still arriving",
     State.SUCCESS: "SUCCESS, all files are gone",
@@ -96,7 +96,7 @@ def window_text(window: WindowStats) -> str:
 
 
 def why_waiting(report: Report, stats: Stats) -> str:
-    """Return what a request waits for at the moment; empty if it only waits for its turn."""
+    """Return why a request waits; empty if it only waits for its turn."""
     if report["state"] == "OPEN":
         return "its file ids are still arriving"
     if stats["pause"]:

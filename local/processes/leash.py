@@ -1,8 +1,8 @@
 """Starts a program on a leash: `python leash.py NOTE PARENT COMMAND…` writes its note, then becomes COMMAND.
 
 The note (JSON: pid and creation time) is written before the program runs, so that the next run finds the process
-whatever happens to its parent. On Linux the kernel also sends the program SIGTERM when its parent dies (PARENT is the
-parent's process id; 0 for no leash). This is a script of its own because code between fork and exec is not safe in a
+even if its parent is killed. On Linux the kernel also sends the program SIGTERM when its parent dies (PARENT is the
+parent's process id; 0 for no leash). This is a separate script, because code between fork and exec is not safe in a
 Python process with threads.
 """
 

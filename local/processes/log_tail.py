@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +31,7 @@ class LogTail:
         self._severe = False
 
     def severe_lines(self) -> Iterator[str]:
-        """Yield what was written since the last call and is severe, fit for a terminal."""
+        """Yield what was written since the last call at WARNING or above, safe for a terminal."""
         for line in self._new_lines():
             level = _LEVEL.match(line)
             if level:
@@ -43,7 +44,7 @@ class LogTail:
             with self._path.open("rb") as stream:
                 inode = os.fstat(stream.fileno()).st_ino
                 if inode != self._inode:
-                    self._inode, self._offset = inode, 0  # A new log took its place.
+                    self._inode, self._offset = inode, 0  # The log was replaced by a new one.
                 stream.seek(self._offset)
                 new = stream.read(_MOST_BYTES)
         except OSError:
@@ -63,12 +64,10 @@ def _plain(line: str) -> str:
 
 
 def last_lines(path: Path, count: int) -> list[str]:
-    """Return the last lines of a log, fit for a terminal."""
+    """Return the last lines of a log, safe for a terminal."""
     try:
-        with path.open("rb") as stream:
-            stream.seek(0, 2)
-            stream.seek(max(0, stream.tell() - 10_000))
-            text = stream.read().decode(errors="replace")
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            lines = deque((line.rstrip() for line in stream if line.strip()), count)
     except OSError:
         return []
-    return [escape(line)[:_MOST_WIDTH] for line in text.splitlines() if line.strip()][-count:]
+    return [escape(line)[:_MOST_WIDTH] for line in lines]

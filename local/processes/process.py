@@ -1,7 +1,7 @@
 """Child processes that leave nothing behind: started on a leash, stopped gracefully, found again after a crash.
 
-Each child leads a process group of its own, so that Ctrl-C reaches only us and we decide what stops when. While it
-runs, a note holds its pid and creation time: with it the next run finds and stops what a killed one left behind.
+Each child leads its own process group, so that Ctrl-C reaches only this process, which decides what stops when. While a
+child runs, a note has its pid and creation time, with which the next run finds and stops processes of a killed run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CLOCK_SECONDS = 2.0
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Return whether the condition came true within so many seconds."""
+    """Return whether the condition became true within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -95,12 +95,12 @@ class Process:
             )
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM, on which all our programs finish what they are doing."""
+        """Send SIGTERM, on which all our programs stop gracefully."""
         if self._popen is not None and self.running:
             self._popen.terminate()
 
     def wait(self, seconds: float) -> bool:
-        """Return whether it ended within so many seconds."""
+        """Return whether it ended within `seconds`."""
         return wait_until(lambda: not self.running, seconds)
 
     def kill(self) -> None:
@@ -111,14 +111,14 @@ class Process:
         self.note.unlink(missing_ok=True)
 
     def stop(self, seconds: float = 10.0) -> None:
-        """Ask it to stop, and kill it if it still runs after so many seconds."""
+        """Ask it to stop, and kill it if it still runs after `seconds`."""
         self.ask_to_stop()
         self.wait(seconds)
         self.kill()
 
 
 def find_leftover(note: Path) -> psutil.Process | None:
-    """Return the process that a note describes, if it still runs; never another one that has its pid by now."""
+    """Return the process that a note describes, if it still runs; never another process with the same pid."""
     try:
         noted = json.loads(note.read_text(encoding="utf-8"))
         process = psutil.Process(int(noted["pid"]))
@@ -131,7 +131,7 @@ def find_leftover(note: Path) -> psutil.Process | None:
 def stop_leftovers(notes: Collection[Path], seconds: float = 10.0, hurry: Callable[[], bool] = lambda: False) -> None:
     """Stop all processes that notes describe, and remove the notes.
 
-    Each gets SIGTERM first. After so many seconds, or when there is `hurry`, its process group is killed.
+    Each gets SIGTERM first. After `seconds`, or if `hurry` returns true, its process group is killed.
     """
 
     def running() -> list[psutil.Process]:
@@ -149,6 +149,6 @@ def stop_leftovers(notes: Collection[Path], seconds: float = 10.0, hurry: Callab
 
 
 def _kill_group(leader: int) -> None:
-    # Nobody may be left; macOS says EPERM where only zombies are.
+    # None may be left; macOS answers EPERM if only zombies are.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)

@@ -15,7 +15,7 @@ from local.processes.process import Process, wait_until
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 30.0
 STEADY_SECONDS = 60.0
-"""After a process has run for so long, its next end counts as the first in a row."""
+"""Once a process has run for this long, its next end counts as the first in a row."""
 TICK_SECONDS = 0.1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -24,7 +24,7 @@ Say = Callable[[str], None]
 
 
 class StopSignals:
-    """Counts SIGINT, SIGTERM and SIGHUP in a `with` block: the first asks to stop, the second to hurry."""
+    """Counts SIGINT, SIGTERM and SIGHUP in a `with` block: the first asks to stop, the second to stop at once."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -99,7 +99,7 @@ class Supervisor:
         self._supervised.append(_Supervised(process, LogTail(process.log)))
 
     def run_until(self, done: Callable[[], bool], seconds: float = float("inf")) -> bool:
-        """Keep everything running until `done`, a signal, or so many seconds; return whether `done` came true."""
+        """Keep all running until `done`, a signal, or `seconds` have passed; return whether `done` became true."""
         deadline = time.monotonic() + seconds
         while not self.signals.asked_to_stop() and time.monotonic() < deadline:
             if done():
@@ -111,7 +111,7 @@ class Supervisor:
         return False
 
     def stop(self, processes: Sequence[Process], seconds: float) -> None:
-        """Restart nothing any more, and stop these processes; a second signal kills them before `seconds` are over."""
+        """Stop these processes and restart none; a second signal kills them before `seconds` are over."""
         stop_together(processes, seconds, self.signals.asked_to_hurry)
         self._show_warnings()
         self._supervised.clear()
@@ -137,7 +137,7 @@ def restart_pause(ends: int) -> float:
 
 
 def describe_end(status: int | None) -> str:
-    """Return how a process ended, in words."""
+    """Describe how a process ended."""
     if status is not None and status < 0:
         return f"was killed by signal {-status}"
     return f"ended with status {status}"

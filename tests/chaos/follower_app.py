@@ -19,6 +19,6 @@ app.conf.task_default_queue = "catalog"
 
 @app.task(name="catalog.note", bind=True)
 def note(self: Any, given: Any, tag: str) -> str:
-    """Note what came, and for which tag; the result is the tag."""
+    """Record the call and its tag; the result is the tag."""
     self.app.backend.client.rpush(NOTES, json.dumps([tag, given]))
     return tag

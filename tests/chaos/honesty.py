@@ -81,7 +81,7 @@ def _check_calls(rig: Rig, failed: set[str]) -> None:
 
 
 def check_nothing_left(rig: Rig) -> None:
-    """No counter, lease, line or waiting room holds anything once all requests are final."""
+    """No counter, lease or line is left once all requests are final."""
     keys, redis = rig.keys, rig.redis
     for name in ("waiting", "in_flight", "leased"):
         assert redis.hgetall(keys(name)) == {}, name

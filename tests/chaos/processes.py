@@ -1,4 +1,4 @@
-"""Processes that a chaos test starts, hurts and surely ends: each leads a process group of its own."""
+"""Processes that a chaos test starts, harms and always ends; each leads its own process group."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def wait_until(condition: Callable[[], object], seconds: float, what: str) -> fl
 
 
 def say(text: str) -> None:
-    """Tell a figure: pytest shows it with -s or -rP, and beside a failure."""
+    """Print a figure: pytest shows it with -s or -rP, and with a failure."""
     sys.stdout.write(f"{text}\n")
 
 

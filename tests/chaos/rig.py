@@ -34,7 +34,7 @@ START_SECONDS = 60.0
 
 
 def can_wait_for_disk(client: Redis) -> bool:
-    """Tell whether a server knows WAITAOF, as Redis does from 7.2 on."""
+    """Return whether a server knows WAITAOF, as Redis does from 7.2 on."""
     try:
         client.waitaof(0, 0, 1)
     except ResponseError:
@@ -43,13 +43,13 @@ def can_wait_for_disk(client: Redis) -> bool:
 
 
 def needs_waitaof(server: Server) -> None:
-    """Skip a test on an older server: there, --durable is refused, which a test of its own shows."""
+    """Skip a test on an older server, which refuses --durable (a separate test)."""
     if not can_wait_for_disk(server.client):
         pytest.skip("the server has no WAITAOF (Redis before 7.2)")
 
 
 class Server:
-    """A Redis or Valkey of its own that can be killed, frozen and started again on its data."""
+    """A separate Redis or Valkey that can be killed, frozen and started again on its data."""
 
     def __init__(self, folder: Path, username: str = "", password: str = "", **options: str) -> None:
         self.port = free_port()
@@ -85,7 +85,7 @@ class Server:
         )
 
     def start(self) -> Self:
-        """Start it on whatever data there are, and wait until it answers."""
+        """Start it on its data, and wait until it answers."""
         self.proc.start()
         wait_until(self.answers, START_SECONDS, f"the server answers; its log:\n{self.proc.tail()}")
         return self
@@ -102,7 +102,7 @@ class Server:
         self.proc.signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Continue it."""
         self.proc.signal(signal.SIGCONT)
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""A foreign service for chaos tests: it sends requests with what hangs on them, and knows what went off, how often."""
+"""A foreign service for chaos tests: it sends requests with callbacks, and records which of them ran, and how often."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Service:
         return self._rig.proc(name, [*command, "-n", f"{name}@chaos", "--without-mingle"])
 
     def start_follower(self) -> Proc:
-        """Start the service's own worker, where what hangs on requests runs; it is never hurt."""
+        """Start the service's own worker, which runs the callbacks and is never harmed."""
         command = ["-m", "celery", "-A", "follower_app", "worker", "-P", "threads", "-c", "2", "-n", "catalog@chaos"]
         env = {"CATALOG_REDIS": self._rig.server.url, "PYTHONPATH": str(Path(__file__).parent)}
         return self._rig.proc("catalog", [*command, "-l", "INFO", "--without-mingle"], **env)
@@ -63,13 +63,13 @@ class Service:
         (self._rig.folder / "traps" / f"{name}.{moment}").touch()
 
     def traps_left(self) -> list[str]:
-        """Return the traps that nobody has met yet."""
+        """Return the traps that no worker has hit yet."""
         return sorted(path.name for path in (self._rig.folder / "traps").iterdir() if path.suffix != ".sprung")
 
     # What is sent
 
     def _deletion(self, *, fails: bool = False, follows: bool = False) -> tuple[Signature[Any], str]:
-        """A request of its own files, and its id. With `fails`, one of them cannot be deleted; `follows` in a chain."""
+        """A request for new files, and its id. With `fails`, one of them cannot be deleted; `follows` in a chain."""
         name = f"request-{len(self.asked)}"
         ids = self.asked[name] = self._rig.sim.add_files(FILES)
         if fails:
@@ -88,7 +88,7 @@ class Service:
         return name
 
     def row(self, *, fails: bool = False) -> str:
-        """A chain of a request and a task; returns the request's id. If it fails, only its `link_error` goes off."""
+        """A chain of a request and a task; returns the request's id. If it fails, only its `link_error` runs."""
         first, name = self._deletion(fails=fails)
         first.link_error(self._note(f"{name} sorry", (lambda: name) if fails else None))
         follower = self._note(f"{name} next", None if fails else lambda: self.result(name))
@@ -103,9 +103,9 @@ class Service:
         return name
 
     def chord(self, *, fails: bool = False) -> tuple[list[str], str]:
-        """Three requests and a body; returns their ids. If one fails, the body's `link_error` goes off instead.
+        """Three requests and a body; returns their ids. If one fails, the body's `link_error` runs instead.
 
-        The first request has a follower of its own.
+        The first request also has a callback.
         """
         header = [self._deletion(), self._deletion(fails=fails), self._deletion()]
         names = [name for _, name in header]
@@ -118,7 +118,7 @@ class Service:
         return names, body_id
 
     def group(self, *, fails: bool = False) -> list[str]:
-        """Two requests at once, with followers each; returns their ids."""
+        """Two requests at once, with callbacks; returns their ids."""
         both = [self._deletion(), self._deletion(fails=fails)]
         for (each, name), failing in zip(both, (False, fails), strict=True):
             each.link(self._note(f"{name} done", None if failing else partial(self.result, name)))
@@ -127,7 +127,7 @@ class Service:
         return [name for _, name in both]
 
     def expect_revoked(self, name: str) -> None:
-        """From a `link` that was to succeed: it is revoked, so `link_error` goes off instead."""
+        """A request with a `link` that is revoked, so `link_error` runs instead."""
         self.revoked.append(name)
         self._expected[f"{name} sorry"] = lambda: name
         del self._expected[f"{name} done"]
@@ -137,7 +137,7 @@ class Service:
             self._expected[tag] = argument
         return self._app.signature("catalog.note", (tag,), queue="catalog")
 
-    # What came of it
+    # Results
 
     def state(self, request_id: str) -> str:
         """What Celery's callers see as the state."""

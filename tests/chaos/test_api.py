@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
 POOL = 4
 FIRST_FEW = POOL + 3
-"""Calls that may go out before an outage is known: those in the air, and the three that make it one."""
+"""Calls that may be made before an outage is known: those in flight, and the three that make it one."""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 @pytest.fixture
 def rig(stage: Rig) -> Iterator[Rig]:
-    """The house with an API that is well, an account of which nothing is known, and nothing to do."""
+    """The house with a healthy API, an unused account, and an empty queue."""
     stage.redis.delete(stage.keys("account"), stage.keys.limits("delete"), stage.keys.calls("delete"))
     yield stage
     stage.sim.outage(None)
@@ -65,7 +65,7 @@ def await_pause(rig: Rig, by: str) -> Any:
 
 
 def test_calls_slower_than_the_lease_are_not_made_twice(rig: Rig) -> None:
-    """While the call is in the air its lease is renewed: nobody else takes its items."""
+    """While the call is in flight its lease is renewed: no other worker claims its items."""
     rig.sim.fault("slow", times=3, delay_ms=2800)
     sent_before = rig.sim.stats()["ids_sent"]
     asked = ask(rig, 60)
@@ -74,7 +74,7 @@ def test_calls_slower_than_the_lease_are_not_made_twice(rig: Rig) -> None:
     assert rig.sim.stats()["ids_sent"] - sent_before == 60, "no id was sent twice"
 
 
-def test_answers_that_never_end_are_given_up(rig: Rig) -> None:
+def test_endless_responses_are_aborted(rig: Rig) -> None:
     """A trickle of bytes counts as no answer after the call's time-out; the files are presumed deleted."""
     rig.sim.fault("endless", times=2, delay_ms=50)
     asked = ask(rig, 40)
@@ -83,7 +83,7 @@ def test_answers_that_never_end_are_given_up(rig: Rig) -> None:
 
 
 def test_a_key_that_expires_in_mid_work_fails_nothing(rig: Rig) -> None:
-    """All calls stop but a rare probe; with the key good again work goes on without any command."""
+    """All calls but a rare probe stop; once the key is valid again, work resumes without a command."""
     rig.sim.set_latency(50)
     asked = ask(rig, 1000)
     before = len(rig.sim.calls("bulk_delete"))

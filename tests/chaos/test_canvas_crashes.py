@@ -1,4 +1,4 @@
-"""What hangs on a request goes off at least once, wherever its worker dies, and only when the files are gone."""
+"""Callbacks of a request run at least once, wherever its worker dies, and only when the files are gone."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def revive(workers: list[Proc]) -> None:
 
 
 def is_outbox_empty(rig: Rig) -> bool:
-    """Whether everything final is published, and all that hangs on it was sent."""
+    """Whether every final request is published, and its callbacks are dispatched."""
     return not rig.redis.zcard(rig.keys("outbox"))
 
 
 def check_all(rig: Rig, service: Service) -> Counter[str]:
-    """Every report is honest, and everything went off with its argument; returns how often each did."""
+    """Every report is true, and every callback ran with its argument; returns how often each did."""
     asked = {name: ids for name, ids in service.asked.items() if name not in service.revoked}
     kept = [file_id for name in service.revoked for file_id in service.asked[name]]
     assert set(kept) <= set(rig.sim.remaining()), "what was revoked in time is still there"
@@ -46,16 +46,16 @@ def check_all(rig: Rig, service: Service) -> Counter[str]:
 
 
 def say_how_often(what: str, went_off: Counter[str]) -> None:
-    """Tell how many followers went off, and how often."""
+    """Print how many callbacks ran, and how often."""
     times = Counter(went_off.values())
     shown = ", ".join(f"{times[often]} x {often}" for often in sorted(times))
     say(f"\n{what}: {len(went_off)} followers, went off (followers x times) {shown}")
 
 
-def test_what_hangs_on_a_request_outlives_its_worker(tmp_path: Path) -> None:
-    """A worker dies before, in the middle of, and after each kind of sending-off: all goes off, some of it twice.
+def test_callbacks_of_a_request_survive_its_worker(tmp_path: Path) -> None:
+    """A worker dies before, while and after it dispatches each kind of callback: all run, some of them twice.
 
-    A revocation holds though the worker that heard it dies before anybody is told.
+    A revocation counts although the worker that received it dies before it publishes it.
     """
     rig = Rig(tmp_path, batch_size=FILES, rate_limits='["5/1s"]', lease_seconds=2, max_attempts=2)
     with rig, Service(rig) as service:
@@ -102,8 +102,8 @@ def test_what_hangs_on_a_request_outlives_its_worker(tmp_path: Path) -> None:
 
 
 @pytest.mark.chaos_long
-def test_a_chords_body_outlives_the_worker_that_was_about_to_send_it(tmp_path: Path) -> None:
-    """The worker dies after it has promised to send the body, which Celery believes for 17 s, and before it did."""
+def test_the_body_of_a_chord_survives_the_worker_that_was_to_send_it(tmp_path: Path) -> None:
+    """The worker dies after it has claimed to send the body, which Celery believes for 17 s, and before it has."""
     with Rig(tmp_path, batch_size=FILES) as rig, Service(rig) as service:
         rig.admin.pause("until all is accepted")
         worker = service.start_worker()
@@ -121,8 +121,8 @@ def test_a_chords_body_outlives_the_worker_that_was_about_to_send_it(tmp_path: P
         check_all(rig, service)
 
 
-def test_a_revocation_that_nobody_hears_has_no_answers(tmp_path: Path) -> None:
-    """`revoke` is a broadcast: who asks for answers learns whether a worker heard it; one that did has cancelled."""
+def test_a_revocation_that_no_worker_receives_has_no_replies(tmp_path: Path) -> None:
+    """`revoke` is a broadcast: its replies show whether a worker received it and has cancelled the request."""
     with Rig(tmp_path) as rig, Service(rig) as service:
 
         def revoke() -> bool:
@@ -174,7 +174,7 @@ def run_kills(rig: Rig, service: Service, dice: random.Random, most: int) -> Non
 @pytest.mark.chaos_long
 @pytest.mark.timeout(900)
 def test_hundreds_of_canvases_under_kills_at_random(tmp_path: Path) -> None:
-    """Workers die at random, also in the sending-off, and answers are lost: all goes off, and every report is true."""
+    """Workers die at random, also while dispatching, and responses are lost: all callbacks run, reports are true."""
     seed = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
     say(f"CHAOS_SEED={seed}")
     dice = random.Random(seed)

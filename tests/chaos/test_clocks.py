@@ -125,7 +125,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     [(AHEAD, BEHIND), pytest.param(0, 0, marks=pytest.mark.chaos_long)],
     ids=["wrong clocks", "right clocks"],
 )
-def test_workers_and_services_on_wrong_clocks_share_one_limit_and_tell_no_lie(
+def test_workers_and_services_with_wrong_clocks_share_one_limit_and_report_truthfully(
     rig: Rig, ahead: float, behind: float
 ) -> None:
     """Hardly a 429, and the limit well used, while answers are lost; times of reports are those of the server."""
@@ -155,7 +155,7 @@ def test_workers_and_services_on_wrong_clocks_share_one_limit_and_tell_no_lie(
 
 
 def await_call(rig: Rig, count: int = 1) -> None:
-    """Wait until so many calls are in the air."""
+    """Wait until `count` calls are in flight."""
     rig.sim.wait_for(lambda stats: stats["in_flight"] == count, timeout=60)
 
 
@@ -186,7 +186,7 @@ def test_leases_are_neither_stolen_nor_kept(rig: Rig, first: float, second: floa
 
 
 def test_holds_last_as_long_as_was_asked(rig: Rig) -> None:
-    """Whoever asks for a hold and whoever ends it, on whatever clock: it lasts its seconds, and hardly more."""
+    """A hold lasts its seconds and hardly more, whichever clocks the producer and the worker have."""
     start_workers(rig, ("threads", AHEAD), ("prefork", BEHIND))
     asked: dict[str, list[str]] = {}
     for name, seconds in (("ahead", AHEAD), ("behind", BEHIND)):
@@ -238,7 +238,7 @@ def test_beats_with_wrong_clocks_start_each_run_once_and_in_time(tmp_path: Path)
         (held,) = approvals.waiting()
         approvals.approve(held.request_id, "boss@chaos")
         wait_until(lambda: set(rig.sim.remaining()) == set(young), 60, "what is old enough is gone, and nothing else")
-        # A full minute may have begun meanwhile: its run is started or skipped, but once.
+        # A full minute may have begun: its run is started or skipped, but only once.
         runs = rig.redis.lrange(rig.keys.cleanup("history", "drafts"), 0, -1)
         abouts = [rig.redis.hgetall(rig.keys.cleanup("run", str(run))) for run in runs]
         due = [int(about["due"]) / 1000 for about in abouts]

@@ -1,4 +1,4 @@
-"""Enqueue is all or nothing, durable on demand, and refused in words by a server that is full or unsafe."""
+"""Enqueue is all or nothing, durable on demand, and refused with a reason by a server that is full or unsafe."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_durable_means_on_disk(tmp_path: Path) -> None:
 
 
 def test_durable_is_refused_where_there_is_no_append_only_file(tmp_path: Path) -> None:
-    """Before anything is enqueued, in words that say how to mend it."""
+    """Before anything is enqueued, with a message that says how to fix it."""
     with (
         Rig(tmp_path, server=Server(tmp_path, appendonly="no")) as rig,
         pytest.raises(NotDurable, match=re.escape("`appendonly yes`")) as caught,
@@ -109,7 +109,7 @@ def test_a_full_server_refuses_new_ids_and_drains_what_it_has(tmp_path: Path) ->
             with pytest.raises(QueueFull, match="out of memory"):
                 rig.client.enqueue(refused, request_id="refused")
             assert state_of(rig, "refused") == ""
-        # Celery's own messages need memory as well: the dispatcher goes on without them.
+        # Celery's own messages need memory as well: the dispatcher continues without them.
         worker = rig.worker()
         await_final(rig, asked, 60)
         check_honest_in_part(rig, asked, left=ids[5_000:])

@@ -39,7 +39,7 @@ PAGES = (
 
 
 class Flower:
-    """Flower on a rig's broker, with its API open as nobody should leave it, and all that it ever answered."""
+    """Flower on a rig's broker, with its API unprotected, and all that it ever answered."""
 
     def __init__(self, rig: Rig) -> None:
         self._port = free_port()
@@ -49,7 +49,7 @@ class Flower:
         wait_until(lambda: self.status_of("/healthcheck") == 200, START_SECONDS, f"it answers: {self.proc.tail()}")
 
     def status_of(self, path: str) -> int:
-        """Fetch a page, keep its text, and return its status; 0 while nobody listens."""
+        """Fetch a page, store its text, and return its status; 0 while nothing listens."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=30) as answer:
                 self.answers[path] = self.answers.get(path, "") + answer.read().decode()
@@ -61,7 +61,7 @@ class Flower:
             return 0
 
     def has_seen(self, path: str, condition: Callable[[str], bool]) -> bool:
-        """Fetch a page, and tell whether a condition holds for its text, alone."""
+        """Fetch a page, and return whether a condition holds for its text."""
         self.answers.pop(path, None)
         return self.status_of(path) == 200 and condition(self.answers[path])
 
@@ -80,7 +80,7 @@ def inspected(rig: Rig) -> str:
         proc.wait(60)
         assert proc.exit_status == 0, proc.tail()
     texts = "".join(proc.text() for proc in procs)
-    assert "kitsweep.batches" in texts
+    assert "kitsweep.unusual" in texts
     return texts
 
 

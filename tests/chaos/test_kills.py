@@ -32,7 +32,7 @@ for request_id, source, ids in json.load(open(sys.argv[1])):
 
 
 def plan_requests(dice: random.Random, files: list[str], never: list[str]) -> dict[str, list[str]]:
-    """Deal all ids out to requests of very different sizes; some ids stand in two of them, some twice in one."""
+    """Distribute all ids to requests of very different sizes; some ids are in two of them, some twice in one."""
     ids = files + never
     dice.shuffle(ids)
     asked: dict[str, list[str]] = {}
@@ -55,7 +55,7 @@ class Killer:
         self.kills = {"worker": 0, "parent alone": 0, "child": 0, "beat or enqueuer": 0}
 
     def strike(self) -> None:
-        """Kill one thing, and start again whatever is dead."""
+        """Kill one process, and restart those that are dead."""
         dice, worker = self._dice, self._dice.choice(self._workers)
         what = dice.choice(("worker", "parent alone", "child", "child", "beat or enqueuer"))
         if what == "child" and not (children := worker.children()):

@@ -1,7 +1,7 @@
-"""Messages that are sent by name, once, to workers that die or lose Redis while they accept them: none is lost.
+"""Messages that are sent once, by name, to workers that die or lose Redis while they accept them: none is lost.
 
-A worker takes messages onto a list of its own, and makes requests of them in a second step. Whatever it dies in, the
-messages are in the broker, on that list, or accepted; another worker takes such a list over.
+A worker takes messages onto a list, and makes requests of them in a second step. Wherever it dies, the messages are in
+the broker, on that list, or accepted; another worker takes such a list over.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def run_kills(folder: Path, *, count: int, kills: int, pool: str, places: int) -
 
 
 def test_no_message_is_lost_when_workers_die_while_they_accept(tmp_path: Path) -> None:
-    """Nobody sends again; and who sends again after the end changes nothing."""
+    """No message is sent again, and sending one again after the end changes nothing."""
     run_kills(tmp_path, count=360, kills=3, pool="threads", places=8)
 
 
@@ -136,7 +136,7 @@ def test_no_message_is_lost_in_many_kills(tmp_path: Path, pool: str, places: int
 
 
 def test_what_a_dead_worker_took_is_accepted_by_another(tmp_path: Path) -> None:
-    """Within 15 s, also where it died just after accepting and before anybody knew; each exactly once."""
+    """Within 15 s, also if it died just after accepting, before it knew; each exactly once."""
     with Rig(tmp_path, files=200) as rig, Service(rig) as service:
         files = rig.sim.remaining()
         messages = {f"message{place}": [files[place]] for place in range(200)}
@@ -185,7 +185,7 @@ def accepted_share(rig: Rig, count: int) -> float:
 
 
 def test_no_message_is_lost_when_redis_restarts(tmp_path: Path) -> None:
-    """Workers go on by themselves, and nobody sends again."""
+    """Workers recover by themselves, and no message is sent again."""
     run_restarts(tmp_path, count=1000, restarts=1)
 
 
@@ -215,13 +215,13 @@ def run_freeze(folder: Path, *, count: int, seconds: float) -> None:
 @pytest.mark.chaos_long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seconds", [6, LEASE_MS / 1000 + 5])
-def test_no_message_is_lost_or_doubled_when_redis_freezes(tmp_path: Path, seconds: float) -> None:
+def test_no_message_is_lost_or_duplicated_when_redis_freezes(tmp_path: Path, seconds: float) -> None:
     """For longer than the time-outs of its clients, and for longer than what a worker took is its own."""
     run_freeze(tmp_path, count=10_000, seconds=seconds)
 
 
 @pytest.mark.chaos_long
-def test_a_worker_that_stood_still_does_no_harm(tmp_path: Path) -> None:
+def test_a_worker_that_was_frozen_does_no_harm(tmp_path: Path) -> None:
     """One worker is stopped while it accepts, for longer than its messages are its own; another accepts them."""
     with Rig(tmp_path, files=2000) as rig:
         files = rig.sim.remaining()

@@ -50,8 +50,8 @@ for _, name in ipairs({'leases', 'retries', 'holds', 'doubtful', 'calls:delete'}
 end
 return jump
 """
-"""Lets time pass, by setting every moment in Redis back: so many ms, or 0 for as long as nothing would happen. Nothing
-passes while a call is in the air. Returns how many ms have passed."""
+"""Lets time pass, by setting every time in Redis back: so many ms, or 0 for as long as nothing would happen. No time
+passes while a call is in flight. Returns how many ms have passed."""
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 
 @pytest.fixture
 def rig(stage: Rig) -> Iterator[Rig]:
-    """The house with an API that is well, an account of which nothing is known, and nothing to do."""
+    """The house with a healthy API, an unused account, and an empty queue."""
     stage.redis.delete(*(stage.keys(name) for name in ("account", "gone:0", "gone:1")), stage.keys.calls("delete"))
     yield stage
     stage.sim.outage(None)
@@ -213,7 +213,7 @@ def check_nothing_spent(rig: Rig, asked: dict[str, list[str]]) -> None:
         pytest.param(20, True, id="one batch of an account that has deleted today", marks=pytest.mark.chaos_long),
     ],
 )
-def test_an_outage_without_end_fails_nothing(rig: Rig, files: int, remembers: bool) -> None:
+def test_an_endless_outage_fails_nothing(rig: Rig, files: int, remembers: bool) -> None:
     """A month of it, and far more calls than attempts: nothing is spent, nothing expires, and it is over in 15 s."""
     if remembers:
         delete_some(rig)
@@ -244,6 +244,6 @@ def test_an_outage_without_end_fails_nothing(rig: Rig, files: int, remembers: bo
 
 @pytest.mark.chaos_long
 @pytest.mark.timeout(600)
-def test_an_outage_of_three_minutes_is_sat_out(rig: Rig) -> None:
+def test_an_outage_of_three_minutes_fails_nothing(rig: Rig) -> None:
     """No time is moved here: a call in ten seconds or so, and work again within 15 s of the end."""
     run_outage(rig, "unavailable", 180)

@@ -1,4 +1,4 @@
-"""The pipeline under any sequence of answers and crashes, and the door under any JSON: outcomes stay honest."""
+"""The pipeline under any sequence of answers and crashes, and the task under any JSON: outcomes stay true."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def a_redis() -> Iterator[Redis]:
 
 
 def lists_nobody(works: Works, ids: list[str]) -> Answer:
-    """Carry the call out, and tell of half of the files only."""
+    """Carry the call out, and report only half of the files."""
     answer = works.api.carry_out(ids)
     if not isinstance(answer, PerFile):
         return answer
@@ -87,7 +87,7 @@ ANSWERS: dict[str, Callable[[Works, list[str]], Answer]] = {
 
 
 def run_leases_out(works: Works) -> None:
-    """Let every lease run out, as if its holder had died."""
+    """Let every lease expire, as if its worker had died."""
     client, keys = raw(works.queue), works.queue.keys
     for token in client.zrange(keys("leases"), 0, -1):
         client.zadd(keys("leases"), {token: LONG_AGO_MS})
@@ -103,18 +103,20 @@ some_ids = st.lists(st.sampled_from(EXISTING + NEVER), min_size=1, max_size=14)
     script=st.lists(st.sampled_from(sorted(ANSWERS)), max_size=12),
     cancelled=st.integers(0, 20),
 )
-@example(  # A poison id that several requests ask for: the others' wait for it is no work that shows the API is up.
+@example(  # A poison id in several requests: those that wait for it are not work that shows that the API is up.
     requests=[["file08", "file05", "none01", "none02", "file15", POISON]] * 2
     + [["file15", "file22", "file11", POISON]],
     script=["throttled"],
     cancelled=17,
 )
-@example(  # The same with nobody else at all, and an id that is refused in the midst.
+@example(  # The same without other work, and with an id that is refused.
     requests=[["file04", "file14", POISON, REFUSED], [REFUSED], [REFUSED]],
     script=[],
     cancelled=0,
 )
-def test_any_answers_and_crashes_end_honestly(requests: list[list[str]], script: list[str], cancelled: int) -> None:
+def test_outcomes_are_true_after_any_answers_and_crashes(
+    requests: list[list[str]], script: list[str], cancelled: int
+) -> None:
     """No id is lost; gone is said only of what is gone, not_found only of what never was, failed only of culprits."""
     with a_redis() as client:
         works = works_on(client, files={*EXISTING, "other"}, batch_size=SIZE, max_attempts=14)
@@ -134,7 +136,7 @@ def test_any_answers_and_crashes_end_honestly(requests: list[list[str]], script:
                 run_leases_out(works)
             check_invariants(works.queue, expected)
         works.api.faults = []
-        # One file that is surely gone: without any success ever, a poison id cannot be told from an outage.
+        # One file that is certainly gone: without any success, a poison id looks like an outage.
         works.queue.enqueue(NewRequest("other", "s9"), ["other"])
         expected["other"] = {"other"}
         works.run()
@@ -184,10 +186,10 @@ near_misses = st.fixed_dictionaries(
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(args=st.lists(json_values, max_size=5), kwargs=near_misses, task_id=st.text(max_size=12) | st.just("good-id"))
-def test_any_message_is_accepted_or_refused_in_our_own_words(
+def test_any_message_is_accepted_or_refused_with_our_error(
     args: list[Any], kwargs: dict[str, Any], task_id: str
 ) -> None:
-    """Whatever JSON a message holds, it ends in `Ignore` (accepted) or in `InvalidRequest`, and nothing else."""
+    """A message with any JSON ends in `Ignore` (accepted) or in `InvalidRequest`."""
     with a_redis() as client, pytest.MonkeyPatch.context() as patch:
         about = settings_for_tests()
         queue = Queue(client, about)

@@ -168,7 +168,7 @@ def run_kills(folder: Path, plan: Sequence[tuple[int, int, int, int]], *, abando
 
 
 def leave_one_behind(rig: Rig, killer: Killer, folder: Path, size: int, ttl: int) -> float:
-    """Kill a stream for good, and wait until Redis holds nothing of it; returns how many seconds that took."""
+    """Kill a stream, and wait until nothing of it is in Redis; returns how many seconds that took."""
     ids = [f"{number:024x}" for number in range(size)]
     asked = Asked("abandoned", ids, write_ids(folder / "abandoned.txt", ids), 0, 1, 0)
     command = delete(rig, "abandoned", asked.file, asked.request_id, "--yes")
@@ -183,7 +183,7 @@ def leave_one_behind(rig: Rig, killer: Killer, folder: Path, size: int, ttl: int
     return time.monotonic() - killed
 
 
-def test_the_command_killed_at_any_moment_leaves_a_request_whole_or_not_there(tmp_path: Path) -> None:
+def test_the_command_killed_at_any_moment_leaves_a_complete_request_or_none(tmp_path: Path) -> None:
     """After each SIGKILL all ids are in or none is deleted; the same command then brings them in, exactly once."""
     run_kills(tmp_path, [(20_000, 1, 1, 1), (12_000, 0, 1, 2)], abandoned=40_000, ttl=4)
 
@@ -251,7 +251,7 @@ def test_a_durable_command_is_refused_where_there_is_no_append_only_file(tmp_pat
 
 
 def test_a_durable_command_waits_for_the_disk_and_not_for_the_answer(tmp_path: Path) -> None:
-    """On a server that writes and never syncs it does not say 0: status 2, and what became of the request."""
+    """On a server that never syncs, the status is 2, and the message says whether the request was accepted."""
     with Rig(tmp_path, server=Server(tmp_path, appendfsync="no")) as rig:
         needs_waitaof(rig.server)
         file = write_ids(tmp_path / "ids.txt", [f"{1:024x}"])

@@ -39,7 +39,7 @@ def test_a_killed_workers_items_are_claimed_again_within_15_seconds(tmp_path: Pa
 
 
 def test_what_a_killed_worker_settled_but_did_not_publish_is_published(tmp_path: Path) -> None:
-    """A request that is final in the queue alone is published by another worker, and what hangs on it goes off."""
+    """A request that is final only in the queue is published by another worker, which also runs its callbacks."""
     with Rig(tmp_path, files=40) as rig:
         ids = rig.sim.remaining()
         rig.await_workers(rig.worker())
@@ -47,7 +47,7 @@ def test_what_a_killed_worker_settled_but_did_not_publish_is_published(tmp_path:
         sent = rig.celery.send_task("kitsweep.delete_files", [ids], task_id="first", link=after)
         await_final(rig, ["first", "follower"], 60)
         # As if the worker had died between the last settlement and the publication: the result is not written yet,
-        # the request stands in the outbox, and what hangs on it has not been sent.
+        # the request is in the outbox, and its callbacks are not dispatched.
         rig.redis.delete(f"celery-task-meta-{sent.id}", "celery-task-meta-follower")
         for key in rig.redis.scan_iter(rig.keys.request("follower", "*")):
             rig.redis.delete(key)

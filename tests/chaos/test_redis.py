@@ -1,4 +1,4 @@
-"""Redis killed, restarted and frozen under load: workers go on by themselves, nothing is lost, nothing is doubled."""
+"""Redis killed, restarted and frozen under load: workers recover by themselves, nothing is lost or duplicated."""
 
 from __future__ import annotations
 
@@ -128,20 +128,20 @@ def longest_call(rig: Rig, until: float) -> float:
 
 
 @pytest.mark.timeout(240)
-def test_workers_outlive_restarts_of_redis_under_load(tmp_path: Path) -> None:
-    """Workers of both pools and beat go on by themselves, with messages in hand, and nothing is lost."""
+def test_workers_survive_restarts_of_redis_under_load(tmp_path: Path) -> None:
+    """Workers of both pools and beat recover by themselves, with unacknowledged messages, and nothing is lost."""
     run_restarts(tmp_path, files=1200, restarts=2, down=1.0)
 
 
 @pytest.mark.timeout(240)
-def test_a_frozen_redis_hangs_nobody_and_doubles_nothing(tmp_path: Path) -> None:
-    """Calls give up within their time-outs, and what was settled or claimed meanwhile counts once."""
+def test_a_frozen_redis_blocks_no_caller_and_duplicates_nothing(tmp_path: Path) -> None:
+    """Calls fail within their timeouts, and what was settled or claimed in between counts once."""
     run_freeze(tmp_path, files=800, seconds=6)
 
 
 @pytest.mark.chaos_long
 @pytest.mark.timeout(900)
-def test_workers_outlive_many_restarts_of_redis(tmp_path: Path) -> None:
+def test_workers_survive_many_restarts_of_redis(tmp_path: Path) -> None:
     """The same with fifteen restarts, some of them long."""
     run_restarts(tmp_path, files=12_000, restarts=15, down=3.0)
 

@@ -95,8 +95,8 @@ class Bomb:
         return Path.touch, (self.path,)
 
 
-def test_a_pickle_is_refused_and_harms_nobody(tmp_path: Path) -> None:
-    """A message in pickle is thrown away unread, and the worker goes on."""
+def test_a_pickle_is_refused_without_harm(tmp_path: Path) -> None:
+    """A pickled message is discarded unread, and the worker continues."""
 
     def bomb(_: Any) -> Any:
         return pickle.dumps(Bomb(tmp_path / "exploded"))

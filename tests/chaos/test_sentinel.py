@@ -104,16 +104,16 @@ def await_promotion(rig: Rig, second: Server) -> None:
 
 
 def test_a_promotion_loses_nothing_that_the_replica_has(tmp_path: Path) -> None:
-    """The master is killed for good, its replica takes over, and the work ends there by itself.
+    """The master is killed, its replica takes over, and the work completes there without help.
 
-    Also of messages that were sent by name just before, and are accepted meanwhile.
+    This includes messages that were sent by name just before, and are accepted during the change.
     """
     with a_pair(tmp_path) as (first, second, sentinel):
         run_promotion(tmp_path, first, second, sentinel)
 
 
 def is_resumed(rig: Rig) -> bool:
-    """Try to let the account go on; false while the sentinel still names nobody."""
+    """Try to resume the account; false while the sentinel names no master."""
     try:
         rig.admin.resume()
     except RedisUnreachable:
@@ -178,7 +178,7 @@ def check_after_loss(rig: Rig, asked: Mapping[str, Sequence[str]]) -> Counter[st
 
 
 def run_promotion_under_load(folder: Path, first: Server, second: Server, sentinel: int, files: int) -> None:
-    """Kill the master while both workers call and a client enqueues; nobody waits for the replica."""
+    """Kill the master while both workers call and a client enqueues, without waiting for the replica."""
     settings = {"redis_url": address_of(sentinel), "batch_size": 20, "rate_limits": '["20/1s"]', "lease_seconds": 3}
     with Rig(folder, files=files, api={"latency_ms": 150}, server=first, **settings) as rig:
         ids = rig.sim.remaining()
@@ -197,7 +197,7 @@ def run_promotion_under_load(folder: Path, first: Server, second: Server, sentin
         await_readiness_again(rig, workers)
         assert rig.sim.stats()["deleted"] < files, "there was work left to be done"
         enqueuer.wait(120)
-        # What a client was told on the old master's word alone may be lost. Asking again changes nothing else.
+        # What only the old master had confirmed may be lost. Sending it again changes nothing else.
         accepted = sum(bool(second.client.exists(rig.keys.request(name), rig.keys.result(name))) for name in asked)
         enqueuer.start()
         enqueuer.wait(120)
@@ -213,8 +213,8 @@ def run_promotion_under_load(folder: Path, first: Server, second: Server, sentin
         )
 
 
-def test_a_promotion_in_the_middle_of_everything(tmp_path: Path) -> None:
-    """Workers go on by themselves; what the new master knows ends, and so does what is asked for once more."""
+def test_a_promotion_under_load(tmp_path: Path) -> None:
+    """Workers recover by themselves; requests that the new master knows end, and so do those that are sent again."""
     with a_pair(tmp_path, **{"min-replicas-to-write": "1"}) as (first, second, sentinel):
         run_promotion_under_load(tmp_path, first, second, sentinel, files=3000)
 
@@ -222,7 +222,7 @@ def test_a_promotion_in_the_middle_of_everything(tmp_path: Path) -> None:
 @pytest.mark.chaos_long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("files", [3000, 5000, 8000])
-def test_a_promotion_in_the_middle_of_more(tmp_path: Path, files: int) -> None:
+def test_a_promotion_under_more_load(tmp_path: Path, files: int) -> None:
     """The same, at other moments and with more to do."""
     with a_pair(tmp_path) as (first, second, sentinel):
         run_promotion_under_load(tmp_path, first, second, sentinel, files)

@@ -1,4 +1,4 @@
-"""Stopping: what is in the air is finished and settled, nothing new is claimed, and it is quick."""
+"""Stopping: calls in flight are finished and settled, nothing new is claimed, and it is quick."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def leases(rig: Rig) -> int:
 
 
 @pytest.mark.parametrize(("pool", "size"), POOLS)
-def test_sigterm_finishes_what_is_in_the_air_and_claims_nothing_new(tmp_path: Path, pool: str, size: int) -> None:
+def test_sigterm_finishes_calls_in_flight_and_claims_nothing_new(tmp_path: Path, pool: str, size: int) -> None:
     """Within docker's 10 s the worker is gone, every claim is settled, and what waits is untouched."""
     api = {"latency_ms": 800}
     with Rig(tmp_path, files=6000, api=api, batch_size=10) as rig:
@@ -47,8 +47,8 @@ def test_sigterm_finishes_what_is_in_the_air_and_claims_nothing_new(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("pool", "size"), POOLS)
-def test_sigterm_gives_a_call_that_hangs_up_in_time(tmp_path: Path, pool: str, size: int) -> None:
-    """Within docker's 10 s the worker ends in order; the items go back at once, and another worker ends them truly."""
+def test_sigterm_aborts_a_hanging_call_in_time(tmp_path: Path, pool: str, size: int) -> None:
+    """Within docker's 10 s the worker exits normally; the items return at once, and another worker deletes them."""
     with Rig(tmp_path, files=100, lease_seconds=60) as rig:
         ids = rig.sim.remaining()
         rig.sim.fault("hang", times=1)

@@ -76,7 +76,7 @@ def trapped_cancel(self: Queue, request_id: str, by: str | None = None) -> Any:
 
 
 def trapped_read_message(raw: bytes, most_ids: int) -> Any:
-    """`taken`: the message lies on a list of this worker's, and no request has been made of it."""
+    """`taken`: the message is on a list that this worker took, and is not accepted."""
     read = read_message(raw, most_ids)
     if isinstance(read, Message):
         spring("taken", [read.asked["request_id"]])
@@ -84,7 +84,7 @@ def trapped_read_message(raw: bytes, most_ids: int) -> Any:
 
 
 def trapped_read_enqueued(reply: Any, request_id: str, source: str) -> Any:
-    """`accepted`: the request is there, and this worker has just learnt of it."""
+    """`accepted`: the request exists, and this worker has just received the reply."""
     spring("accepted", [request_id])
     return read_enqueued(reply, request_id, source)
 

@@ -44,7 +44,7 @@ def _answers(port: int) -> bool:
 
 @pytest.fixture(scope="session")
 def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a real server for the whole run; every house takes a database of its own."""
+    """The port of a real server for the whole run; every house has a separate database."""
     port = free_port()
     try:
         server = start_redis(tmp_path_factory.mktemp("redis"), port)
@@ -74,7 +74,7 @@ def running_house(
     house = House(new_redis_url(), tmp_path_factory.mktemp("house"), **getattr(module, "ENVIRONMENT", {}))
     try:
         for number in range(getattr(module, "WORKERS", 1)):
-            # What neighbours know of revoked tasks is of no use to us, and asking for it takes a second.
+            # What other workers know of revoked tasks does not matter here, and asking for it takes a second.
             house.start_worker(f"w{number}", "--without-mingle")
         house.wait_for_workers()
         yield house

@@ -62,7 +62,7 @@ def environment_of(redis_url: str, **more: str) -> dict[str, str]:
 
 
 class Terminal:
-    """The program at a terminal of its own, as a person sees it."""
+    """The program at a separate terminal, as a user sees it."""
 
     def __init__(self, environment: Mapping[str, str], *arguments: str) -> None:
         self._master, slave = pty.openpty()

@@ -1,4 +1,4 @@
-"""The calling service of the tests: plain Celery in a process of its own, which holds nothing of this project."""
+"""The calling service of the tests: plain Celery in a separate process, without any code of this project."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ForeignService:
         self._lock = threading.Lock()
 
     def do(self, command: str, *args: Any, **options: Any) -> Any:
-        """Carry out one command. Raises `AssertionError` if the program fails in it."""
+        """Run one command. Raises `AssertionError` if the program fails."""
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None

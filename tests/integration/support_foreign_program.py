@@ -1,4 +1,4 @@
-"""A service of somebody else, run as a program: it has Celery, the broker's address and our task's name.
+"""A service of another team, run as a program: it has Celery, the broker's address and our task's name.
 
 Started as `python -I -S support_foreign_program.py BROKER SITE_PACKAGES`, so that no path leads to this project and no
 file of an installation is read. It refuses to import anything of ours, reads one JSON command a line, and answers each
@@ -16,7 +16,7 @@ OURS = frozenset({"config", "kitsweep", "simulator", "tasks", "tests", "worker"}
 
 
 class _Wall(importlib.abc.MetaPathFinder):
-    """Stands before all finders, should a package of ours lie among those of others."""
+    """Comes before all other finders, in case a package of ours is among the installed ones."""
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
         if fullname.partition(".")[0] in OURS:
@@ -96,7 +96,7 @@ def main() -> None:
         command = json.loads(line)
         try:
             answer = {"answer": getattr(service, command["do"])(*command["args"], **command["options"])}
-        except Exception as error:  # noqa: BLE001 - the test is told, and goes on
+        except Exception as error:  # noqa: BLE001 - reported to the test, which continues
             answer = {"broken": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)  # noqa: T201 - the answer
 

@@ -1,4 +1,4 @@
-"""A house: all that one account needs, running. A simulator, worker processes, a client, a foreign service."""
+"""A house: everything that one account needs, running. Simulator, worker processes, client, foreign service."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TAIL_CHARACTERS = 6000
 
 
 class WorkerProcess:
-    """One `celery -A worker.app worker`, in a process group of its own."""
+    """One `celery -A worker.app worker`, in its own process group."""
 
     def __init__(self, name: str, folder: Path, environment: dict[str, str], *options: str) -> None:
         self.name = f"{name}@test"
@@ -218,7 +218,7 @@ class House:
         self._asked.clear()
 
     def stop(self) -> None:
-        """End everything, workers without ceremony: how they stop is a test of its own."""
+        """End everything; workers are killed, since their stopping has separate tests."""
         for worker in self.workers:
             worker.kill()
         self.service.stop()

@@ -17,12 +17,12 @@ class Block(NamedTuple):
     kind: str
     """run: with bash; python: as the program of a foreign service."""
     line: int
-    """Where its mark stands, from 1 on."""
+    """Line of its mark, from 1."""
     text: str
 
 
 def blocks_of(text: str) -> list[Block]:
-    """Return the marked blocks in order. Raises `ValueError` for a mark that marks nothing, lest it be skipped."""
+    """Return the marked blocks in order. Raises `ValueError` for a mark that marks nothing."""
     lines = text.splitlines()
     found = []
     for number, line in enumerate(lines):

@@ -1,4 +1,4 @@
-"""Answers that tell of single files, or refuse a call for one of them: 200, 207, 404, 400, 413."""
+"""Answers with results of single files, or that refuse a call because of one: 200, 207, 404, 400, 413."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_200_with_an_unlisted_id(house: House) -> None:
     assert len(house.calls_with([ids[3]])) == 2
 
 
-def test_200_with_an_unlisted_id_that_went_all_the_same(house: House) -> None:
+def test_200_with_an_unlisted_id_that_was_deleted(house: House) -> None:
     """Should an unlisted id be missing next time, then perhaps through our call: presumed deleted, not "not found"."""
     ids = house.files(2)
     body = json.dumps({"successfullyDeletedFileIds": ids[:1]})
@@ -108,15 +108,15 @@ def test_404_is_topped_up(house: House) -> None:
 
 
 def test_404_of_ids_that_we_deleted(house: House) -> None:
-    """Ids that we deleted ourselves are deleted, in whatever request they come again; no call is spent on them."""
+    """Ids that we have deleted are `deleted` in any later request, without a call."""
     ids = house.files(3)
     house.deleted(ids)
     assert house.deleted(ids)["deleted"] == 3
     assert len(house.calls_with(ids)) == 1
 
 
-def test_404_of_files_that_others_took_away(house: House) -> None:
-    """A file that somebody else removed was not found: no call of ours can have done it."""
+def test_404_of_files_that_others_deleted(house: House) -> None:
+    """A file that another program removed is `not_found`: no call of ours can have deleted it."""
     ids = house.files(3)
     house.simulator.take_away(ids[:1])
     report = house.deleted(ids)
@@ -124,7 +124,7 @@ def test_404_of_files_that_others_took_away(house: House) -> None:
 
 
 def test_404_that_names_none_of_ours(house: House) -> None:
-    """A 404 that names only ids which were never sent accuses nobody: the batch is split, and goes through."""
+    """A 404 that names only ids which were never sent blames no id: the batch is split, and succeeds."""
     ids = house.files(4)
     body = json.dumps({"message": "The requested file(s) does not exist.", "missingFileIds": ["f0" * 12]})
     house.simulator.fault("answer", status=404, body=body)
@@ -132,8 +132,8 @@ def test_404_that_names_none_of_ours(house: House) -> None:
     assert [len(call.ids) for call in house.calls_with(ids)] == [4, 2, 2]
 
 
-def test_404_that_names_nobody_for_one_id(house: House) -> None:
-    """An id that stands alone before such a 404 fails with the API's message."""
+def test_404_that_names_no_sent_id_for_one_id(house: House) -> None:
+    """A single id that gets such a 404 fails with the API's message."""
     ids = house.files(1)
     house.simulator.fault("answer", status=404, body=json.dumps({"message": "No such thing."}))
     seen = house.final(house.ask(ids))
@@ -163,7 +163,7 @@ def test_400_for_ids_of_two_requests(house: House) -> None:
 
 
 def test_413_is_split(house: House) -> None:
-    """A call that was too large for somebody in front of the API goes out in halves."""
+    """A call that is too large for a proxy in front of the API is split in halves."""
     ids = house.files(6)
     house.simulator.fault("answer", status=413, body="<html>too large</html>")
     assert house.deleted(ids)["deleted"] == 6

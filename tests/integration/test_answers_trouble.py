@@ -1,4 +1,4 @@
-"""Answers that are no file's fault, or tell nothing: 401, 403, 429, 5xx, time-outs, cut lines, garbage."""
+"""Answers that are no file's fault, or say nothing: 401, 403, 429, 5xx, timeouts, lost connections, garbage."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_403_until_the_key_is_good_again(house: House) -> None:
 
 
 def test_401_and_resume(house: House) -> None:
-    """After a 401 an operator who has mended the key need not wait: `resume` lets a call try it at once."""
+    """After a 401 an operator who has fixed the key need not wait: `resume` sends a probe at once."""
     ids = house.files(3)
     message = "Your request does not contain private API key."
     house.simulator.fault("answer", status=401, body=json.dumps({"message": message}))
@@ -75,7 +75,7 @@ def test_401_and_resume(house: House) -> None:
 
 
 def test_429_pauses_until_its_reset(house: House) -> None:
-    """After a 429 nobody calls for as long as `X-RateLimit-Reset` says; it costs no attempt, and no file fails."""
+    """After a 429 no call is made for as long as `X-RateLimit-Reset` says; no attempt is spent, and no file fails."""
     ids = house.files(120)
     house.simulator.fault("throttled", reset_ms=900)
     request_id = house.ask(ids)
@@ -85,7 +85,7 @@ def test_429_pauses_until_its_reset(house: House) -> None:
     assert house.final(request_id).report["deleted"] == 120
     assert attempts_of(house, request_id) == {1}
     throttled = next(call for call in house.calls_with(ids) if call.status == 429)
-    # A call that was in the air beside the throttled one may have been in time.
+    # A call in flight beside the throttled one may have been in time.
     later = [call.at - throttled.at for call in house.calls_with(ids) if call.at > throttled.at + 0.1]
     assert min(later) >= 0.9
 
@@ -102,7 +102,7 @@ def test_429_without_a_reset(house: House) -> None:
 
 
 def test_windows_that_the_api_announces_are_kept(house: House) -> None:
-    """A limit that nobody has set is learned from the headers, and then kept to."""
+    """A limit that is not configured is learned from the headers, and obeyed."""
     house.simulator.set_limits((3, 500))
     house.simulator.set_headers("always")
     house.deleted(house.files(1))
@@ -151,7 +151,7 @@ def test_an_answer_lost_before_the_effect(house: House, kind: str, details: dict
     assert len(house.calls_with(ids)) == 2
 
 
-def test_an_outage_fails_nobody(house: House) -> None:
+def test_an_outage_fails_no_id(house: House) -> None:
     """While the API is down, calls become rare, and no file fails, however few attempts it is allowed."""
     ids = house.files(300)
     house.simulator.outage("unavailable")
@@ -168,7 +168,7 @@ def test_an_outage_fails_nobody(house: House) -> None:
     assert pause_of(house) == {}
 
 
-def test_a_closed_port_fails_nobody(house: House) -> None:
+def test_a_closed_port_fails_no_id(house: House) -> None:
     """While no connection can be made, nothing is sent, so nothing is in doubt: all files end as deleted."""
     ids = house.files(2)
     house.simulator.outage("refuse")

@@ -31,7 +31,7 @@ FILES = 3000
 
 
 class Firm:
-    """A house with two beats and a Redis of its own."""
+    """A house with two beats and a separate Redis."""
 
     def __init__(self, server: RedisServer, folder: Path) -> None:
         self.server = server
@@ -44,7 +44,7 @@ class Firm:
         self.approvals = Approvals(queue)
 
     def beat(self, number: int) -> subprocess.Popen[bytes]:
-        """Start a beat with a log of its own."""
+        """Start a beat with a separate log."""
         with (self.house.folder / f"beat{number}.log").open("ab") as log:
             command = [sys.executable, "-m", "celery", "-A", "worker.app", "beat", "-l", "INFO"]
             return subprocess.Popen(

@@ -46,7 +46,6 @@ def bench(
         clean_environment.setenv("IMAGEKIT_PRIVATE_KEY", KEY)
         clean_environment.setenv("IMAGE_KIT_BASE_URL", simulator.url)
         clean_environment.setenv("KITSWEEP_RATE_LIMITS", "[]")
-        monkeypatch.setattr("worker.runtime.wakeups.wake", lambda *_: None)
         yield Bench(real_redis, simulator, tmp_path)
 
 

@@ -97,13 +97,18 @@ def test_a_path_with_a_lone_surrogate_is_stored(bench: Bench) -> None:
     assert (run["outcome"], run["files"]) == ("released", "1")
 
 
-def test_the_switch_stops_a_run_at_its_next_page(bench: Bench) -> None:
-    """After `cleanup off` the run ends, nothing is deleted, and nothing starts until `on`."""
+def start_and_read_one_page(bench: Bench) -> str:
     bench.sim.add_files(1000)
     bench.write(DRAFTS)
     bench.cleaner.page = 20
     run_id = bench.start("drafts")
     run_slice(bench.cleaner, run_id, seconds=0)
+    return run_id
+
+
+def test_the_switch_stops_a_run_at_its_next_page(bench: Bench) -> None:
+    """After `cleanup off` the run ends, nothing is deleted, and nothing starts until `on`."""
+    run_id = start_and_read_one_page(bench)
     calls = len(bench.sim.calls("list"))
     bench.runs.switch(on=False, by="boss@here")
     run = bench.finish(run_id)
@@ -128,11 +133,7 @@ def test_the_switch_stops_a_run_until_its_release(bench: Bench) -> None:
 
 def test_a_run_is_abandoned_when_its_rule_changes(bench: Bench) -> None:
     """A run continues only while the rule matches the same files."""
-    bench.sim.add_files(1000)
-    bench.write(DRAFTS)
-    bench.cleaner.page = 20
-    run_id = bench.start("drafts")
-    run_slice(bench.cleaner, run_id, seconds=0)
+    run_id = start_and_read_one_page(bench)
     bench.write(DRAFTS + '[rules.drafts.keep]\ntags = ["sale"]\n')
     assert bench.finish(run_id)["outcome"] == "abandoned"
     bench.write("")

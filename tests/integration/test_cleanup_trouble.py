@@ -166,7 +166,7 @@ def test_files_that_come_and_go_between_pages(bench: Bench) -> None:
     assert bench.report(request)["deleted"] + bench.report(request)["not_found"] == len(collected)
 
 
-def test_a_run_that_kills_its_workers_is_given_up(bench: Bench) -> None:
+def test_a_run_that_kills_its_workers_fails(bench: Bench) -> None:
     """After ten dead workers in a row the run fails, and nothing is deleted."""
     bench.sim.add_files(200)
     bench.write(DRAFTS)
@@ -180,7 +180,7 @@ def test_a_run_that_kills_its_workers_is_given_up(bench: Bench) -> None:
     assert bench.finish(run_id)["outcome"] == "failed"
 
 
-def test_ids_that_expired_are_collected_anew(bench: Bench) -> None:
+def test_expired_ids_are_collected_again(bench: Bench) -> None:
     """A run whose unsealed request has expired starts again at the first page."""
     run_id, expected = first_page_of_drafts(bench)
     for part in ("about", "waiting", "seen"):

@@ -80,9 +80,10 @@ def test_check_of_bad_settings(environment: dict[str, str]) -> None:
     assert "failed   settings  KITSWEEP_BATCH_SIZE='101'" in ran.out
 
 
-def test_check_without_redis_and_api() -> None:
-    """`check` continues after a failure, and names everything that cannot be reached."""
-    ran = kitsweep(environment_of("redis://u:secret-word@127.0.0.1:1/0", IMAGEKIT_PRIVATE_KEY="private_x"), "check")
+@pytest.mark.parametrize("key", ["private_x", ""])
+def test_check_without_redis_and_api(key: str) -> None:
+    """`check` continues after a failure, and names everything that cannot be reached, even without a private key."""
+    ran = kitsweep(environment_of("redis://u:secret-word@127.0.0.1:1/0", IMAGEKIT_PRIVATE_KEY=key), "check")
     assert ran.status == 1
     assert "failed   redis     Redis at 127.0.0.1:1/0 cannot be reached" in ran.out
     assert "failed   imagekit  http://127.0.0.1:9 cannot be reached" in ran.out
@@ -124,7 +125,7 @@ def test_check_where_the_server_does_not_tell(environment: dict[str, str]) -> No
     assert (found["redis"], found["eviction"], found["durability"]) == ("ok", "warning", "remark")
 
 
-def test_a_reader_that_goes_away(environment: dict[str, str]) -> None:
+def test_a_reader_that_closes_the_pipe(environment: dict[str, str]) -> None:
     """`kitsweep report … | head -1` ends without a traceback."""
     given = "".join(f"id{number}\n" for number in range(20_000))
     request_id = kitsweep(environment, "delete", "-", given=given).out.strip()

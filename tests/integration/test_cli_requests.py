@@ -23,7 +23,7 @@ def lines(*ids: str) -> str:
 
 
 def test_delete_prints_the_request_id_alone(house: House) -> None:
-    """In a pipe, standard output carries the id and nothing else; status 0 says that the request was accepted."""
+    """In a pipe, standard output has the id and nothing else; status 0 says that the request was accepted."""
     ids = house.files(3)
     ran = run(house, "delete", "-", "--source", "catalog", "--reason", "old [season]", given=lines(*ids, ids[0]))
     assert ran.status == 0
@@ -187,3 +187,11 @@ def test_check_finds_a_wrong_key(house: House) -> None:
     assert (ran.status, found["imagekit"]["result"], found["redis"]["result"]) == (1, "failed", "ok")
     assert "refuses the private key" in found["imagekit"]["detail"]
     assert "private_wrong_one" not in ran.out + ran.err
+
+
+def test_check_without_a_key_says_whether_the_api_answers(house: House) -> None:
+    """Without a key, `check` makes one call that has no credentials."""
+    ran = kitsweep({**house.environment, "IMAGEKIT_PRIVATE_KEY": ""}, "check", "--json")
+    found = {each["name"]: each for each in json.loads(ran.out)["findings"]}
+    assert found["imagekit"]["result"] == "warning"
+    assert "answers, but no private key is set" in found["imagekit"]["detail"]

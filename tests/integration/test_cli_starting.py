@@ -11,7 +11,7 @@ from tests.integration.support_cli import command, environment_of, kitsweep
 NOWHERE = environment_of("redis://127.0.0.1:1/0")
 
 
-def test_the_simulator_runs_until_it_is_told_to_stop() -> None:
+def test_the_simulator_runs_until_it_is_stopped() -> None:
     """It takes the simulator's options, prints its address, answers, and ends with status 0."""
     options = ["--port", "0", "--files", "3", "--private-key", "k"]
     with subprocess.Popen(command("simulator", *options), env=NOWHERE, stdout=subprocess.PIPE, text=True) as simulator:
@@ -36,7 +36,7 @@ def test_help_of_all_commands() -> None:
     assert all(f"│ {name} " in ran.out for name in names)
 
 
-def test_help_teaches_by_example() -> None:
+def test_help_has_examples() -> None:
     """A command's help has examples, line by line."""
     ran = kitsweep(NOWHERE, "delete", "--help")
     assert (ran.status, "   kitsweep delete ids.txt  " in ran.out) == (0, True)

@@ -33,7 +33,7 @@ def many(count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("answer", ["n\n", "\n", "\x04"])
-def test_a_person_is_asked_and_declines(environment: dict[str, str], tmp_path: Path, answer: str) -> None:
+def test_a_user_is_asked_and_declines(environment: dict[str, str], tmp_path: Path, answer: str) -> None:
     """Over 1000 ids a person is asked; anything but yes enqueues nothing and ends with 1."""
     path = written(tmp_path / "ids.txt", many(PAGE_FULL + 1))
     with Terminal(environment, "delete", path) as terminal:
@@ -46,7 +46,7 @@ def test_a_person_is_asked_and_declines(environment: dict[str, str], tmp_path: P
     assert waiting(environment) == 0
 
 
-def test_a_person_is_asked_and_agrees(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_user_is_asked_and_confirms(environment: dict[str, str], tmp_path: Path) -> None:
     """After a yes, all ids are enqueued, including those read before the question."""
     path = written(tmp_path / "ids.txt", many(PAGE_FULL + 1))
     with Terminal(environment, "delete", path) as terminal:
@@ -59,8 +59,8 @@ def test_a_person_is_asked_and_agrees(environment: dict[str, str], tmp_path: Pat
 
 
 @pytest.mark.parametrize(("count", "options"), [(PAGE_FULL, []), (PAGE_FULL + 1, ["--yes"])])
-def test_a_person_is_not_asked(environment: dict[str, str], tmp_path: Path, count: int, options: list[str]) -> None:
-    """Up to 1000 ids, and with `--yes`, nobody is asked."""
+def test_a_user_is_not_asked(environment: dict[str, str], tmp_path: Path, count: int, options: list[str]) -> None:
+    """Up to 1000 ids, and with `--yes`, there is no confirmation."""
     path = written(tmp_path / "ids.txt", many(count))
     with Terminal(environment, "delete", path, *options) as terminal:
         assert terminal.end() == 0
@@ -69,7 +69,7 @@ def test_a_person_is_not_asked(environment: dict[str, str], tmp_path: Path, coun
 
 
 def test_a_pipe_is_never_asked(environment: dict[str, str], tmp_path: Path) -> None:
-    """In a pipe there is nobody to ask."""
+    """In a pipe there is no confirmation."""
     ran = kitsweep(environment, "delete", written(tmp_path / "ids.txt", many(PAGE_FULL + 1)))
     assert (ran.status, "Delete them?" in ran.err) == (0, False)
     assert waiting(environment) == PAGE_FULL + 1
@@ -78,7 +78,7 @@ def test_a_pipe_is_never_asked(environment: dict[str, str], tmp_path: Path) -> N
 def test_typed_ids(environment: dict[str, str]) -> None:
     """Ids can be typed; Ctrl-D ends the list."""
     with Terminal(environment, "delete", "-") as terminal:
-        terminal.read_until("Type file ids, one a line; Ctrl-D ends the list.")
+        terminal.read_until("Type file ids, one per line; Ctrl-D ends the list.")
         terminal.enter("one\ntwo\n\x04")
         assert terminal.end() == 0
         assert "Accepted 2 file ids as request" in terminal.text
@@ -118,7 +118,7 @@ def test_ctrl_c_stops_only_the_watching(house: House) -> None:
         terminal.interrupt()
         assert terminal.end() == 130
         shown = " ".join(terminal.text.split())
-        assert f"the request continues; `kitsweep cancel {request_id}`" in shown
+        assert f"the request continues; cancel it: kitsweep cancel {request_id}" in shown
         assert "Traceback" not in terminal.text
     house.admin.resume()
     assert house.client.wait(request_id, 20)["deleted"] == len(ids)

@@ -89,7 +89,7 @@ def test_a_key_alone_deletes_nothing_real(tmp_path: Path) -> None:
     assert KEY not in done.stdout + done.stderr
 
 
-def test_real_files_are_deleted_only_when_somebody_agreed(tmp_path: Path) -> None:
+def test_real_files_are_deleted_only_after_confirmation(tmp_path: Path) -> None:
     """With a key and a file, it needs an answer at a terminal, or `--yes`."""
     with Simulator(5, private_key=KEY) as real:
         (tmp_path / "ids.txt").write_text("\n".join(real.remaining()))

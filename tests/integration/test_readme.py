@@ -57,7 +57,7 @@ def test_there_is_a_readme_with_blocks_to_run() -> None:
 
 @pytest.mark.parametrize("block", [pytest.param(block, id=f"line {block.line}") for block in BLOCKS])
 def test_a_block(house: House, workplace: Path, block: Block) -> None:
-    """The block runs as it stands, but for the address of Redis, and ends well."""
+    """The block runs unchanged, except for the address of Redis, and succeeds."""
     block = block._replace(text=block.text.replace(DEFAULT_URL, house.redis_url))
     environment = {
         **house.environment,
@@ -78,7 +78,7 @@ def test_a_block(house: House, workplace: Path, block: Block) -> None:
 
 
 def test_nothing_of_the_files_that_the_readme_deletes_is_left(house: House, workplace: Path) -> None:
-    """All files whose ids stand in a marked block are gone after the blocks have run."""
+    """All files whose ids are in a marked block are gone after the blocks have run."""
     ids = [file_id for block in BLOCKS for file_id in file_ids_of(block.text)]
     assert house.simulator.existing(ids) == []
 
@@ -87,7 +87,7 @@ def test_nothing_of_the_files_that_the_readme_deletes_is_left(house: House, work
     "text", ["<!-- test: run -->\n\n```bash\nx\n```", "<!-- test: go -->\n```bash\nx\n```", "<!-- test: run -->"]
 )
 def test_a_mark_that_marks_nothing(text: str) -> None:
-    """A mark with a gap below it, or of an unknown kind, is an error: no block is left out in silence."""
+    """A mark with a gap below it, or of an unknown kind, is an error, so that no block is skipped silently."""
     with pytest.raises(ValueError, match="line 1"):
         blocks_of(text)
 

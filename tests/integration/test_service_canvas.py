@@ -1,4 +1,4 @@
-"""Celery's canvas on a request: what hangs on it goes off when the files are gone, and once.
+"""Celery's canvas on a request: its callbacks run once, when the files are gone.
 
 Both where the intake accepts the message in bulk, and where Celery runs it, because it is compressed.
 """
@@ -47,7 +47,7 @@ def wait_for_messages(house: House, number: int = 1) -> list[tuple[str, Any]]:
 
 
 def test_link(house: House, way: dict[str, str]) -> None:
-    """`link` goes off with the report when the deletion is done, not when it is accepted."""
+    """`link` runs with the report when the deletion is done, not when it is accepted."""
     house.admin.pause("so that nothing is deleted yet")
     request_id = house.service.do("link", house.files(2), QUEUE, **way)
     house.wait_for_state(request_id, "QUEUED")
@@ -60,7 +60,7 @@ def test_link(house: House, way: dict[str, str]) -> None:
 
 
 def test_link_error(house: House, way: dict[str, str]) -> None:
-    """`link_error` goes off when files could not be deleted, and `link` does not."""
+    """`link_error` runs when files could not be deleted, and `link` does not."""
     ids = house.files(2)
     house.simulator.refuse_ids(ids[:1])
     request_id = house.service.do("link", ids, QUEUE, **way)
@@ -79,8 +79,8 @@ def test_link_error_of_a_cancelled_request(house: House, way: dict[str, str]) ->
     assert wait_for_messages(house) == [("catalog.sorry", [request_id])]
 
 
-def test_nothing_goes_off_twice(house: House, way: dict[str, str]) -> None:
-    """What is over stays over: cancelling, revoking or sending it again calls nobody back once more."""
+def test_no_callback_runs_twice(house: House, way: dict[str, str]) -> None:
+    """Cancelling, revoking or sending a finished request again runs no callback."""
     ids = house.files(2)
     request_id = house.service.do("link", ids, QUEUE, **way)
     wait_for_messages(house)

@@ -45,7 +45,7 @@ def test_equal_shares(house: House) -> None:
         house.client.cancel(request_id)
 
 
-def test_small_requests_travel_together(house: House) -> None:
+def test_small_requests_share_calls(house: House) -> None:
     """Files of many small requests of several services share full calls."""
     house.admin.pause("until all have asked")
     ids = house.files(300)

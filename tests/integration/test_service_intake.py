@@ -108,8 +108,8 @@ def test_a_long_message(house: House) -> None:
     assert house.ran_by_celery(request_id)
 
 
-def test_garbage_stops_nobody(house: House) -> None:
-    """Bytes that are no message, JSON that is none, and tasks that nobody knows: what comes after them is done."""
+def test_garbage_does_not_stop_other_messages(house: House) -> None:
+    """Bytes that are not a message, invalid JSON and unknown tasks do not stop the messages behind them."""
     unknown = house.service.do("send_other", "catalog.unknown")
     house.redis.lpush("celery", "{broken", "[]", '{"properties": {}}', "\x00")
     report = house.deleted(house.files(1))
@@ -121,7 +121,7 @@ def test_garbage_stops_nobody(house: House) -> None:
 
 
 def test_waiting_messages_are_counted(house: House) -> None:
-    """`kitsweep stats` knows of messages of which no request has been made."""
+    """`kitsweep stats` counts messages that are not accepted."""
     house.stop_workers()
     for _ in range(3):
         house.ask(house.files(1))

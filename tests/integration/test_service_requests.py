@@ -48,7 +48,7 @@ def test_get_of_a_result_that_was_to_be_ignored(house: House) -> None:
 
 
 def test_duplicates_count_once(house: House) -> None:
-    """An id that stands twice in a request is one file of it."""
+    """An id that is twice in a request counts once."""
     ids = house.files(3)
     report = house.deleted([*ids, ids[0], *ids])
     assert (report["total"], report["deleted"]) == (3, 3)
@@ -82,7 +82,7 @@ def test_the_same_task_id_again(house: House) -> None:
 
 
 def test_two_services_with_the_same_files(house: House) -> None:
-    """Each file is deleted once, and both services are told so: no honest file is "not found" to the second."""
+    """Each file is deleted once, and both services see `deleted`: the second does not see `not_found`."""
     ids = house.files(90)
     one, two = house.ask(ids[:60], source="one"), house.ask(ids[30:], source="two")
     first, second = house.final(one).report, house.final(two).report
@@ -91,8 +91,8 @@ def test_two_services_with_the_same_files(house: House) -> None:
     assert house.simulator.stats()["ids_sent_again"] == 0
 
 
-def test_two_services_while_the_first_ones_call_is_in_the_air(house: House) -> None:
-    """The second learns what became of the first one's call, and spends none of its own on the same files."""
+def test_two_services_while_the_first_ones_call_is_in_flight(house: House) -> None:
+    """The second gets the outcome of the first one's call, and makes none for the same files."""
     ids = house.files(20)
     house.simulator.fault("slow_before", delay_ms=700)
     one = house.ask(ids, source="one")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 
+import pytest
+from celery import Celery
+
 from tests.integration.support_house import House
 
 WORKERS = 2
@@ -26,7 +29,7 @@ def pause_in_the_middle(house: House, reason: str) -> tuple[str, float]:
 
 
 def test_pause_and_resume_act_within_a_second(house: House) -> None:
-    """A second after `pause` nobody calls any more, and a second after `resume` calls go out again."""
+    """A second after `pause` no worker calls, and a second after `resume` they call again."""
     request_id, paused = pause_in_the_middle(house, "maintenance until noon")
     house.wait_for_beats(paused + 1.3 * WITHIN_SECONDS)
     assert all(after <= WITHIN_SECONDS for after in called_after(house, paused))
@@ -43,7 +46,7 @@ def test_pause_and_resume_act_within_a_second(house: House) -> None:
     assert house.client.stats()["pause"] is None
 
 
-def test_a_pause_outlives_the_workers(house: House) -> None:
+def test_a_pause_survives_the_workers(house: House) -> None:
     """Workers that start during a pause do not call; requests are accepted all the same. `resume` lets them go."""
     request_id, _ = pause_in_the_middle(house, "for the night")
     house.stop_workers()
@@ -63,7 +66,7 @@ def test_a_pause_outlives_the_workers(house: House) -> None:
 
 
 def test_nothing_is_lost_when_all_workers_stop(house: House) -> None:
-    """Workers that are told to stop finish their calls and leave the rest; those that come later carry on."""
+    """Workers that stop finish their calls and leave the rest; later workers continue."""
     ids = house.files(2500)
     request_id = house.ask(ids)
     before = len(house.calls())
@@ -78,12 +81,26 @@ def test_nothing_is_lost_when_all_workers_stop(house: House) -> None:
     assert (seen.report["deleted"], seen.report["presumed_deleted"]) == (2500, 0)
 
 
-def test_the_prefork_pool(house: House) -> None:
-    """A worker of processes instead of threads does the same work."""
+@pytest.mark.parametrize("pool", ["prefork", "solo", "gevent"])
+def test_every_pool(house: House, pool: str) -> None:
+    """Batches run beside the pool, and the pool runs unusual messages, such as one with an expiry."""
     house.stop_workers()
-    house.start_worker("prefork", "-P", "prefork", "-c", "2")
+    house.start_worker(pool, "-P", pool, "-c", "2")
     house.wait_for_workers()
     ids = house.files(350)
     report = house.deleted([*ids, *house.no_files(1)])
     assert (report["deleted"], report["not_found"]) == (350, 1)
-    assert house.simulator.existing(ids) == []
+    unusual = house.files(3)
+    assert house.final(house.ask(unusual, {"expires": 3600})).state == "SUCCESS"
+    assert house.simulator.existing([*ids, *unusual]) == []
+
+
+def test_wakeups_of_an_earlier_version_are_ignored(house: House) -> None:
+    """Its queues of batches and cleanup slices held nothing else; their messages stay where they are."""
+    queues = ["kitsweep.batches", "kitsweep.cleanup"]
+    earlier = Celery(broker=house.redis_url, set_as_current=False)
+    earlier.send_task("kitsweep.delete_batch", queue=queues[0], ignore_result=True)
+    earlier.send_task("kitsweep.cleanup_run", ["drafts:hand:1"], queue=queues[1], ignore_result=True)
+    assert house.deleted(house.files(150))["deleted"] == 150
+    assert [house.redis.llen(queue) for queue in queues] == [1, 1]
+    house.redis.delete(*queues)

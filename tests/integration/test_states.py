@@ -55,7 +55,7 @@ def test_progress_and_success(house: House) -> None:
     assert house.service.do("get", request_id, 5) == {"info": seen.report}
 
 
-def test_progress_while_the_first_call_is_in_the_air(house: House) -> None:
+def test_progress_while_the_first_call_is_in_flight(house: House) -> None:
     """A request all of whose files are in flight is in PROGRESS, for our own client and for other services."""
     ids = house.files(5)
     house.simulator.fault("slow_before", delay_ms=3000)
@@ -150,7 +150,7 @@ def test_open_until_it_is_sealed(house: House) -> None:
     assert sorted(each.file_id for each in house.client.outcomes("open-1")) == sorted(ids)
 
 
-def test_open_and_given_up(house: House) -> None:
+def test_open_and_abandoned(house: House) -> None:
     """A stream that breaks off leaves no request behind, and deletes nothing."""
     ids = house.files(CHUNK_IDS + 10)
 

@@ -39,7 +39,7 @@ class Up:
         self.folder = folder
         self.port = free_port()
         self._output = folder / f"up-{self.port}.out"
-        # An empty value is the default, in spite of whatever the tests' own environment says.
+        # An empty value is the default, whatever the environment of the tests says.
         told = {"KITSWEEP_REDIS_URL": "", "IMAGE_KIT_BASE_URL": "", **(environment or {})}
         command = [sys.executable, "-m", "cli", "up", "--port", str(self.port), "--files", "2000", *options]
         with self._output.open("wb") as output:
@@ -147,7 +147,7 @@ def test_after_a_kill_the_next_start_cleans_up_and_nothing_is_lost(start: Start)
     ids = first.sample_ids(1000)
     task = first.service.send_task("kitsweep.delete_files", [ids])
     wait_until(lambda: str(task.state) == "PROGRESS", 30)
-    # A worker that cannot heed the kernel's SIGTERM stands for systems whose kernel sends none.
+    # A worker that ignores the kernel's SIGTERM stands for systems whose kernel sends none.
     left = first.pids()
     os.kill(left["worker1"], signal.SIGSTOP)
     first.process.kill()

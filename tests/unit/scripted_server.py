@@ -1,4 +1,4 @@
-"""A stand-in for the vendor at the transport: a socket that plays bytes from a script, whatever they mean."""
+"""A stand-in for the vendor at the transport: a socket that plays bytes from a script."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class ScriptedApi:
         return PerFile(frozenset(gone), errors)
 
     def lose_answer(self, file_ids: list[str]) -> Answer:
-        """Carry the call out, and lose the answer."""
+        """Carry the call out, and lose the response."""
         self.carry_out(file_ids)
         return Unanswered("the answer did not come")
 
@@ -103,7 +103,7 @@ class Works:
         Fails if something is left after `most` batches.
         """
         for batches in range(most):
-            # As in life, a parked group and the retries that wait for its file ids are not always due at once.
+            # As in production, a parked group and the retries that wait for its file ids are not always due together.
             self.let_time_pass(retries=batches % 2 == 0)
             if self.batches.run() is Ran.NO_WORK and not _unfinished(self.queue):
                 return batches

@@ -13,7 +13,7 @@ from worker.store.keys import Keys
 
 KEYS = Keys("default")
 SPREAD_MOST_MS = 20
-"""How far calls keep apart at most, also when there is room."""
+"""Largest minimum distance of calls."""
 _MOMENTS = ("trouble_until", "trouble_since", "last_success", "paused_since")
 
 
@@ -34,7 +34,7 @@ def let_pass(client: Any, ms: float, endpoint: Endpoint = Endpoint.DELETE) -> No
         if client.hexists(account, field):
             client.hincrby(account, field, -int(ms))
     for field, value in client.hgetall(limits).items():
-        if field == "throttled_until":
+        if field in {"throttled_until", "widened_at"}:
             client.hincrby(limits, field, -int(ms))
         elif field.startswith("window:"):
             limit, at = value.split(" ")

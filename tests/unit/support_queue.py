@@ -1,6 +1,6 @@
-"""Builds queues for tests, moves their time, and checks what must hold of all keys at any moment.
+"""Builds queues for tests, moves their time, and checks the invariants of all keys.
 
-Time never passes by sleeping: due times are moved in Redis, as if the clock had gone on.
+Time never passes by sleeping: due times are moved in Redis, as if the clock had advanced.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LONGEST_DELAY_MS = 120_000
 
 
 def settings_for_tests(**overrides: Any) -> Settings:
-    """Return settings without a limit of their own, so that only what a test sets up holds calls back."""
+    """Return settings without a rate limit, so that only what a test sets up delays calls."""
     return load_settings(**{"rate_limits": (), "private_key": "private_test", **overrides})
 
 
@@ -62,7 +62,7 @@ def end_all(queue: Queue, claim: Claim, outcome: Outcome = Outcome.DELETED, erro
 
 
 def run_out(queue: Queue, token: str) -> None:
-    """Let the lease of a claim run out, as if its holder had died."""
+    """Let the lease of a claim expire, as if its worker had died."""
     assert raw(queue).exists(queue.keys.lease(token))
     raw(queue).zadd(queue.keys("leases"), {token: LONG_AGO_MS})
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import threading
+import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx2
 import pytest
@@ -13,8 +15,13 @@ from redis import Redis
 
 import tasks.client
 import worker.account
-from tests.unit.support_queue import settings_for_tests
+from tests.unit.support_queue import raw, settings_for_tests
+from tests.waiting import wait_until
+from web.app import App
 from web.context import Context
+from worker.queue.claims import end
+from worker.queue.operations import Queue
+from worker.states import Outcome
 
 KEY = "private_test"
 T = TypeVar("T")
@@ -46,3 +53,69 @@ def with_client(app: Any, use: Callable[[httpx2.AsyncClient], Awaitable[T]]) -> 
 def call(app: Any, method: str, path: str, **more: Any) -> httpx2.Response:
     """Make one call."""
     return with_client(app, lambda client: client.request(method, path, **more))
+
+
+def with_app(context: Context, use: Callable[[httpx2.AsyncClient], Awaitable[T]]) -> T:
+    """Run a coroutine with a client of the whole application, which listens for the end of requests."""
+
+    async def run() -> T:
+        app = App(context)
+        app.start()
+        try:
+            transport = httpx2.ASGITransport(app)
+            async with httpx2.AsyncClient(transport=transport, base_url="http://kitsweep", auth=(KEY, "")) as client:
+                return await use(client)
+        finally:
+            await app.close()
+
+    return asyncio.run(run())
+
+
+class StandInWorker:
+    """Settles what is claimable, in a thread: how a file id begins says how it ends. Counts its claims."""
+
+    OUTCOMES = (
+        ("missing", Outcome.NOT_FOUND, ""),
+        ("bad", Outcome.FAILED, "Your request contains invalid fileId parameter."),
+        ("presumed", Outcome.PRESUMED_DELETED, ""),
+        ("", Outcome.DELETED, ""),
+    )
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+        self.claims: list[list[str]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def __enter__(self) -> Self:
+        beat(self.queue)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while not self._stop.wait(0.01):
+            claim = self.queue.claim(uuid.uuid4().hex)
+            if claim is None:
+                continue
+            self.claims.append([item.file_id for item in claim.items])
+            for start, outcome, error in self.OUTCOMES:
+                items = [item for item in claim.items if self._start_of(item.file_id) == start]
+                if items:
+                    self.queue.settle(claim.token, end(items, outcome, error))
+
+    def _start_of(self, file_id: str) -> str:
+        return next(start for start, *_ in self.OUTCOMES if file_id.startswith(start))
+
+
+def beat(queue: Queue) -> None:
+    """Let a worker be alive."""
+    raw(queue).zadd(queue.keys("workers"), {"stand-in": queue.now_ms()})
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds."""
+    await asyncio.to_thread(wait_until, condition)

@@ -30,7 +30,7 @@ def account(name: str, simulator: Simulator, redis: Redis, published: list[str])
 def test_each_account_deletes_its_own_files_under_its_own_key(
     redis_client: Redis, simulators: tuple[Simulator, Simulator]
 ) -> None:
-    """Batches of two accounts, run in turn: each makes its calls with its key, and sees its own requests alone."""
+    """Batches of two accounts, run in turn: each calls with its key, and sees only its own requests."""
     published: dict[str, list[str]] = {"red": [], "blue": []}
     accounts = {
         name: account(name, simulator, redis_client, published[name])

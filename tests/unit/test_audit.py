@@ -1,4 +1,4 @@
-"""The audit trail: each request with who asked, what was decided and what came of it; nothing rewrites it."""
+"""The audit trail: who requested each deletion, what was decided, and how it ended. Entries never change."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_who_cancels_is_recorded(queue: Queue) -> None:
     assert next(iter(trail(queue).entries()))["detail"] == {"hold_ms": 60_000}
 
 
-def test_a_stretch_of_time_is_read_in_order(queue: Queue) -> None:
+def test_a_period_is_read_in_order(queue: Queue) -> None:
     """`--since` begins at a moment; pages follow each other without gaps or doubles."""
     for number in range(1200):
         queue.redis.xadd(queue.keys("audit"), _fields(number), id=f"{1000 + number}-0")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +20,7 @@ from tests.unit.support_limiter import pause_of
 from tests.unit.support_queue import check_invariants, ids, must_claim, raw, run_out
 from worker.batch.pipeline import Ran
 from worker.imagekit.answers import Answer, KeyRefused, Meta, PerFile, Refused, Throttled, Unanswered
+from worker.logs import LineFormatter
 from worker.queue.operations import NewRequest
 from worker.states import Outcome
 
@@ -72,7 +75,7 @@ def test_an_id_that_the_answer_leaves_out_is_sent_again(redis_client: Redis) -> 
 
 
 def test_an_id_with_an_error_fails_in_the_end(redis_client: Redis) -> None:
-    """207: retried to the last attempt, then failed with the API's reason; its companions are deleted at once."""
+    """207: retried to the last attempt, then failed with the API's reason; the others are deleted at once."""
     works, files = enqueued(redis_client, 3, max_attempts=4)
     works.api.stubborn = {files[1]}
     works.run()
@@ -82,8 +85,23 @@ def test_an_id_with_an_error_fails_in_the_end(redis_client: Redis) -> None:
     assert len(works.api.calls) == 4
 
 
+def test_lines_logged_during_a_call_name_its_requests(redis_client: Redis) -> None:
+    """Every log line of a batch has the ids of its requests, each once."""
+    works, _files = enqueued(redis_client, 2)
+    works.queue.enqueue(NewRequest("q", "s"), ["x"])
+    lines: list[str] = []
+
+    def logs(file_ids: list[str]) -> Answer:
+        lines.append(LineFormatter("json").format(logging.makeLogRecord({"msg": "called"})))
+        return works.api.carry_out(file_ids)
+
+    works.api.faults = [logs]
+    works.run()
+    assert sorted(json.loads(lines[0])["request_ids"]) == ["q", "r"]
+
+
 def test_missing_ids_cost_one_call_and_the_rest_is_topped_up(redis_client: Redis) -> None:
-    """404: the missing are not found; the others go out at once, filled up with fresh ids."""
+    """404: the missing ids are `not_found`; the others are sent again at once, topped up with fresh ids."""
     works, files = enqueued(redis_client, 200)
     works.api.files -= set(files[10:30])
     works.batches.run()
@@ -99,7 +117,7 @@ def test_missing_ids_cost_one_call_and_the_rest_is_topped_up(redis_client: Redis
 
 
 def test_an_answer_lost_after_the_effect_is_presumed_deleted(redis_client: Redis) -> None:
-    """The files are gone, though nobody said so: the next call finds them missing, and that is no not_found."""
+    """The files are gone, but the response was lost: the next call finds them missing, which is not `not_found`."""
     works, files = enqueued(redis_client, 10)
     works.api.faults = [works.api.lose_answer]
     works.run()
@@ -132,7 +150,7 @@ def test_a_throttled_call_spends_nothing(redis_client: Redis) -> None:
 
 @pytest.mark.parametrize("times", [1, 50])
 def test_a_refused_key_fails_nothing(redis_client: Redis, times: int) -> None:
-    """401 or 403: the account pauses at once, and goes on by itself when the key is accepted again."""
+    """401 or 403: the account pauses at once, and resumes by itself when the key is accepted again."""
     works, _ = enqueued(redis_client, 5, max_attempts=1)
     works.api.faults = [lambda _: KeyRefused("your account cannot be authenticated")] * times
     works.batches.run()
@@ -213,7 +231,7 @@ def _left_out(works: Works, sent: list[str]) -> Answer:
     sizes=st.lists(st.integers(1, 12), min_size=1, max_size=4),
     absent=st.sets(st.integers(0, 11), max_size=4),
 )
-def test_any_sequence_of_answers_and_deaths_ends_with_honest_outcomes(
+def test_any_sequence_of_answers_and_crashes_ends_with_true_outcomes(
     redis_client: Redis, faults: list[str], deaths: set[int], sizes: list[int], absent: set[int]
 ) -> None:
     """No file that existed is called not found, none that never did is called deleted, and the counts add up."""

@@ -1,4 +1,4 @@
-"""Whose fault it is: an id's, that is isolated at little cost, or the API's, that fails nobody."""
+"""Whose fault a failure is: an id's, which is isolated with few calls, or the API's, which fails no id."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def test_a_refused_id_is_isolated_and_its_companions_are_deleted(redis_client: R
 
 @pytest.mark.parametrize("others", [False, True])
 def test_a_poison_id_is_isolated_and_its_companions_are_deleted(redis_client: Redis, others: bool) -> None:
-    """An id whose every call ends in a 500, among 100: failed after its attempts, in at most 50 calls of its own.
+    """An id whose every call ends in a 500, among 100: failed after its attempts, in at most 50 calls with it.
 
-    Where no other work shows that the API is up, calls with an id that is gone already are witnesses.
+    If no other work shows that the API is up, calls with an id that is already gone do.
     """
     works, files = enqueued(redis_client, 100)
     works.api.poison = {files[37]}
@@ -100,8 +100,8 @@ def test_an_outage_of_any_length_fails_no_id(redis_client: Redis, alone: bool) -
     assert (report["state"], report["failed"], report["deleted"]) == ("SUCCESS", 0, len(files))
 
 
-def test_a_long_outage_does_not_take_the_only_batch_apart(redis_client: Redis) -> None:
-    """A witness tells the outage from an id whose every call fails, before anything is split."""
+def test_a_long_outage_does_not_split_the_only_batch(redis_client: Redis) -> None:
+    """A witness distinguishes the outage from an id whose every call fails, before anything is split."""
     works, _ = enqueued(redis_client, 1)
     works.run()
     works.queue.enqueue(NewRequest("alone", "s"), ids("a", 100))

@@ -22,7 +22,7 @@ def channel_on(connection: Any, kind: type[Any] = Channel) -> Any:
 
 @pytest.mark.parametrize("connection", [None, SimpleNamespace(client=None)])
 @pytest.mark.parametrize("kind", [Channel, SentinelChannel])
-def test_a_closed_connection_is_told(kind: type[Any], connection: Any) -> None:
+def test_a_closed_connection_is_reported(kind: type[Any], connection: Any) -> None:
     """A channel whose connection is gone raises the error of a lost connection."""
     with pytest.raises(RedisConnectionError, match="closed"):
         channel_on(connection, kind)._connparams()

@@ -1,4 +1,4 @@
-"""What hangs on a request goes off with its report, when it is final."""
+"""Callbacks of a request run with its report, when it is final."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def delete_files(app: Celery) -> Signature[Any]:
     return app.signature("kitsweep.delete_files", args=(["a"],))
 
 
-def test_nothing_hangs_on_a_plain_request() -> None:
+def test_a_plain_request_has_no_callbacks() -> None:
     """A plain request keeps nothing, though it always has a root."""
     assert canvas_of(Context({"id": "r1"})) is None
     assert canvas_of(Context({"id": "r1", "root_id": "r1", "group": "g"})) is None
 
 
-def test_what_hangs_on_a_request_is_plain_data(app: Celery) -> None:
+def test_callbacks_of_a_request_are_plain_data(app: Celery) -> None:
     """What is kept can be written as JSON: only the parts that are there."""
     canvas = canvas_of(Context({"id": "r1", "root_id": "r0", "callbacks": [dict(app.signature("done"))]}))
     assert canvas is not None
@@ -87,7 +87,7 @@ def test_link_error_when_not_all_is_gone(app: Celery, ran: Ran, error: Exception
     assert {name for name, _ in ran} == {"sorry"}
 
 
-def test_a_chain_goes_on_with_the_report(app: Celery) -> None:
+def test_a_chain_continues_with_the_report(app: Celery) -> None:
     """The next task of a chain is sent with the report, and takes the rest of the chain along."""
     app.conf.task_always_eager = False
     steps: Any = chain(delete_files(app), app.signature("next"), app.signature("last"))
@@ -103,15 +103,15 @@ def test_a_chain_goes_on_with_the_report(app: Celery) -> None:
 
 
 def test_a_canvas_survives_json(app: Celery, ran: Ran) -> None:
-    """What was stored as JSON with the request, with a group as callback, goes off like the original."""
+    """A callback stored as JSON with the request, such as a group, runs like the original."""
     both = group([app.signature("next"), app.signature("last")], app=app)
     canvas = json.loads(json.dumps(canvas_of(Context({"id": "r1", "callbacks": [dict(both)]}))))
     run_canvas(app, canvas, "r1", REPORT, "SUCCESS")
     assert sorted(ran) == [("last", (REPORT,)), ("next", (REPORT,))]
 
 
-def test_a_chord_hears_of_each_end(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The chord that a request belongs to is told of its end, good or bad, with the report."""
+def test_a_chord_gets_each_result(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The chord of a request gets its report, whether it succeeded or not."""
     heard: list[tuple[str, str, Any]] = []
     monkeypatch.setattr(
         app.backend, "on_chord_part_return", lambda request, state, result: heard.append((request.id, state, result))
@@ -138,7 +138,7 @@ def test_a_chord_hears_of_each_end(app: Celery, monkeypatch: pytest.MonkeyPatch)
 def test_a_body_that_another_has_claimed_is_promised_until_it_is_sent(
     canvas: dict[str, Any], keys: dict[str, bytes], promised: bool
 ) -> None:
-    """Then the request stays in the outbox: whoever claimed it may have died before it sent it."""
+    """Then the request stays in the outbox: the process that claimed the body may have died before it sent it."""
     backend = SimpleNamespace(
         client=SimpleNamespace(get=keys.get), get_key_for_group=lambda group, part: f"{group}{part}"
     )

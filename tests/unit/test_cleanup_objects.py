@@ -1,4 +1,4 @@
-"""Our own check of each listed object: what a rule excludes is not deleted, whatever the search returns."""
+"""The check of each listed object: what a rule excludes is not deleted, whatever the search returns."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ _MOMENTS = st.datetimes(datetime(2024, 1, 1), datetime(2028, 1, 1)).map(lambda m
 
 @given(schedule=_SCHEDULES, moment=_MOMENTS)
 def test_the_last_due_time_is_the_one_before_the_next(schedule: Schedule, moment: datetime) -> None:
-    """Whoever looks at whichever moment finds the same due times, with none between the last and the next."""
+    """The due times are the same at every moment, with none between the last and the next."""
     moment = moment.replace(microsecond=0)
     last, following = schedule.last_until(moment), schedule.next_after(moment)
     assert last <= moment < following

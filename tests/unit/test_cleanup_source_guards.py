@@ -94,7 +94,7 @@ def test_an_approved_request_of_a_source_is_queued(redis_client: Redis) -> None:
     assert Approvals(queue).approve("nobody") == "unknown"
 
 
-def test_nobody_can_pose_as_a_rule() -> None:
+def test_the_names_of_rules_are_reserved() -> None:
     """A producer cannot use the source or the request ids of cleanup rules."""
     with pytest.raises(InvalidRequest, match="source"):
         checked_request("r1", "cleanup:drafts", None, 0)

@@ -169,12 +169,12 @@ def test_a_disabled_rule_is_never_due(clock: Clockwork) -> None:
 def test_a_run_is_handed_out_at_intervals(clock: Clockwork) -> None:
     """However many processes ask, a run is handed out once in some seconds, and again if its worker died."""
     clock.runs.start(RULE, "drafts:hand:1", "me", None)
-    assert clock.runs.due() == ["drafts:hand:1"]
-    assert clock.runs.due() == []
+    assert clock.runs.next_due() == "drafts:hand:1"
+    assert clock.runs.next_due() is None
     clock.redis.zadd(clock.runs.queue.keys("cleanup:runs"), {"drafts:hand:1": 1})
-    assert clock.runs.due() == ["drafts:hand:1"]
+    assert clock.runs.next_due() == "drafts:hand:1"
     assert clock.runs.take("drafts:hand:1") is not None
-    assert clock.runs.due() == []
+    assert clock.runs.next_due() is None
 
 
 def test_run_ids_are_request_ids() -> None:

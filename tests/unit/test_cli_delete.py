@@ -75,7 +75,7 @@ def test_interrupted_without_redis(broken: Broken) -> None:
     assert (status, "may have been accepted: check with `kitsweep status job-7`" in told) == (130, True)
 
 
-def test_redis_goes_away_in_the_middle(broken: Broken) -> None:
+def test_redis_becomes_unavailable_midway(broken: Broken) -> None:
     """The request may have been accepted: the message has its id, and how to send it again safely."""
     status, told = broken(BrokenClient(RedisUnreachable("host:1/0"), accepts=True, away=True))
     assert status == 2

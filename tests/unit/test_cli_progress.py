@@ -18,7 +18,7 @@ from worker.reports.report import Report
 
 
 class Clock:
-    """A clock that stands still until it is set."""
+    """A clock that advances only when it is set."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -160,7 +160,7 @@ def test_invalid_holds(text: str) -> None:
         seconds_in(text, "--hold")
 
 
-def test_a_report_in_words() -> None:
+def test_a_report_as_text() -> None:
     """It has all counts that are not zero, and the first errors; control characters are escaped."""
     errors = [{"file_id": f"id{number}", "error": "locked \x1b[2J[red]"} for number in range(12)]
     lines = wording.report_lines(report(reason="\x1b]0;x", deleted=2, failed=12, total=14, waiting=0, errors=errors))

@@ -6,9 +6,10 @@ import pytest
 from redis import Redis
 
 from tests.unit.support_queue import queue_on, raw
+from worker.calls import HORIZON_MS
 from worker.limiter.slots import Limits
 from worker.queue.operations import Work
-from worker.runtime.dispatcher import SIGHT_MS, FillWait, batches_to_start, send_heartbeat
+from worker.runtime.dispatcher import FillWait, batches_to_start, send_heartbeat
 
 
 class Clock:
@@ -36,11 +37,11 @@ def limits(*, pause_ms: int = 0, slots: int = 64) -> Limits:
     ],
 )
 def test_full_batches_and_due_groups_go_at_once(work: Work, worth: int) -> None:
-    """What fills a call waits for nobody."""
+    """A full batch does not wait."""
     assert FillWait(0.2, Clock()).worth(work, 100) == worth
 
 
-def test_a_batch_that_is_not_full_waits_for_company() -> None:
+def test_a_partial_batch_waits_to_fill() -> None:
     """It goes when its time is over, and the next one waits anew."""
     clock = Clock()
     window = FillWait(0.2, clock)
@@ -70,31 +71,21 @@ def test_without_a_window_nothing_waits() -> None:
 
 
 @pytest.mark.parametrize(
-    ("worth", "free", "slots", "under_way", "started"),
-    [
-        (5, 3, 64, 0, 3),
-        (5, 8, 2, 0, 2),
-        (1, 8, 64, 0, 1),
-        (5, 5, 5, 4, 1),
-        (2, 5, 5, 4, 0),
-        (0, 5, 5, 0, 0),
-        (3, 3, 0, 0, 0),
-    ],
+    ("worth", "free", "slots", "started"),
+    [(5, 3, 64, 3), (5, 8, 2, 2), (1, 8, 64, 1), (0, 5, 5, 0), (3, 3, 0, 0)],
 )
-def test_no_more_batches_start_than_work_places_and_slots(
-    worth: int, free: int, slots: int, under_way: int, started: int
-) -> None:
-    """The least of work, free places and slots in sight, less what is on its way already; never below nothing."""
-    assert batches_to_start(worth, free, limits(slots=slots), under_way) == started
+def test_no_more_batches_start_than_work_threads_and_slots(worth: int, free: int, slots: int, started: int) -> None:
+    """The least of work, free threads and slots in sight: no thread waits for a slot that it cannot have soon."""
+    assert batches_to_start(worth, free, limits(slots=slots)) == started
 
 
 def test_a_pause_starts_nothing_but_its_very_end_does() -> None:
-    """A place of the pool is not held while a pause lasts."""
-    assert batches_to_start(5, 5, limits(pause_ms=SIGHT_MS + 1), 0) == 0
-    assert batches_to_start(5, 5, limits(pause_ms=SIGHT_MS, slots=1), 0) == 1
+    """No thread waits while a pause lasts."""
+    assert batches_to_start(5, 5, limits(pause_ms=HORIZON_MS + 1)) == 0
+    assert batches_to_start(5, 5, limits(pause_ms=HORIZON_MS, slots=1)) == 1
 
 
-def test_a_heart_beats_and_the_dead_are_forgotten(redis_client: Redis) -> None:
+def test_heartbeats_are_recorded_and_dead_workers_are_removed(redis_client: Redis) -> None:
     """Each worker notes that it lives; names of long ago go away."""
     queue = queue_on(redis_client)
     raw(queue).zadd(queue.keys("workers"), {"old": queue.now_ms() - 2 * 3_600_000})

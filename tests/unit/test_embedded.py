@@ -77,7 +77,7 @@ class TestServer:
             assert found == wanted
             assert redis.config_get("appendfsync") == {"appendfsync": "everysec"}
 
-    def test_data_outlive_a_stop(self, tmp_path: Path) -> None:
+    def test_data_survives_a_stop(self, tmp_path: Path) -> None:
         """Data are there at the next start; after a stop no process, port or note is left."""
         server = EmbeddedServer(tmp_path)
         with server, Redis.from_url(server.url) as redis:
@@ -112,7 +112,7 @@ class TestServer:
         left.stop()
 
     def test_a_taken_port_is_an_error(self, tmp_path: Path) -> None:
-        """Another server on the port is never mistaken for ours."""
+        """Another server on the port is not taken for ours."""
         with EmbeddedServer(tmp_path / "one") as one, pytest.raises(PortTaken, match=str(one.port)):
             EmbeddedServer(tmp_path / "two", one.port).start()
 
@@ -137,7 +137,7 @@ class TestChoice:
         assert choose_redis(load_settings(), None) == ("redis://127.0.0.1:6379/0", 6379, False)
 
     def test_another_port_must_be_set(self, clean_environment: pytest.MonkeyPatch) -> None:
-        """If the default port is taken, the next free one is used, and others must be told."""
+        """If the default port is taken, the next free one is used, and other programs need its address."""
         clean_environment.setattr("local.ports.is_free", lambda port: port > 6380)
         assert choose_redis(load_settings(), None) == ("redis://127.0.0.1:6381/0", 6381, True)
 

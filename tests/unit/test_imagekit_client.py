@@ -7,7 +7,6 @@ import contextlib
 import gzip
 import json
 import logging
-import multiprocessing
 import shutil
 import socket
 import ssl
@@ -84,19 +83,6 @@ def test_connections_are_reused_within_a_thread_only(server: ScriptedServer, api
     thread.start()
     thread.join()
     api.delete(SENT)
-    assert server.connections == 2
-
-
-def test_a_child_process_opens_its_own_connection(server: ScriptedServer, api: ImageKit) -> None:
-    """After a fork, the child neither uses nor closes the connection of its parent."""
-    server.play = always(http(200, GONE))
-    api.delete(SENT)
-    child = multiprocessing.get_context("fork").Process(target=api.delete, args=(SENT,))
-    child.start()
-    child.join(10)
-    assert child.exitcode == 0
-    assert server.connections == 2
-    assert isinstance(api.delete(SENT), PerFile)
     assert server.connections == 2
 
 

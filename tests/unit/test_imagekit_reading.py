@@ -1,4 +1,4 @@
-"""What each answer of the API is taken to mean, whatever its bytes."""
+"""How each response of the API is read, whatever its bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The house's rules of building: who may import whom, and how long a module may be."""
+"""Rules of the layout: what each folder may import, and how long a module may be."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ ALLOWED = {
     "simulator": set(),
     "benchmarks": {*_WORKER, "worker.app", "tasks", "local", "simulator"},
 }
-"""Each room, from the bottom to the top, and what it may import of ours besides itself."""
+"""Each folder, from the bottom to the top, and what it may import besides itself."""
 PACKAGES = sorted({room.partition(".")[0] for room in ALLOWED})
 FOREIGN = {
-    "celery": {"worker.runtime", "worker.app", "tasks.deletions", "tasks.cleanup", "benchmarks"},
-    "kombu": {"worker.runtime", "worker.app", "tasks.deletions", "tasks.cleanup", "benchmarks"},
+    "celery": {"worker.runtime", "worker.app", "tasks.deletions", "benchmarks"},
+    "kombu": {"worker.runtime", "worker.app", "tasks.deletions", "benchmarks"},
     "requests": {"worker.imagekit.transport", "simulator.control.remote", "benchmarks"},
     "httpx2": {"web"},
     "fastapi": {"web"},
@@ -129,7 +129,7 @@ def rules_for(module: str) -> Iterable[str]:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_imports_point_down(package: str) -> None:
-    """A module imports only from rooms that its own room lists; `batch` and `cleanup` do not know each other."""
+    """A module imports only from folders that its own folder lists; `batch` and `cleanup` do not import each other."""
     ours = [each for each in all_imports(package) if is_inside(each.name, [*PACKAGES, "tests"])]
     assert [str(each) for each in ours if not is_inside(each.name, rules_for(each.by)) and each.name != "worker"] == []
 

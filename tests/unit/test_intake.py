@@ -1,4 +1,4 @@
-"""The intake on Redis: every message becomes one request or goes on to Celery, in order, and none is ever lost."""
+"""The intake on Redis: every message becomes one request or is forwarded to Celery, in order, and none is lost."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_request_that_is_known_is_not_changed(redis_client: Redis) -> None:
     check_nothing_is_left(queue)
 
 
-def test_what_hangs_on_a_message_is_kept_with_the_request(redis_client: Redis) -> None:
+def test_callbacks_of_a_message_are_stored_with_the_request(redis_client: Redis) -> None:
     """As JSON that Redis does not touch: an empty list stays one."""
     queue = queue_on(redis_client)
     link = SENDER.app.signature("done", args=[[], {}])
@@ -127,8 +127,8 @@ def test_a_hold_and_a_guard_count(redis_client: Redis) -> None:
     assert raw(queue).zrange(queue.keys("approvals"), 0, -1) == ["many"]
 
 
-def test_unusual_messages_go_on_unchanged(redis_client: Redis) -> None:
-    """To the byte, whatever they are; those of another priority to the list of theirs."""
+def test_unusual_messages_are_forwarded_unchanged(redis_client: Redis) -> None:
+    """Byte for byte; each to the list of its priority."""
     queue = queue_on(redis_client)
     odd = [ODD, SENDER.send(["a b"]), SENDER.send(["a"], compression="zlib")]
     later = SENDER.send(["a"], countdown=1, priority=6)
@@ -138,8 +138,8 @@ def test_unusual_messages_go_on_unchanged(redis_client: Redis) -> None:
     assert unusual(queue, step=2) == [later]
 
 
-def test_what_is_no_message_is_put_aside(redis_client: Redis) -> None:
-    """Celery never sees it; the last thousand are kept."""
+def test_what_is_not_a_message_is_set_aside(redis_client: Redis) -> None:
+    """Celery never sees them; the last thousand are stored."""
     queue = queue_on(redis_client)
     put(queue, ODD, b"\xff\x00no text", SENDER.send(["x"], task_id="r1"), *[b"{"] * 1000)
     assert accept_all(intake_on(queue)) == ["r1"]
@@ -149,8 +149,8 @@ def test_what_is_no_message_is_put_aside(redis_client: Redis) -> None:
     check_nothing_is_left(queue)
 
 
-def test_a_revoked_message_goes_on(redis_client: Redis) -> None:
-    """Celery knows what to tell its caller."""
+def test_a_revoked_message_is_forwarded(redis_client: Redis) -> None:
+    """Celery reports it to the caller."""
     queue = queue_on(redis_client)
     put(queue, message := SENDER.send(["a"], task_id="r1"), SENDER.send(["b"], task_id="r2"))
     assert accept_all(intake_on(queue), revoked=("r1",)) == ["r2"]
@@ -181,7 +181,7 @@ def shared_fake() -> Iterator[Redis]:
 
 @given(st.lists(st.sampled_from(["ordinary", "unusual", "bad"]), max_size=30), st.integers(1, 7))
 def test_order_is_kept(shared_fake: Redis, kinds: list[str], at_once: int) -> None:
-    """Requests stand in line, and unusual messages in their queue, in the order in which they were sent."""
+    """Requests are in line, and unusual messages in their queue, in the order in which they were sent."""
     shared_fake.flushall()
     queue = queue_on(shared_fake)
     messages = []
@@ -200,7 +200,7 @@ def test_order_is_kept(shared_fake: Redis, kinds: list[str], at_once: int) -> No
 
 
 def test_a_turn_takes_a_bounded_number_of_messages(redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long the queue is; a few at once."""
+    """A few at a time, however long the queue is."""
     queue = queue_on(redis_client)
     put(queue, *(SENDER.send(["a"], task_id=f"r{place}") for place in range(60)))
     monkeypatch.setattr(intake_module, "MOST_MESSAGES", 20)
@@ -235,7 +235,7 @@ def test_what_a_dead_worker_took_is_taken_over(redis_client: Redis) -> None:
     check_nothing_is_left(queue)
 
 
-def test_a_worker_that_was_away_does_nothing_with_what_was_taken_over(redis_client: Redis) -> None:
+def test_a_delayed_worker_does_nothing_with_messages_that_were_taken_over(redis_client: Redis) -> None:
     """Its messages are handed on once, also while their new holder has not accepted them yet."""
     queue = queue_on(redis_client)
     put(queue, SENDER.send(["a"], task_id="r1"), ODD)
@@ -291,7 +291,7 @@ def test_messages_that_cannot_be_accepted_in_bulk_are_forwarded(
 
 @pytest.mark.real_server
 def test_a_full_server_keeps_the_messages(real_redis: Redis) -> None:
-    """Nothing is accepted and nothing lost; once there is room again, the same worker goes on."""
+    """Nothing is accepted and nothing lost; once there is memory again, the same worker continues."""
     queue = queue_on(real_redis)
     put(queue, SENDER.send(["a"], task_id="r1"), ODD)
     intake = intake_on(queue)

@@ -116,7 +116,7 @@ UNUSUAL: dict[str, bytes] = {
 
 @pytest.mark.parametrize("raw", UNUSUAL.values(), ids=UNUSUAL.keys())
 def test_everything_else_is_for_celery(raw: bytes) -> None:
-    """It is not looked at any further, whatever is odd about it."""
+    """It is not examined any further."""
     assert read_message(raw, MOST_IDS) == Unusual(0)
 
 
@@ -137,7 +137,7 @@ UNREADABLE_MESSAGES: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("raw", UNREADABLE_MESSAGES.values(), ids=UNREADABLE_MESSAGES.keys())
-def test_what_is_no_message_is_put_aside(raw: bytes) -> None:
+def test_what_is_not_a_message_is_set_aside(raw: bytes) -> None:
     """kombu fails on each of these, and with it the worker that took it."""
     assert read_message(raw, MOST_IDS) == Unusual(UNREADABLE)
     with SENDER.app.connection_for_read() as connection, pytest.raises(Exception, match=r".*"):
@@ -152,12 +152,12 @@ def receive(channel: Any, raw: bytes) -> None:
 
 
 def test_an_unusual_message_keeps_its_priority() -> None:
-    """It goes to the list of its own priority, as kombu rounds it."""
+    """It goes to the list of its priority, as kombu rounds it."""
     steps = [read_message(SENDER.send(["a"], countdown=1, priority=priority), MOST_IDS) for priority in range(10)]
     assert steps == [Unusual(step) for step in (0, 0, 0, 1, 1, 1, 2, 2, 2, 3)]
 
 
-def test_what_hangs_on_a_request_is_kept_as_the_task_keeps_it() -> None:
+def test_callbacks_are_stored_as_the_task_stores_them() -> None:
     """Links, the rest of a chain, and a chord: the same plain data as from the task's own request."""
     sig = SENDER.app.signature
     deletion = sig("kitsweep.delete_files", (["a"],), task_id="r1")
@@ -196,7 +196,7 @@ PLACES = ("headers", "properties", "body", "content-type", "content-encoding")
 
 @given(st.binary() | json_values.map(lambda value: json.dumps(value).encode()))
 def test_no_bytes_and_no_json_stop_the_intake(raw: bytes) -> None:
-    """Reading never raises, and finds no request in what nobody sent."""
+    """Reading never raises, and finds no request that was not sent."""
     assert isinstance(read_message(raw, MOST_IDS), Unusual)
 
 

@@ -1,7 +1,8 @@
-"""The intake in a worker: which queues it takes from Celery, how it shares the time, and what is revoked meanwhile."""
+"""The intake in a worker: which queues it takes from Celery, how it shares time with batches, and revocations."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -20,34 +21,33 @@ from worker.runtime.process import App, create_app
 from worker.states import State
 
 SENDER = Sender()
-BUSY = ["kitsweep.batches", "kitsweep.cleanup", "kitsweep.unusual"]
 
 
 def app_on(client: Redis, **overrides: Any) -> App:
     return create_app(settings_for_tests(**overrides), client)
 
 
-def test_celery_consumes_what_is_handed_on(fake_redis: Redis) -> None:
+def test_celery_consumes_what_is_forwarded(fake_redis: Redis) -> None:
     """Neither queue of the intake; what our own app sends still goes there."""
     app = app_on(fake_redis)
     assert take_from_celery(app) == ["kitsweep.requests", "celery"]
-    assert sorted(app.amqp.queues.consume_from) == BUSY
+    assert list(app.amqp.queues.consume_from) == ["kitsweep.unusual"]
     assert {"kitsweep.requests", "celery"} <= set(app.amqp.queues)
 
 
-def test_an_account_of_its_own_has_one_queue(fake_redis: Redis) -> None:
+def test_an_account_with_a_name_has_one_queue(fake_redis: Redis) -> None:
     """Celery's default queue belongs to the account "default"."""
     app = app_on(fake_redis, account="shop")
     assert take_from_celery(app) == ["kitsweep.requests.shop"]
-    assert sorted(app.amqp.queues.consume_from) == [f"{name}.shop" for name in BUSY]
+    assert list(app.amqp.queues.consume_from) == ["kitsweep.unusual.shop"]
 
 
 @pytest.mark.parametrize(
     ("chosen", "taken", "consumed"),
     [
         (["kitsweep.requests"], ["kitsweep.requests"], ["kitsweep.unusual"]),
-        (["celery", "kitsweep.batches"], ["celery"], ["kitsweep.batches", "kitsweep.unusual"]),
-        (["kitsweep.batches"], [], ["kitsweep.batches"]),
+        (["celery", "kitsweep.unusual"], ["celery"], ["kitsweep.unusual"]),
+        (["kitsweep.unusual"], [], ["kitsweep.unusual"]),
     ],
 )
 def test_a_worker_takes_from_the_queues_that_it_was_given(
@@ -61,17 +61,14 @@ def test_a_worker_takes_from_the_queues_that_it_was_given(
 
 
 def test_the_intake_rests_only_while_batches_run() -> None:
-    """A share of the time it worked; not before any batch was started here, and not when the last one is long over."""
-    now, started = [100.0], [0]
-    pace = Pace(lambda: started[0], lambda: now[0])
+    """A share of the time it worked; not before any batch ran here, and not when the last one is long over."""
+    now, claimed_at = [100.0], [-math.inf]
+    pace = Pace(lambda: claimed_at[0], lambda: now[0])
     assert pace.rest_after(0.02) == 0
-    started[0] += 1
+    claimed_at[0] = now[0]
     assert pace.rest_after(0.02) == 0.02 * REST
     now[0] += BATCHES_RAN_SECONDS * 0.9
-    started[0] += 3
     assert pace.rest_after(0.01) == 0.01 * REST
-    now[0] += BATCHES_RAN_SECONDS * 0.9
-    assert pace.rest_after(0.03) == 0.03 * REST
     now[0] += BATCHES_RAN_SECONDS * 0.2
     assert pace.rest_after(0.02) == 0
 
@@ -104,6 +101,6 @@ def test_what_is_revoked_while_it_is_accepted_is_cancelled(
 
     monkeypatch.setattr(Intake, "_accept", revoked_after_reading)
     monkeypatch.setattr(app.publisher, "publish_reports", lambda _: None)
-    step._take_one_turn(intake, Pace(lambda: 0))
+    step._take_one_turn(intake, Pace(lambda: -math.inf))
     states = [raw(app.account.queue).hget(app.account.keys.request(each), "state") for each in ("r1", "r2")]
     assert states == [State.REVOKED, State.QUEUED]

@@ -1,4 +1,4 @@
-"""Judging: how each item goes on, for each answer of the API."""
+"""Judging: the settlement of each item, for each answer of the API."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_errors_of_a_207_are_retried_and_fail_with_their_reason_in_the_end() -> 
     [(Doubt.NONE, Outcome.NOT_FOUND), (Doubt.UNANSWERED, Outcome.PRESUMED_DELETED)],
 )
 def test_missing_ids_are_not_found_or_presumed_deleted(doubt: Doubt, outcome: Outcome) -> None:
-    """404: a lost call of ours makes the difference; the rest goes back at once, no attempt spent."""
+    """404: an earlier unanswered call makes the difference; the rest is parked, due at once, no attempt spent."""
     settlements = judged([item("a", doubt=doubt), item("b"), item("c")], Missing(frozenset({"a"})), fails=1)
     assert ended(settlements) == {"a": (outcome, 1, "")}
     assert parked(settlements) == [(["b", "c"], 1, False, Doubt.NONE)]
@@ -96,7 +96,7 @@ def test_a_lone_refused_id_fails_with_the_reason() -> None:
 
 @pytest.mark.parametrize(("count", "halves"), [(2, [1, 1]), (3, [2, 1]), (100, [50, 50])])
 def test_a_refused_batch_is_split_in_halves(count: int, halves: list[int]) -> None:
-    """400 for several: both halves stand by themselves, nothing is spent and nothing is in doubt."""
+    """400 for several: two separate halves, without attempts spent and without doubt."""
     settlements = judged([item(f"f{number}") for number in range(count)], Refused("invalid"))
     groups = parked(settlements)
     assert [len(files) for files, *_ in groups] == halves
@@ -106,7 +106,7 @@ def test_a_refused_batch_is_split_in_halves(count: int, halves: list[int]) -> No
 
 @pytest.mark.parametrize("answer", [KeyRefused("bad key"), Throttled(), Unanswered("no route", sent=False)])
 @pytest.mark.parametrize("suspect", [False, True])
-def test_what_is_nobodys_fault_snoozes_all(answer: Answer, suspect: bool) -> None:
+def test_a_failure_that_is_no_ids_fault_snoozes_all(answer: Answer, suspect: bool) -> None:
     """401, 403, 429 and no connection: the group goes back as it was, with no doubt, attempt or failure added."""
     settlements = judged([item("a", attempts=5), item("b")], answer, fails=1, suspect=suspect, others_succeeded=True)
     assert parked(settlements) == [(["a", "b"], 1, suspect, Doubt.NONE)]
@@ -146,7 +146,7 @@ def test_an_unanswered_batch_is_split_only_on_evidence(
     assert not settlements.ended
 
 
-def test_a_single_id_without_company_becomes_a_suspect_too() -> None:
+def test_a_single_id_without_other_work_becomes_a_suspect_too() -> None:
     """Else it would be sent for ever where it is the only work there is."""
     settlements = judged([item("a")], Unanswered("500"), fails=ISOLATE_ALONE_AFTER - 1, others_wait=False)
     assert parked(settlements) == [(["a"], 0, True, Doubt.UNANSWERED)]
@@ -233,6 +233,6 @@ def test_a_witness_is_needed_where_the_next_failure_counts(suspect: bool, count:
     ("suspect", "fails", "shows"),
     [(False, 0, True), (False, ISOLATE_AFTER - 1, True), (False, ISOLATE_AFTER, False), (True, 0, False)],
 )
-def test_calls_of_a_group_under_suspicion_say_nothing_of_the_api(suspect: bool, fails: int, shows: bool) -> None:
+def test_calls_of_a_suspect_do_not_count_toward_health(suspect: bool, fails: int, shows: bool) -> None:
     """What fails by itself must not slow the account down."""
     assert shows_health(Claim("t", [item("a")], fails, None, suspect)) is shows

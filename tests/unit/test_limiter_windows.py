@@ -53,7 +53,7 @@ def test_all_windows_hold_at_once(redis_client: Redis) -> None:
     assert slot.wait_ms > 3_500_000
 
 
-def test_a_place_within_the_horizon_is_reserved(redis_client: Redis) -> None:
+def test_a_slot_within_the_horizon_is_reserved(redis_client: Redis) -> None:
     """A call that may go in a moment is granted with its wait, and counts from then on."""
     limiter = limiter_on(redis_client, (1, 10_000))
     limiter.acquire("one", 0)
@@ -64,7 +64,7 @@ def test_a_place_within_the_horizon_is_reserved(redis_client: Redis) -> None:
     assert not limiter.acquire("three", 50).granted
 
 
-def test_the_same_call_id_takes_one_place(redis_client: Redis) -> None:
+def test_the_same_call_id_takes_one_slot(redis_client: Redis) -> None:
     """A request whose answer was lost is sent again, and takes no second place."""
     limiter = limiter_on(redis_client, (2, 60_000))
     assert limiter.acquire("one", 50).granted
@@ -73,7 +73,7 @@ def test_the_same_call_id_takes_one_place(redis_client: Redis) -> None:
     assert not limiter.acquire("three", 50).granted
 
 
-def test_a_place_that_is_given_back_is_free(redis_client: Redis) -> None:
+def test_a_slot_that_is_given_back_is_free(redis_client: Redis) -> None:
     """A call that was not made does not count."""
     limiter = limiter_on(redis_client, (1, 60_000))
     limiter.acquire("one", 0)
@@ -106,7 +106,7 @@ def test_windows_are_learned_from_answers_and_follow_them(redis_client: Redis) -
     }
 
 
-def test_a_learned_window_is_believed_for_a_day(redis_client: Redis) -> None:
+def test_a_learned_window_counts_for_a_day(redis_client: Redis) -> None:
     """What the API has not announced for long does not hold for ever."""
     limiter = limiter_on(redis_client)
     limiter.record(Call(Kind.OK, windows=(Window(1, 1000),)))
@@ -126,7 +126,7 @@ def test_endpoints_are_counted_apart(redis_client: Redis) -> None:
 
 
 def test_looking_changes_nothing(redis_client: Redis) -> None:
-    """The view tells the calls in each window and the free slots, and takes none."""
+    """It returns the calls in each window and the free slots, and takes none."""
     client: Any = redis_client
     limiter = limiter_on(redis_client, (3, 60_000))
     limiter.acquire("one", 0)
@@ -164,9 +164,7 @@ def test_the_log_does_not_grow(redis_client: Redis) -> None:
     windows=st.lists(st.tuples(st.integers(1, 6), st.sampled_from([2_000, 10_000, 60_000])), min_size=1, max_size=3),
     pauses=st.lists(st.integers(0, 15_000), min_size=5, max_size=40),
 )
-def test_no_stretch_of_time_holds_too_many_calls(
-    redis_client: Redis, windows: list[tuple[int, int]], pauses: list[int]
-) -> None:
+def test_no_interval_has_too_many_calls(redis_client: Redis, windows: list[tuple[int, int]], pauses: list[int]) -> None:
     """Whenever calls are asked for, no window of any length, wherever it starts, holds more than its limit."""
     client: Any = redis_client
     client.flushall()

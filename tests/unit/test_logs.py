@@ -1,4 +1,4 @@
-"""The log: one line an event, times in UTC, and nothing in it that is secret or that a terminal would obey."""
+"""The log: one line per event, times in UTC, without secrets and control characters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from config.settings import Settings, load_settings
-from worker.logs import LineFormatter, configure_logging, secrets_of
+from worker.logs import LineFormatter, configure_logging, log_fields, secrets_of
 
 KEY = 'private_0"\\key'
 PASSWORD = "p@ss/wörd"
@@ -48,7 +48,7 @@ def line(form: str, made: logging.LogRecord, *secrets: str) -> str:
 
 
 def raised(message: str) -> Any:
-    """Return what `sys.exc_info` tells of an error that was raised."""
+    """Return `sys.exc_info()` of an error that was raised."""
     try:
         int("x")
     except ValueError as error:
@@ -63,7 +63,7 @@ def configured(**changes: object) -> Settings:
 
 
 def test_text_form() -> None:
-    """A line tells when (UTC, ms), how severe, who, what, and the fields that came along."""
+    """A line has the time (UTC, ms), level, logger, message and fields."""
     found = line("text", record("deleted %d of %s", 5, "x", ids=5, empty=None))
     assert found == "2023-11-14T22:13:20.250Z WARNING kitsweep.test: deleted 5 of x  [ids=5]"
 
@@ -81,10 +81,18 @@ def test_json_form() -> None:
     }
 
 
+def test_fields_of_a_block() -> None:
+    """Every line in a block has its fields, which `extra` may replace; later lines do not."""
+    with log_fields(request_ids=["r1"], ids=1), log_fields(rule="x"):
+        found = json.loads(line("json", record("hello", ids=5)))
+    assert (found["request_ids"], found["ids"], found["rule"]) == (["r1"], 5, "x")
+    assert "request_ids" not in json.loads(line("json", record("hello")))
+
+
 @pytest.mark.parametrize("form", ["text", "json"])
 @pytest.mark.parametrize("evil", ["\n", "\r", "\x1b[2J", "\x00", "\x9b31m", "\x7f", "\u2028"])
 def test_no_control_characters(form: str, evil: str) -> None:
-    """Neither a message nor a field starts a second line, or steers a terminal: no forged events."""
+    """Neither a message nor a field starts a second line or controls a terminal, so no event can be forged."""
     found = line(form, record("name %s", f"a{evil}b", field=f"c{evil}d", listed=[f"e{evil}"]))
     assert len(found.splitlines()) == 1
     assert evil[0] not in found
@@ -119,7 +127,7 @@ def test_nothing_to_hide() -> None:
 
 
 @pytest.mark.usefixtures("_root_as_it_was")
-def test_the_more_talkative_level_wins(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_more_verbose_level_wins(capsys: pytest.CaptureFixture[str]) -> None:
     """The level is that of the settings, unless the command line asks for more."""
     configure_logging(configured(log_level="WARNING"))
     assert logging.getLogger().level == logging.WARNING
@@ -133,7 +141,7 @@ def test_the_more_talkative_level_wins(capsys: pytest.CaptureFixture[str]) -> No
 
 @pytest.mark.usefixtures("_root_as_it_was")
 def test_a_line_for_each_task_is_too_much() -> None:
-    """What Celery tells of each message is left out, unless everything is asked for."""
+    """Celery's line for each message is omitted, unless the level is DEBUG."""
     configure_logging(configured(log_level="INFO"))
     assert not logging.getLogger("celery.app.trace").isEnabledFor(logging.INFO)
     configure_logging(configured(log_level="DEBUG"))

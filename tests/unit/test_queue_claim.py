@@ -67,7 +67,7 @@ def test_one_id_of_a_quiet_source_is_in_the_next_batch(redis_client: Redis) -> N
     assert "q" in files_of(must_claim(queue, "t2").items)
 
 
-def test_more_sources_than_places_take_turns(redis_client: Redis) -> None:
+def test_more_sources_than_a_batch_has_items_take_turns(redis_client: Redis) -> None:
     """Of 250 sources each is served within three claims."""
     queue = queue_on(redis_client)
     for number in range(250):
@@ -103,7 +103,7 @@ def test_batches_are_full_while_ids_wait(redis_client: Redis) -> None:
 
 
 def test_batches_are_full_though_two_sources_ask_for_the_same_ids(redis_client: Redis) -> None:
-    """An id that is claimed elsewhere leaves room for another one: no call goes out half empty while ids wait."""
+    """An id that another claim has leaves room for another: no call is half empty while ids wait."""
     queue = queue_on(redis_client)
     queue.enqueue(NewRequest("r1", "s1"), ids("a", 1000))
     queue.enqueue(NewRequest("r2", "s2"), ids("a", 1000))
@@ -120,7 +120,7 @@ def test_fewer_ids_than_wanted_are_not_claimed(redis_client: Redis) -> None:
 
 
 def test_a_due_group_is_always_worth_a_claim(redis_client: Redis) -> None:
-    """A group that just had its turn is claimed again when the others are too few for a claim of their own."""
+    """A group that just had its turn is claimed again when too few fresh ids wait for a claim."""
     queue = queue_on(redis_client, batch_size=10)
     queue.enqueue(NewRequest("r", "s"), ids("a", 20))
     put_back(queue, must_claim(queue, "t1"), suspect=True)
@@ -154,7 +154,7 @@ def test_an_expired_lease_goes_first_and_counts_as_unanswered(redis_client: Redi
 
 
 def test_a_small_group_is_topped_up(redis_client: Redis) -> None:
-    """A parked group that is not full takes fresh ids along, which carry no doubt."""
+    """A parked group that is not full is topped up with fresh ids, which have no doubt."""
     queue = queue_on(redis_client)
     queue.enqueue(NewRequest("r", "s"), ids("a", 40))
     dead = must_claim(queue, "dead")
@@ -189,8 +189,8 @@ def test_groups_and_fresh_work_take_turns(redis_client: Redis) -> None:
     assert kinds == [True, False] * 4
 
 
-def test_a_file_id_is_claimed_in_one_place_at_a_time(redis_client: Redis) -> None:
-    """A second request for an id in flight waits, and learns from that call without one of its own."""
+def test_a_file_id_is_in_one_claim_at_a_time(redis_client: Redis) -> None:
+    """A second request for an id in flight waits, and gets the outcome of that call without another."""
     queue = queue_on(redis_client)
     queue.enqueue(NewRequest("r1", "s1"), ["a"])
     first = must_claim(queue, "t1")
@@ -204,7 +204,7 @@ def test_a_file_id_is_claimed_in_one_place_at_a_time(redis_client: Redis) -> Non
 
 
 def test_a_file_that_was_deleted_for_another_request_is_known_as_gone(redis_client: Redis) -> None:
-    """Who asks for a file that we deleted is told so, as long as it is remembered."""
+    """A file that we deleted is `deleted` in another request, as long as it is remembered."""
     queue = queue_on(redis_client)
     queue.enqueue(NewRequest("r1", "s"), ["a"])
     end_all(queue, must_claim(queue, "t1"))
@@ -224,7 +224,7 @@ def test_a_file_that_was_not_found_is_not_known_as_gone(redis_client: Redis) -> 
 
 @pytest.mark.parametrize("how", ["parked", "retried", "died", "cancelled", "failed"])
 def test_a_lost_answer_is_remembered_for_other_requests(redis_client: Redis, how: str) -> None:
-    """A file that a lost call may have deleted is in doubt for whoever asks for it next, however the item went on."""
+    """A file that an unanswered call may have deleted is in doubt for the next request, however the item ended."""
     queue = queue_on(redis_client)
     queue.enqueue(NewRequest("r1", "s"), ["a"])
     claim = must_claim(queue, "t1")
@@ -247,7 +247,7 @@ def test_a_lost_answer_is_remembered_for_other_requests(redis_client: Redis, how
 
 
 def test_renewing_keeps_a_lease_and_a_lost_one_stays_lost(redis_client: Redis) -> None:
-    """A renewed lease does not run out; a token that was taken over cannot be renewed."""
+    """A renewed lease does not expire; a token that was taken over cannot be renewed."""
     queue = queue_on(redis_client, lease_seconds=20)
     queue.enqueue(NewRequest("r", "s"), ["a"])
     must_claim(queue, "t1")
@@ -260,7 +260,7 @@ def test_renewing_keeps_a_lease_and_a_lost_one_stays_lost(redis_client: Redis) -
     assert queue.renew(["t1"]) == 0
 
 
-def test_peek_tells_what_there_is_to_do(redis_client: Redis) -> None:
+def test_peek_counts_the_work_that_is_due(redis_client: Redis) -> None:
     """Claimable ids up to the bound, and groups that are due."""
     queue = queue_on(redis_client)
     assert queue.peek(10) == (0, 0)

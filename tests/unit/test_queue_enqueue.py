@@ -139,7 +139,7 @@ def test_what_a_broken_stream_left_is_not_deleted_with_another(redis_client: Red
 
 
 def test_of_two_streams_at_once_the_first_to_end_makes_the_request(redis_client: Redis) -> None:
-    """As when a message was delivered twice: the other is told that the request is there."""
+    """As when a message was delivered twice: the other caller sees that the request exists."""
     queue = queue_on(redis_client)
     for stream in ("1", "2"):
         queue.add_chunk(NewRequest("r", "s"), ["a", "b"], Chunk(is_last=False, stream=stream))
@@ -157,7 +157,7 @@ def test_cancelling_an_unsealed_request_leaves_nothing(redis_client: Redis) -> N
     assert raw(queue).keys("*request*") == []
 
 
-def test_a_request_that_nobody_published_is_published_by_a_worker(redis_client: Redis) -> None:
+def test_an_unpublished_request_is_published_by_a_worker(redis_client: Redis) -> None:
     """Its producer may die between the seal and the publication."""
     queue = queue_on(redis_client)
     queue.enqueue(NewRequest("r", "s", hold_seconds=3600), ["a"])
@@ -166,7 +166,7 @@ def test_a_request_that_nobody_published_is_published_by_a_worker(redis_client: 
 
 @pytest.mark.parametrize("how", ["cancelled", "expired"])
 def test_the_tail_of_a_vanished_request_is_refused(redis_client: Redis, how: str) -> None:
-    """All or nothing: when what came before is gone, later chunks do not make a request of their own."""
+    """All or nothing: when earlier chunks are gone, later ones do not make a request."""
     queue = queue_on(redis_client)
 
     def stream() -> list[str]:
@@ -222,7 +222,7 @@ def test_a_first_result_is_written_only_by_the_call_that_seals(redis_client: Red
     assert raw(queue).get(queue.keys.result("r")) == "queued"
 
 
-def test_accounts_do_not_meet(redis_client: Redis) -> None:
+def test_accounts_are_separate(redis_client: Redis) -> None:
     """Two accounts on one server see nothing of each other."""
     one, two = queue_on(redis_client, account="one"), queue_on(redis_client, account="two")
     one.enqueue(NewRequest("r", "s"), ["a"])

@@ -168,7 +168,7 @@ class QueueMachine(RuleBasedStateMachine):
             }
 
     def check_shares(self, before: Picture, items: list[Item]) -> None:
-        """A source with ids that nobody else wants is left out of one claim in a row at most."""
+        """A source with ids that are in no other request is left out of at most one claim in a row."""
         wanted = Counter(
             file
             for seen in before.requests.values()
@@ -321,7 +321,7 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 def test_no_sequence_of_operations_breaks_the_queue(redis_client: Redis) -> None:
-    """Counts add up, no id is lost, in two places or settled twice, and no source starves, whatever happens."""
+    """Counts add up, no id is lost, claimed twice or settled twice, and no source starves, whatever happens."""
     is_fake = isinstance(redis_client, fakeredis.FakeRedis)
 
     class OnThisServer(QueueMachine):

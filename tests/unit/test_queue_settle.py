@@ -57,7 +57,7 @@ def test_each_outcome_ends_the_request_in_its_state(redis_client: Redis, outcome
 
 
 def test_a_finished_request_goes_to_the_outbox_and_expires(redis_client: Redis) -> None:
-    """In the same step the request becomes final, gets its expiry, and stands ready to be published."""
+    """In the same step the request becomes final, gets its expiry, and enters the outbox."""
     queue = queue_on(redis_client, result_ttl_seconds=100)
     queue.enqueue(NewRequest("r", "s"), ids("a", 2))
     assert end_all(queue, must_claim(queue, "t")) == ["r"]
@@ -88,7 +88,7 @@ def test_settling_twice_counts_once(redis_client: Redis) -> None:
 
 
 @pytest.mark.parametrize("outcome", [Outcome.NOT_FOUND, Outcome.PRESUMED_DELETED, Outcome.FAILED])
-def test_who_lost_the_claim_decides_nothing(redis_client: Redis, outcome: Outcome) -> None:
+def test_a_lost_claim_settles_nothing(redis_client: Redis, outcome: Outcome) -> None:
     """After the lease was taken over, the former holder's word is a quiet no-op."""
     queue, old = started(redis_client, "a")
     run_out(queue, "t")
@@ -116,7 +116,7 @@ def test_a_definite_deleted_counts_wherever_the_item_is(redis_client: Redis, pla
 
 
 def test_a_retry_comes_back_by_itself_with_an_attempt_spent(redis_client: Redis) -> None:
-    """A retried item is due after its delay, and carries its attempts and its doubt."""
+    """A retried item is due after its delay, with its attempts and its doubt."""
     queue, claim = started(redis_client, "a", "b")
     queue.settle("t", retry(claim.items[:1], 5000, Doubt.UNANSWERED) + retry(claim.items[1:], 5000))
     check_invariants(queue, {"r": {"a", "b"}})
@@ -139,7 +139,7 @@ def test_a_due_retry_goes_before_the_ids_that_wait(redis_client: Redis) -> None:
     assert set(files_of(must_claim(queue, "t2").items)) == set(files_of(claim.items))
 
 
-def test_a_parked_group_comes_back_as_it_stands(redis_client: Redis) -> None:
+def test_a_parked_group_is_claimed_together_again(redis_client: Redis) -> None:
     """Parking spends no attempt, keeps the group together, and keeps a doubt that was there before."""
     queue, claim = started(redis_client, "a", "b")
     queue.settle("t", park(claim.items, fails=1, doubt=Doubt.UNANSWERED))
@@ -154,7 +154,7 @@ def test_a_parked_group_comes_back_as_it_stands(redis_client: Redis) -> None:
     check_invariants(queue, {"r": {"a", "b"}})
 
 
-def test_each_parked_group_has_a_token_of_its_own(redis_client: Redis) -> None:
+def test_each_parked_group_has_a_separate_token(redis_client: Redis) -> None:
     """The tokens are numbered after the claim's, also when its parts are settled one after the other."""
     queue, claim = started(redis_client, "a", "b", "c")
     queue.settle("t", park(claim.items[:1]) + park(claim.items[1:2]))
@@ -164,7 +164,7 @@ def test_each_parked_group_has_a_token_of_its_own(redis_client: Redis) -> None:
     check_invariants(queue, {"r": {"a", "b", "c"}})
 
 
-def test_parking_again_and_again_does_not_lengthen_the_token(redis_client: Redis) -> None:
+def test_parking_repeatedly_does_not_lengthen_the_token(redis_client: Redis) -> None:
     """A group is numbered after the claim that parked it, not after the group that was claimed."""
     queue, claim = started(redis_client, "a")
     for turn in range(3):
@@ -175,7 +175,7 @@ def test_parking_again_and_again_does_not_lengthen_the_token(redis_client: Redis
 
 
 def test_a_settlement_travels_with_its_fields_named() -> None:
-    """One entry for all ids of a request that go on alike."""
+    """One entry for all ids of a request with the same settlement."""
     items = [Item("r", file, 1, Doubt.NONE) for file in ("a", "b")]
     settlements = end(items, Outcome.DELETED) + park([*items, Item("q", "c", 0, Doubt.NONE)], suspect=True)
     assert json.loads(json.dumps(vars(settlements))) == {
@@ -221,7 +221,7 @@ def test_ids_of_any_alphabet_survive(redis_client: Redis) -> None:
     check_invariants(queue, {"r": set(strange)})
 
 
-def test_nothing_is_left_that_grows(redis_client: Redis) -> None:
+def test_no_key_grows_without_bound(redis_client: Redis) -> None:
     """When all is done and published, every key has an expiry or is of fixed size."""
     queue, claim = started(redis_client, *ids("a", 10))
     queue.settle("t", park(claim.items, doubt=Doubt.UNANSWERED))

@@ -36,15 +36,17 @@ class Pieces(io.RawIOBase):
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
 
+    def readable(self) -> bool:
+        return True
+
     def read(self, size: int = -1) -> bytes:
-        """Hand out the next piece, whatever was asked for."""
+        """Return the next piece, whatever size was asked for."""
         return next(self._pieces, b"")
 
 
 def read(data: bytes | str, form: Form | None = None) -> list[tuple[int, str]]:
     """All ids of a file with their lines."""
-    stream: Any = io.StringIO(data) if isinstance(data, str) else io.BytesIO(data)
-    return list(read_file_ids(stream, form))
+    return list(read_file_ids(io.BytesIO(data.encode() if isinstance(data, str) else data), form))
 
 
 def ids(data: bytes | str, form: Form | None = None) -> list[str]:
@@ -84,12 +86,11 @@ FORMS: dict[str, tuple[Form, str]] = {
 @pytest.mark.parametrize("named", [False, True], ids=["recognised", "named"])
 @pytest.mark.parametrize("name", FORMS)
 def test_every_form_gives_the_ids(name: str, mark: bytes, *, named: bool) -> None:
-    """Each format is detected and read, from bytes or text, in pieces of any size."""
+    """Each format is detected and read, in pieces of any size."""
     form, text = FORMS[name]
     wanted = form if named else None
     data = mark + text.encode()
     assert ids(data, wanted) == [A, B, C]
-    assert ids(data.decode(), wanted) == [A, B, C]
     pipe = Pieces(data[n : n + 1] for n in range(len(data)))
     assert [file_id for _, file_id in read_file_ids(cast("Any", pipe), wanted)] == [A, B, C]
 
@@ -150,7 +151,7 @@ FAULTS: list[tuple[bytes | str, Form | None, int, str]] = [
     (one({"fileId": None}), None, 2, "not None"),
     (one({"fileId": 5}), None, 2, "not 5"),
     (one({"fileId": [A]}), None, 2, "type list"),
-    (one(","), None, 3, "not JSON"),
+    (one(","), None, 2, "not JSON"),
     (one('""'), None, 2, "an empty text"),
     (one(f'" {A}"'), None, 2, "without spaces"),
     (one('"\\ud800"'), None, 2, "invisible"),
@@ -189,13 +190,6 @@ def test_errors_name_the_line(data: bytes | str, form: Form | None, line: int, w
     assert str(error) == f"line {line}: {error.problem}"
     assert str(error).isprintable()
     assert len(str(error)) < 250
-
-
-def test_text_streams_of_other_codecs_end_in_our_error() -> None:
-    """A text stream that cannot be decoded is reported like bytes that cannot."""
-    stream = io.TextIOWrapper(io.BytesIO(f"{A}\n".encode() + b"\xff"), encoding="utf-8")
-    with pytest.raises(InputError, match="UTF-8"):
-        list(read_file_ids(stream))
 
 
 def test_ids_before_a_mistake_are_yielded() -> None:
@@ -252,11 +246,8 @@ def million_in_csv(count: int) -> Iterator[bytes]:
     yield from (b'"f %d",%024x\n' % (n, n) for n in range(count))
 
 
-class Gathered(io.RawIOBase):
+class Gathered(Pieces):
     """A file that is made up while it is read, in whole chunks."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
 
     def read(self, size: int = -1) -> bytes:
         """Make up at least as much as was asked for."""

@@ -68,7 +68,7 @@ def test_an_unsealed_request_is_open(redis_client: Redis) -> None:
 
 
 def test_an_unknown_request_has_no_report(redis_client: Redis) -> None:
-    """Unknown is told apart from waiting, also among known ones."""
+    """Unknown requests are distinguished from waiting ones."""
     queue = queue_on(redis_client)
     queue.enqueue(NewRequest("r", "s"), ["a"])
     found = Reports(queue.redis, queue.keys).read(["x", "r", "y"])
@@ -107,7 +107,7 @@ def test_each_outcome_is_counted_and_listed(redis_client: Redis) -> None:
 
 @pytest.mark.parametrize(("count", "truncated"), [(REPORT_IDS, False), (REPORT_IDS + 1, True)])
 def test_lists_are_cut_at_a_thousand_ids(redis_client: Redis, count: int, truncated: bool) -> None:
-    """The lists carry at most a thousand ids each and `truncated` says so; the outcomes give all."""
+    """The lists have at most a thousand ids each and `truncated` says so; the outcomes have all."""
     queue = queue_on(redis_client)
     queue.enqueue(NewRequest("r", "s"), ids("a", count))
     turn = 0
@@ -122,7 +122,7 @@ def test_lists_are_cut_at_a_thousand_ids(redis_client: Redis, count: int, trunca
 
 
 def test_the_lists_can_be_left_out(redis_client: Redis) -> None:
-    """Whoever only wants the counts reads no lists."""
+    """Reading only the counts reads no lists."""
     queue = queue_on(redis_client)
     queue.enqueue(NewRequest("r", "s"), ["a"])
     end_all(queue, must_claim(queue, "t"))

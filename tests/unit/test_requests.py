@@ -41,7 +41,7 @@ def test_what_is_no_list_of_ids_is_refused_whole(file_ids: object) -> None:
 
 
 def test_a_list_that_is_too_long_names_the_setting() -> None:
-    """Whoever meets the bound is told how to lift it."""
+    """The error says how to raise the limit."""
     with pytest.raises(InvalidRequest, match="KITSWEEP_MAX_REQUEST_IDS"):
         checked_file_ids(["a"] * (MOST + 1), MOST)
 
@@ -101,7 +101,7 @@ json_like = st.recursive(
 def test_arbitrary_json_ends_in_ids_or_in_our_own_error(
     file_ids: Any, request_id: Any, source: Any, reason: Any, hold: Any
 ) -> None:
-    """Whatever arrives in a message, no other exception than `InvalidRequest` comes of it, and its text is clean."""
+    """Any message raises no exception but `InvalidRequest`, whose text has no control characters."""
     shown: list[str] = []
     for check in (
         lambda: checked_file_ids(file_ids, MOST),

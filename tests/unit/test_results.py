@@ -1,4 +1,4 @@
-"""Publishing results: final ones are never hidden, nothing is forgotten after a crash, and the canvas goes off."""
+"""Publishing results: final ones are never replaced, a crash loses none, and the canvas runs."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from worker.states import Outcome
 
 @pytest.fixture
 def app() -> Celery:
-    """Give an app whose messages and own results stay in memory."""
-    return Celery("test", broker="memory://", backend="cache+memory://", set_as_current=False)
+    """Give an app whose messages and own results stay in memory; the whole process shares that broker."""
+    celery = Celery("test", broker="memory://", backend="cache+memory://", set_as_current=False)
+    sent(celery)
+    return celery
 
 
 def publisher_of(queue: Queue, app: Celery) -> Publisher:
@@ -93,7 +95,7 @@ def test_a_result_is_kept_as_its_request_or_its_source_says(
     ("how", "state", "error"),
     [("failed", "FAILURE", "DeletionIncomplete"), ("cancelled", "REVOKED", "RequestCancelled")],
 )
-def test_what_is_no_success_is_an_error_with_the_report(
+def test_any_other_state_is_an_error_with_the_report(
     redis_client: Redis, app: Celery, how: str, state: str, error: str
 ) -> None:
     """FAILURE and REVOKED are exceptions whose only argument is the report."""
@@ -155,7 +157,7 @@ def test_an_early_state_of_an_unknown_request_is_not_written(redis_client: Redis
 
 
 def test_what_a_crash_left_unpublished_is_published(redis_client: Redis, app: Celery) -> None:
-    """Whoever settled has some time to publish; then anybody does, and nobody twice at the same time."""
+    """The worker that settled has some time to publish; then another does, and only one at a time."""
     queue = finished(redis_client)
     publisher = publisher_of(queue, app)
     assert publisher.publish_left_over() == 0
@@ -169,14 +171,14 @@ def test_what_a_crash_left_unpublished_is_published(redis_client: Redis, app: Ce
 
 
 def test_an_expired_request_leaves_the_outbox(redis_client: Redis, app: Celery) -> None:
-    """What nobody can publish any more is not tried for ever."""
+    """A request that has expired leaves the outbox."""
     queue = queue_on(redis_client)
     raw(queue).zadd(queue.keys("outbox"), {"long gone": 1})
     assert publisher_of(queue, app).publish_left_over() == 1
     assert raw(queue).zcard(queue.keys("outbox")) == 0
 
 
-def test_what_cannot_be_sent_off_holds_up_nobody(
+def test_a_callback_that_cannot_be_dispatched_delays_no_other(
     redis_client: Redis, app: Celery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One bad canvas stays in the outbox; the requests behind it are published and sent off."""
@@ -198,7 +200,7 @@ def test_what_cannot_be_sent_off_holds_up_nobody(
     assert raw(queue).zrange(queue.keys("outbox"), 0, -1) == ["bad"]
 
 
-def test_a_canvas_goes_off_when_the_deletion_is_done(redis_client: Redis, app: Celery) -> None:
+def test_a_canvas_runs_when_the_deletion_is_done(redis_client: Redis, app: Celery) -> None:
     """`link` is sent with the report when the request is published as final, and then it leaves the outbox."""
     follow = app.signature("follow")
     queue = finished(redis_client, canvas={"callbacks": [dict(follow)]})
@@ -211,13 +213,13 @@ def test_a_canvas_goes_off_when_the_deletion_is_done(redis_client: Redis, app: C
     assert raw(queue).zcard(queue.keys("outbox")) == 0
 
 
-def test_nothing_hangs_on_a_plain_task() -> None:
+def test_a_plain_task_has_no_callbacks() -> None:
     """A message without canvas keeps nothing with the request."""
     assert canvas_of(Context({"id": "r", "root_id": "r"})) is None
 
 
 @pytest.mark.parametrize("part", ["callbacks", "errbacks", "chain"])
-def test_what_hangs_on_a_task_is_kept_as_plain_data(app: Celery, part: str) -> None:
+def test_callbacks_of_a_task_are_stored_as_plain_data(app: Celery, part: str) -> None:
     """It goes through JSON and comes out the same."""
     arrived = json.loads(json.dumps([app.signature("follow")]))
     canvas = canvas_of(Context({"id": "r", part: arrived, "root_id": "x"}))
@@ -226,7 +228,7 @@ def test_what_hangs_on_a_task_is_kept_as_plain_data(app: Celery, part: str) -> N
     assert set(canvas) == {part, "root_id"}
 
 
-def test_a_chain_goes_on_with_its_next_step(app: Celery) -> None:
+def test_a_chain_continues_with_its_next_step(app: Celery) -> None:
     """The next step gets the result; the steps behind it travel with it."""
     steps = [dict(app.signature("third")), dict(app.signature("follow"))]
     run_canvas(app, {"chain": steps}, "r", {"deleted": 1}, "SUCCESS")
@@ -234,7 +236,7 @@ def test_a_chain_goes_on_with_its_next_step(app: Celery) -> None:
 
 
 def test_a_failure_calls_the_errbacks_and_not_the_callbacks(app: Celery) -> None:
-    """`link_error` goes off for a request that is no success."""
+    """`link_error` runs for a request that did not succeed."""
     canvas = {"callbacks": [dict(app.signature("follow"))], "errbacks": [dict(app.signature("elsewhere"))]}
     report: Any = {"state": "FAILURE", "request_id": "r"}
     run_canvas(app, canvas, "r", result_of(report), "FAILURE")

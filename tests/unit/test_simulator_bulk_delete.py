@@ -210,7 +210,7 @@ def test_another_path_or_method_is_a_404(simulator: Simulator) -> None:
         assert "message" in answer.json()
 
 
-def test_every_answer_has_a_request_id_of_its_own(simulator: Simulator, delete: Delete) -> None:
+def test_every_response_has_a_separate_request_id(simulator: Simulator, delete: Delete) -> None:
     """`x-ik-requestId` is in every response, is unique, and is in the ledger."""
     ids = simulator.remaining()
     bodies: list[Any] = [{"fileIds": ids[:1]}, {"fileIds": [UNKNOWN]}, {}, None]

@@ -67,7 +67,7 @@ def test_the_ledger_has_every_call(controlled: tuple[str, ControlInterface]) -> 
 
 
 def test_the_counters_add_up(controlled: tuple[str, ControlInterface]) -> None:
-    """Files, deletions, ids and statuses are counted; repeated and unknown ids are told apart."""
+    """Files, deletions, ids and statuses are counted; repeated and unknown ids separately."""
     url, control = controlled
     ids = control.remaining()
     delete(url, ids[:3])
@@ -221,7 +221,7 @@ def test_a_taken_port_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_program_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
+def test_the_program_serves_until_it_is_stopped(number: signal.Signals) -> None:
     """It prints one line with its URL; SIGTERM and SIGINT end it with status 0, even with calls in flight."""
     with program("--files", "7", "--seed", "3", "--latency-ms", "1") as (process, url):
         control = Control(url)

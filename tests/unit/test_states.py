@@ -22,17 +22,17 @@ def code_of(text: str) -> str:
 
 
 def literals(text: str) -> set[str]:
-    """Return all quoted texts but the names of events in the audit trail, which are words of their own."""
+    """Return all quoted texts but the names of events in the audit trail."""
     code = re.sub(r"write_audit\('\w+'", "write_audit(", code_of(text))
     return {first or second for first, second in QUOTED.findall(code)}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: "/".join(path.parts[-3::2]))
 def test_lua_spells_no_state_and_no_outcome(path: Path) -> None:
-    """Each name comes from the tables that Python hands in, not from a text of Lua's own."""
+    """Each name comes from the tables that Python passes, not from a literal in Lua."""
     found = literals(path.read_text("utf-8"))
     assert not found & {state.value for state in State}
-    if "cleanup" not in path.parts:  # a run of a cleanup rule ends in words of its own
+    if "cleanup" not in path.parts:  # runs of cleanup rules have other outcomes
         assert not found & {outcome.value for outcome in Outcome}
 
 

@@ -76,7 +76,7 @@ def test_figures_are_exact_for_thousands_of_requests(real_redis: Redis) -> None:
 
 
 def store_as_before(queue: Queue) -> None:
-    """Bring what is stored to the first format: all ids and lines as then, and nobody counted what does not wait."""
+    """Change the stored data to the first format: ids in lists, lines by sequence, and counts of less."""
     client: Any = queue.redis
     for place, request in enumerate(("r", "undo", "guarded")):
         if in_hash := client.hget(queue.keys.request(request), "ids"):
@@ -94,7 +94,7 @@ def store_as_before(queue: Queue) -> None:
 
 
 def test_what_an_earlier_version_stored_is_counted(redis_client: Redis) -> None:
-    """The first operation of a process counts what the earlier version did not, and all goes on from there."""
+    """The first operation of a process counts what the earlier version did not."""
     about: dict[str, Any] = {"batch_size": 2, "guards": {"guarded": {"max_files": 1}}}
     queue = queue_on(redis_client, **about)
     queue.enqueue(NewRequest("r", "s"), ids("a", 8))
@@ -115,8 +115,8 @@ def test_what_an_earlier_version_stored_is_counted(redis_client: Redis) -> None:
     assert claimed == [*ids("a", 8)[6:], *ids("u", 3), "n"], "in the order in which they came"
 
 
-def test_parked_batches_are_those_that_nobody_holds(redis_client: Redis) -> None:
-    """A batch whose call is in the air is not parked."""
+def test_batches_in_flight_do_not_count_as_parked(redis_client: Redis) -> None:
+    """A batch in flight is not parked."""
     queue = queue_on(redis_client, batch_size=2)
     queue.enqueue(NewRequest("a", "s"), ids("a", 6))
     claim = must_claim(queue, "t1")
@@ -146,7 +146,7 @@ def test_windows_tell_their_use(redis_client: Redis) -> None:
 
 
 def test_workers_that_live_are_named(redis_client: Redis) -> None:
-    """Who has been silent for long is not among them."""
+    """Workers without a recent heartbeat are not among them."""
     client: Any = redis_client
     queue = queue_on(redis_client)
     send_heartbeat(queue, "w1")
@@ -163,8 +163,8 @@ def test_workers_that_live_are_named(redis_client: Redis) -> None:
         ("throttled", "429", True),
     ],
 )
-def test_a_pause_tells_who_why_and_until_when(redis_client: Redis, by: str, reason: str, has_end: bool) -> None:
-    """Whatever holds calls back is named; only an operator's pause has no end."""
+def test_a_pause_says_who_why_and_until_when(redis_client: Redis, by: str, reason: str, has_end: bool) -> None:
+    """Every reason for a pause is named; only an operator's pause has no end."""
     queue = queue_on(redis_client)
     limiter = Limiter(redis_client, settings_for_tests())
     if by == "operator":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ GONE = b'{"successfullyDeletedFileIds": ["598821f949c0a938d57563bd"]}'
 def _no_signal_stays() -> Iterator[None]:
     assert not stopping.has_begun()
     yield
-    stopping._signals[0] = 0
+    stopping._signals.clear()
 
 
 @pytest.fixture(name="server")
@@ -58,23 +57,7 @@ def test_calls_end_some_seconds_before_the_time_to_stop_is_over() -> None:
         assert before + patience <= ends[seconds]() <= after + patience
 
 
-def test_a_child_process_hears_of_the_signal() -> None:
-    """The children of a prefork pool were forked before it came."""
-    end = stopping.calls_end_at(10)
-    reader, writer = os.pipe()
-    told_reader, told_writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.read(reader, 1)
-        os.write(told_writer, b"y" if stopping.has_begun() and end() < math.inf else b"n")
-        os._exit(0)
-    stopping._note()
-    os.write(writer, b"x")
-    os.waitpid(child, 0)
-    assert os.read(told_reader, 1) == b"y"
-
-
-def test_a_call_that_hangs_is_given_up_when_the_worker_stops(server: ScriptedServer) -> None:
+def test_a_hanging_call_is_aborted_when_the_worker_stops(server: ScriptedServer) -> None:
     """It counts as unanswered: it may have had its effect."""
     waiting = threading.Event()
 
@@ -96,7 +79,7 @@ def test_a_call_that_hangs_is_given_up_when_the_worker_stops(server: ScriptedSer
 
 
 def test_a_call_that_is_answered_in_time_is_not_given_up(server: ScriptedServer) -> None:
-    """What is in the air when the signal comes is finished."""
+    """Calls in flight when the signal arrives are finished."""
     answer = http(200, GONE)
 
     def tell_of_the_stop_first(caller: Caller) -> None:

@@ -14,10 +14,10 @@ TRACE = """\
 2026-11-23T21:04:17.786Z INFO    celery.worker: ready.
 2026-11-23T21:04:18.000Z WARNING kitsweep.imagekit: bulk delete of 1 ids: Refused
 2026-11-23T21:04:19.000Z INFO    kitsweep.imagekit: no ERROR at all
-2026-11-23T21:04:20.000Z ERROR   kitsweep.dispatcher: it stumbled
+2026-11-23T21:04:20.000Z ERROR   kitsweep.dispatcher: it failed
 Traceback (most recent call last):
 ValueError: \x1b[31mred
-2026-11-23T21:04:21.000Z INFO    celery.worker: goes on
+2026-11-23T21:04:21.000Z INFO    celery.worker: continues
 """
 
 
@@ -40,7 +40,7 @@ class TestLogs:
         shown = [line.split(": ", 1)[-1] for line in tail.severe_lines()]
         expected = [
             "bulk delete of 1 ids: Refused",
-            "it stumbled",
+            "it failed",
             "Traceback (most recent call last):",
             "\\x1b[31mred",
         ]
@@ -86,7 +86,7 @@ class TestRestarts:
     @pytest.mark.parametrize(
         ("status", "words"), [(0, "ended with status 0"), (-9, "was killed by signal 9"), (-99, "killed by signal 99")]
     )
-    def test_an_end_is_described_in_words(self, status: int, words: str) -> None:
+    def test_the_end_of_a_process_is_described(self, status: int, words: str) -> None:
         """Exit status or signal, known or not."""
         assert words in describe_end(status)
 

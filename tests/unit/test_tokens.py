@@ -42,14 +42,14 @@ def test_no_token_is_stored(tokens: Tokens, redis_client: Redis) -> None:
 
 
 def test_tokens_differ_and_have_256_random_bits(tokens: Tokens) -> None:
-    """Nobody finds one by trying."""
+    """A token cannot be guessed."""
     secrets = {tokens.create(f"t{number}", [Scope.READ], None, "ann") for number in range(20)}
     assert len(secrets) == 20
     assert {len(secret) for secret in secrets} == {len("ks_") + 43}
 
 
 def test_a_name_is_used_once(tokens: Tokens) -> None:
-    """The audit trail names tokens: two of one name could not be told apart. Once revoked, the name is free."""
+    """The audit trail names tokens: two with one name could not be distinguished. Once revoked, the name is free."""
     tokens.create("catalog", [Scope.READ], None, "ann")
     with pytest.raises(NotPossible, match="exists"):
         tokens.create("catalog", [Scope.OPERATE], None, "ann")

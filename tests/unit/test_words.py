@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CODE = ("config", "worker", "tasks", "cli", "local")
+CODE = ("config", "worker", "tasks", "cli", "local", "web")
 TEXTS = [
     *(path for folder in CODE for kind in ("*.py", "*.lua") for path in sorted((ROOT / folder).rglob(kind))),
     *sorted((ROOT / "docs").glob("*.md")),

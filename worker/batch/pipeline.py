@@ -6,6 +6,8 @@ loses nothing.
 
 from __future__ import annotations
 
+import math
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from worker.batch.judging import judge, judge_known
 from worker.calls import Gate, Permit
 from worker.imagekit.answers import Answer, Unanswered
 from worker.limiter.slots import Health
+from worker.logs import log_fields
 from worker.queue.claims import Claim, Item, Settlements, snooze
 from worker.queue.leases import LeaseKeeper
 from worker.queue.operations import Queue
@@ -55,6 +58,8 @@ class Batches:
     max_attempts: int
     publish: Callable[[list[str]], None]
     """Hands finished requests to the result backend."""
+    claimed_at: float = -math.inf
+    """When this process last claimed a batch, in monotonic seconds."""
 
     def run(self, fewest: int = 1) -> Ran:
         """Run one batch, if at least `fewest` ids wait.
@@ -69,7 +74,8 @@ class Batches:
         if claim is None:
             self.gate.give_back(permit)
             return Ran.NO_WORK
-        with self.leases.renewed(claim.token):
+        self.claimed_at = time.monotonic()
+        with self.leases.renewed(claim.token), log_fields(request_ids=claim.request_ids()):
             finished = self._carry_out(claim, permit)
         if finished:
             self.publish(finished)

@@ -36,7 +36,7 @@ _NO_KEY = KeyRefused("no private key is set (IMAGEKIT_PRIVATE_KEY)")
 
 
 class ImageKit:
-    """Calls the API with the private key of one account. Safe to share among threads and across forks."""
+    """Calls the API with the private key of one account. Safe to share among threads."""
 
     def __init__(self, settings: Settings, deadline: Callable[[], float] = no_deadline) -> None:
         """Create a client. `deadline` returns when calls must end, in monotonic seconds."""
@@ -88,6 +88,12 @@ class ImageKit:
         level = logging.DEBUG if isinstance(answer, Page) else logging.WARNING
         _log(level, f"list from {skip}", answer, f"; {found} objects" if found else "", skip=skip, objects=found)
         return answer
+
+    def why_unreachable(self) -> str | None:
+        """Call the API without the private key; return why it gave no response, None if it gave any."""
+        headers = {name: value for name, value in self._headers.items() if name != "Authorization"}
+        raw = self._transport.exchange("GET", self._base_url + LIST_PATH, headers, None, MAX_BODY_BYTES)
+        return raw.failure if raw.status is None else None
 
     def close(self) -> None:
         """Close the connection of the calling thread. A later call opens a new one."""

@@ -11,7 +11,6 @@ import http.client
 import io
 import logging
 import math
-import os
 import socket
 import ssl
 import threading
@@ -156,14 +155,13 @@ class _ThreadAdapter(threading.local):
     """The adapter of one thread."""
 
     adapter: _Adapter | None = None
-    pid: int = 0
     used_at: float = 0.0
     """Monotonic seconds."""
 
 
 @dataclass(slots=True)
 class Transport:
-    """Sends calls over one keep-alive connection per thread. Safe to share among threads and across forks.
+    """Sends calls over one keep-alive connection per thread. Safe to share among threads.
 
     It ignores the environment: credentials in a `.netrc` would replace the key, and a proxy variable would redirect
     calls meant for a local simulator. Proxies are therefore not supported.
@@ -201,13 +199,13 @@ class Transport:
 
     def close(self) -> None:
         """Close the connection of the calling thread. A later call opens a new one."""
-        if self._thread.adapter is not None and self._thread.pid == os.getpid():
+        if self._thread.adapter is not None:
             self._thread.adapter.close()
 
     def _adapter(self) -> _Adapter:
         thread = self._thread
-        if thread.adapter is None or thread.pid != os.getpid():
-            thread.adapter, thread.pid = _Adapter(), os.getpid()
+        if thread.adapter is None:
+            thread.adapter = _Adapter()
         elif time.monotonic() - thread.used_at > IDLE_SECONDS:
             thread.adapter.close()
         return thread.adapter

@@ -33,6 +33,10 @@ class Claim:
     """Whether the group is isolated, because one of its ids may be why its calls fail."""
     claimed_at: float = field(default_factory=time.monotonic, compare=False)
 
+    def request_ids(self) -> list[str]:
+        """Return the ids of the requests that its items belong to."""
+        return list(dict.fromkeys(item.request_id for item in self.items))
+
     def failed_ago(self) -> int | None:
         """Return the milliseconds since the group's last failed call; None if none has failed."""
         if self.failed_ago_ms is None:

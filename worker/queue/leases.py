@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,22 +15,22 @@ logger = logging.getLogger(__name__)
 
 
 class LeaseKeeper:
-    """Renews all claims of a process in one thread, started by its first claim, also in a forked child."""
+    """Renews all claims of a process in one thread, started by its first claim."""
 
     def __init__(self, queue: Queue, lease_seconds: float) -> None:
         self._queue = queue
         self._every = max(0.2, lease_seconds / 4)
         self._tokens: set[str] = set()
         self._lock = threading.Lock()
-        self._started_in: int | None = None
+        self._is_started = False
 
     @contextmanager
     def renewed(self, token: str) -> Iterator[None]:
         """Renew the lease of `token` until the block ends."""
         with self._lock:
             self._tokens.add(token)
-            if self._started_in != os.getpid():
-                self._started_in = os.getpid()
+            if not self._is_started:
+                self._is_started = True
                 threading.Thread(target=self._renew_for_ever, name="kitsweep-leases", daemon=True).start()
         try:
             yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from worker.limiter.slots import Limiter, Pause
 from worker.queue.operations import Queue
@@ -12,6 +12,10 @@ from worker.times import iso
 
 ALIVE_MS = 15_000
 """A worker whose last heartbeat is older counts as dead."""
+
+
+Counts = dict[str, str]
+"""Source → number of ids."""
 
 
 class SourceStats(TypedDict):
@@ -72,28 +76,12 @@ class Stats(TypedDict):
 
 def read_stats(queue: Queue, limiter: Limiter) -> Stats:
     """Read the figures, in a few round trips."""
-    redis, keys = queue.redis, queue.keys
     limits = limiter.read_limits()  # First, because an operation upgrades what an earlier version stored.
     now = queue.now_ms()
-    with redis.pipeline(transaction=False) as pipe:
-        for name in ("waiting", "in_flight", "retrying", "on_hold", "totals"):
-            pipe.hgetall(keys(name))
-        pipe.zcard(keys("approvals"))
-        pipe.zcard(keys("outbox"))
-        pipe.scard(keys("parked"))
-        pipe.zrangebyscore(keys("workers"), now - ALIVE_MS, "+inf")
-        waiting, in_flight, retrying, on_hold, totals, unapproved, outbox, parked, workers = pipe.execute()
-    sources = {
-        source: SourceStats(
-            waiting=int(waiting.get(source, 0)),
-            in_flight=int(in_flight.get(source, 0)),
-            due_retries=int(retrying.get(source, 0)),
-            held=int(on_hold.get(source, 0)),
-        )
-        for source in sorted({*waiting, *in_flight})
-    }
+    *by_source, totals, unapproved, outbox, parked, workers = _read_counters(queue, now)
+    sources = _sources(*by_source)
     return Stats(
-        unaccepted=count_unaccepted(redis, keys),
+        unaccepted=count_unaccepted(queue.redis, queue.keys),
         waiting=sum(about["waiting"] for about in sources.values()),
         in_flight=sum(about["in_flight"] for about in sources.values()),
         due_retries=sum(about["due_retries"] for about in sources.values()),
@@ -109,6 +97,30 @@ def read_stats(queue: Queue, limiter: Limiter) -> Stats:
         workers=sorted(workers),
         now=iso(now) or "",
     )
+
+
+def _read_counters(queue: Queue, now: int) -> list[Any]:
+    keys = queue.keys
+    with queue.redis.pipeline(transaction=False) as pipe:
+        for name in ("waiting", "in_flight", "retrying", "on_hold", "totals"):
+            pipe.hgetall(keys(name))
+        pipe.zcard(keys("approvals"))
+        pipe.zcard(keys("outbox"))
+        pipe.scard(keys("parked"))
+        pipe.zrangebyscore(keys("workers"), now - ALIVE_MS, "+inf")
+        return list(pipe.execute())
+
+
+def _sources(waiting: Counts, in_flight: Counts, retrying: Counts, on_hold: Counts) -> dict[str, SourceStats]:
+    return {
+        source: SourceStats(
+            waiting=int(waiting.get(source, 0)),
+            in_flight=int(in_flight.get(source, 0)),
+            due_retries=int(retrying.get(source, 0)),
+            held=int(on_hold.get(source, 0)),
+        )
+        for source in sorted({*waiting, *in_flight})
+    }
 
 
 def _pause(pause: Pause | None) -> PauseStats | None:

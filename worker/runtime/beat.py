@@ -20,7 +20,6 @@ from worker.cleanup.rules.rule import Rule
 from worker.cleanup.runs.store import RunStore, run_id_of
 from worker.identity import whoami
 from worker.runtime.process import App
-from worker.runtime.wakeups import wake_runs
 from worker.states import RunStart
 
 logger = logging.getLogger("kitsweep.cleanup")
@@ -70,7 +69,7 @@ class CleanupScheduler(Scheduler):
         logger.info("loaded %d cleanup rules from %s", len(rules.by_name), self._file.path, extra=fields)
 
     def tick(self, *_: Any, **__: Any) -> float:
-        """Start due runs and wake those in progress; return the seconds until the next tick."""
+        """Start due runs, which the workers carry out; return the seconds until the next tick."""
         try:
             self._tick()
         except (RedisError, OperationalError, OSError) as error:
@@ -88,7 +87,6 @@ class CleanupScheduler(Scheduler):
             self._tell(f"no cleanup run starts until the rules are fixed:\n{error}")
         else:
             start_due(self.app.account.runs, rules, f"beat {whoami()}")
-        wake_runs(self.app)
         self.app.account.audit.trim_now_and_then()
 
     def _tell(self, text: str) -> None:

@@ -51,7 +51,7 @@ def _connection(redis: RedisUrl) -> dict[str, Any]:
         # Wait for a Redis that is restarted or starts late; the default gives up after 100 tries.
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        # A batch whose connection broke settles by its claim; cancelling it would lose the API's answer.
+        # A task whose connection broke still accepts its request.
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         # A producer gets an error within seconds when Redis is unavailable.
         "task_publish_retry_policy": {
@@ -92,11 +92,7 @@ def _messages(account: str) -> dict[str, Any]:
         "task_default_queue": names.default,
         # Exchange and routing key are explicit: a queue without them gets those of the default queue.
         "task_queues": tuple(Queue(name, Exchange(name), routing_key=name) for name in dict.fromkeys(names)),
-        "task_routes": {
-            "kitsweep.delete_files": {"queue": names.requests},
-            "kitsweep.delete_batch": {"queue": names.batches},
-            "kitsweep.cleanup_run": {"queue": names.cleanup},
-        },
+        "task_routes": {"kitsweep.delete_files": {"queue": names.requests}},
         # Pickle runs whatever the sender wrote.
         "task_serializer": "json",
         "result_serializer": "json",
@@ -111,9 +107,10 @@ def _messages(account: str) -> dict[str, Any]:
 
 def _worker(arguments: Sequence[str]) -> dict[str, Any]:
     return {
-        "imports": ("tasks.deletions", "tasks.cleanup"),
-        # Batches wait for the API, not for the CPU; threads share connections and stop cleanly.
+        "imports": ("tasks.deletions",),
+        # Tasks only accept requests; threads share connections and stop cleanly.
         "worker_pool": _pool(arguments),
+        # As many threads run batches, which wait for the API and not for the CPU.
         "worker_concurrency": 8,
         # More was slower, and a worker that dies takes less with it.
         "worker_prefetch_multiplier": 1,

@@ -5,49 +5,39 @@ Celery's own consumer takes the queue of unusual messages instead. With `-Q`, a 
 
 from __future__ import annotations
 
-import logging
-import math
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from celery import bootsteps, signals
 from celery.worker import state as worker_state
-from redis.exceptions import RedisError
 
 from config.queue_names import queue_names
 from worker.intake.intake import Intake, Turn
 from worker.reports.reader import queued_report
-from worker.runtime import stopping
-from worker.runtime.dispatcher import BATCH_TASK
 from worker.runtime.process import App
 from worker.runtime.revoking import cancel
+from worker.runtime.threads import start_thread
 from worker.store.connection import connect
-
-logger = logging.getLogger(__name__)
 
 REST = 0.5
 """How long the intake rests while batches run, as a share of its working time."""
 BATCHES_RAN_SECONDS = 1.0
-"""How long after a batch has started in this worker batches count as running."""
-RETRY_SECONDS = 1.0
+"""How long after a claim in this worker batches count as running."""
 
 
 class Pace:
     """Shares a process's time between its intake and its batches, so that a flood of messages delays no batch."""
 
-    def __init__(self, batches_started: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
-        self._batches_started = batches_started
+    def __init__(self, claimed_at: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
+        self._claimed_at = claimed_at
         self._clock = clock
-        self._seen = 0
-        self._busy_until = -math.inf
 
     def rest_after(self, worked: float) -> float:
         """Return how many seconds to rest after `worked` seconds of work; 0 while no batches run."""
-        if (started := self._batches_started()) != self._seen:
-            self._seen, self._busy_until = started, self._clock() + BATCHES_RAN_SECONDS
-        return REST * worked if self._clock() < self._busy_until else 0.0
+        return REST * worked if self._clock() - self._claimed_at() < BATCHES_RAN_SECONDS else 0.0
 
 
 class IntakeStep(bootsteps.StartStopStep):
@@ -70,10 +60,11 @@ class IntakeStep(bootsteps.StartStopStep):
         signals.worker_ready.connect(self._start_threads)
 
     def _start_threads(self, **_: Any) -> None:
+        batches = self._app.account.batches
+        pace = Pace(lambda: batches.claimed_at)
         for name in self._queues:
-            thread = threading.Thread(target=self._run, args=(name,), name=f"kitsweep-intake-{name}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            step = partial(self._take_one_turn, intake_of(self._app, name), pace)
+            self._threads.append(start_thread(f"intake-{name}", step, self._stop))
 
     def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
         """Take no more messages."""
@@ -83,26 +74,14 @@ class IntakeStep(bootsteps.StartStopStep):
 
     terminate = stop
 
-    def _run(self, broker_queue: str) -> None:
-        intake, pace = intake_of(self._app, broker_queue), Pace(lambda: worker_state.total_count[BATCH_TASK])
-        while not self._stop.is_set() and not stopping.has_begun():
-            try:
-                self._take_one_turn(intake, pace)
-            except (RedisError, OSError) as error:
-                logger.warning("intake: could not take or accept messages, retrying in %g s: %s", RETRY_SECONDS, error)
-                self._stop.wait(RETRY_SECONDS)
-            except Exception:
-                logger.exception("intake: unexpected error, continuing")
-                self._stop.wait(RETRY_SECONDS)
-
-    def _take_one_turn(self, intake: Intake, pace: Pace) -> None:
+    def _take_one_turn(self, intake: Intake, pace: Pace) -> float:
         began = time.monotonic()
         turn = intake.turn(_is_revoked)
         if not turn.taken:
             intake.wait()
-            return
+            return 0.0
         _cancel_what_was_revoked_meanwhile(self._app, turn)
-        self._stop.wait(pace.rest_after(time.monotonic() - began))
+        return pace.rest_after(time.monotonic() - began)
 
 
 def take_from_celery(app: App) -> list[str]:

@@ -5,7 +5,7 @@ messages; the resulting `AttributeError` ends the worker. The patch raises a con
 recovers.
 
 A server that is out of memory refuses kombu's bookkeeping writes, which also ends the worker. Here that counts as a
-lost connection: the worker retries, while its dispatcher frees memory by finishing batches.
+lost connection: the worker retries, while its batches free memory.
 """
 
 from __future__ import annotations

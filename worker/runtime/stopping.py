@@ -1,7 +1,6 @@
 """Stops a worker: the first signal lets batches in flight finish and starts no others, the second exits at once.
 
-Celery sees the first signal only in the main process, and there only between tasks; the children of a prefork pool
-never see it. At the second (SIGTERM or SIGQUIT) a thread pool would still wait for its calls.
+Celery itself would wait for calls in flight also at the second signal (SIGTERM or SIGQUIT).
 
 A call that hangs must not outlast the grace period (`docker stop` kills after 10 s): it is abandoned in time, and its
 items return to the queue as unanswered at once, not only when their lease expires.
@@ -11,9 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-import mmap
 import os
-import struct
 import threading
 import time
 from collections.abc import Callable
@@ -30,10 +27,8 @@ WRAP_UP_SECONDS = 4.0
 """Part of the grace period reserved for settling, publishing and stopping the pool."""
 _TICK_SECONDS = 0.1
 
-# Shared with forked children: the number of signals, and the time of the first in seconds of the system's monotonic
-# clock, which all processes share.
-_signals = mmap.mmap(-1, 1)
-_first_signal = mmap.mmap(-1, 8)
+_signals: list[float] = []
+"""When each signal came, in monotonic seconds."""
 
 
 def watch() -> None:
@@ -43,7 +38,7 @@ def watch() -> None:
 
 def has_begun() -> bool:
     """Return whether the worker is stopping."""
-    return _signals[0] > 0 or _is_set(state.should_stop) or _is_set(state.should_terminate)
+    return bool(_signals) or _is_set(state.should_stop) or _is_set(state.should_terminate)
 
 
 def calls_end_at(stop_seconds: float) -> Callable[[], float]:
@@ -53,13 +48,7 @@ def calls_end_at(stop_seconds: float) -> Callable[[], float]:
     """
     patience = max(stop_seconds - WRAP_UP_SECONDS, stop_seconds / 4)
 
-    def end() -> float:
-        if _signals[0] == 0:
-            return math.inf
-        (begun,) = struct.unpack("d", _first_signal[:])
-        return float(begun) + patience
-
-    return end
+    return lambda: _signals[0] + patience if _signals else math.inf
 
 
 def enforce() -> None:
@@ -68,9 +57,7 @@ def enforce() -> None:
 
 
 def _note(**_: Any) -> None:
-    if _signals[0] == 0:
-        _first_signal[:] = struct.pack("d", time.monotonic())
-    _signals[0] = min(2, _signals[0] + 1)
+    _signals.append(time.monotonic())
 
 
 def _is_set(flag: object) -> bool:
@@ -80,7 +67,7 @@ def _is_set(flag: object) -> bool:
 
 def _end_when_asked_twice() -> None:
     pulse = threading.Event()
-    while _signals[0] < 2 and not _is_set(state.should_terminate):
+    while len(_signals) < 2 and not _is_set(state.should_terminate):
         pulse.wait(_TICK_SECONDS)
     pulse.wait(HURRY_SECONDS)
     logger.warning("exiting with calls in flight; their items are reclaimed when their leases expire")

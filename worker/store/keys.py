@@ -8,9 +8,12 @@ Scripts get the prefix as KEYS[1] and build the other keys, since only a script 
 =====================  ======  ===================================================================================
 request:about:<id>     hash    source, reason, state, total, in_flight, one count per outcome, revoked,
                                enqueued_at, finished_at, hold_until (ms), canvas (what Celery runs afterwards),
-                               origin (who enqueued it), approval (why it needs one), run (of a cleanup rule)
-                               ids (those that no claim has taken yet, if they are few)
-request:waiting:<id>   list    file ids that no claim has taken yet, in the order of the request, if they are many
+                               origin (who enqueued it), approval (why it needs one), run (of a cleanup rule),
+                               content (digest of caller and file ids, if the caller chose the request id),
+                               result_ttl_ms (if it is not that of the settings), ids (see `request:waiting`); it goes
+                               with the lists of outcomes once the result in Celery's backend tells all that they do
+request:waiting:<id>   list    file ids that no claim has taken yet, in the order of the request; if they are few, they
+                               are the field `ids` instead, separated by spaces
 request:incoming:<id>:<stream>
                        list    file ids of a stream so far, only until the request is sealed
 request:seen:<id>:<stream>
@@ -18,6 +21,7 @@ request:seen:<id>:<stream>
 request:retries:<id>   zset    file id → due (ms): items that wait for a retry
 request:tried:<id>     hash    file id → "attempts doubt" of the items in `retries`
 request:<outcome>:<id> list    JSON [ended_at ms, attempts, error, file id, …]: items that ended, in groups
+request:repeated:<id>  string  id of the last request that repeats it, once it cannot be joined any more
 request:withdrawn:<id> list    file ids that waited when the request was cancelled (`waiting`, renamed)
 intake                 zset    token → ms: when the lease of taken messages expires
 intake:<token>         list    taken messages of the broker, unchanged, oldest first, until they are accepted
@@ -44,6 +48,7 @@ leased                 hash    file id → token of the one claim or parked grou
 gone:0 gone:1          set     file ids that we have deleted, alternating every `remember_seconds`
 doubtful               zset    file id → time of the last unanswered call (ms)
 outbox                 zset    finished request id → from when any worker may publish it (ms)
+finished               channel ids of requests, as they become final
 changed                set     unfinished requests whose report changed since it was last published
 waiting, in_flight     hash    source → number of ids
 retrying               hash    source → number of ids in `retries`, included in `waiting`
@@ -80,6 +85,7 @@ NAMES = (
     "gone:1",
     "doubtful",
     "outbox",
+    "finished",
     "changed",
     "waiting",
     "in_flight",

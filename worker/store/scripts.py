@@ -28,7 +28,7 @@ from worker.store.keys import DEFAULT_ACCOUNT, FORMAT, RESULT, Keys
 ROOMS = Path(__file__).parents[1]
 OPERATIONS = {f"{path.parts[-3]}/{path.stem}": path for path in sorted(ROOMS.glob("*/lua/*.lua"))}
 """The file of each operation."""
-REFUSED_WHEN_FULL = frozenset({"queue/enqueue", "queue/enqueue_many", "intake/accept"})
+REFUSED_WHEN_FULL = frozenset({"queue/enqueue", "queue/enqueue_many", "queue/submit", "intake/accept"})
 _SHEBANG = "#!lua flags=allow-oom\n"
 _USES = "-- uses: "
 _LIBRARY = {path.stem: path for path in ROOMS.glob("*/lua/lib/*.lua")}

@@ -5,15 +5,18 @@ An object that cannot be understood is not deleted. The form of objects is docum
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from worker.cleanup.listing.paging import created_ms
 from worker.cleanup.rules.rule import Conditions, Keep, Rule
-from worker.queue.validation import check_file_id
+from worker.queue.validation import is_file_id
 from worker.times import write_duration
+
+_PATH = re.compile(r"(/[^/]+)+")
 
 
 class Match(NamedTuple):
@@ -28,14 +31,18 @@ class Match(NamedTuple):
     why: str
 
 
-class Excluded(NamedTuple):
-    """An object that is not deleted, and why."""
+class Excluded(Exception):
+    """An object is not deleted; the text says why."""
 
-    why: str
+    @property
+    def why(self) -> str:
+        """Why the object is not deleted."""
+        return str(self)
 
 
-class _ExcludedError(Exception):
-    """Carries why an object is not deleted."""
+def _require(holds: object, otherwise: str) -> None:
+    if not holds:
+        raise Excluded(otherwise)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,65 +56,36 @@ class Matcher:
         """Return whether the rule matches this object of a list answer."""
         try:
             return self._match(item)
-        except _ExcludedError as excluded:
-            return Excluded(str(excluded))
+        except Excluded as excluded:
+            return excluded
 
     def _match(self, item: object) -> Match:
-        file = _file(item)
-        file_id, path, created = _id(file), _path(file), _created(file)
-        own_tags, ai_tags = _tags(file)
-        reasons = [
-            *_check_folder(self.rule, path),
-            *_check_age(self.rule, created, self.now_ms),
-            *_check_tags(self.rule, own_tags),
-            *_check_type(self.rule, file),
-        ]
+        if not isinstance(item, Mapping):
+            raise Excluded("not an object")
+        _require(item.get("type") == "file" and "folderId" not in item, "a folder, a version or of unknown type")
+        file_id, path, created = _id(item), _path(item), created_ms(item)
+        own_tags, ai_tags = _tags(item)
+        reasons = list(_reasons(self.rule, path, created, own_tags, item.get("fileType"), self.now_ms))
         _check_keep(self.rule.keep, path, own_tags | ai_tags)
-        if self.rule.query:
-            reasons.append("found by the query")
-        return Match(file_id, _size(file), created or 0, path, ", ".join(reasons))
-
-
-def _file(item: object) -> Mapping[str, Any]:
-    if not isinstance(item, Mapping):
-        raise _ExcludedError("not an object")
-    if item.get("type") != "file" or "folderId" in item:
-        raise _ExcludedError("a folder, a version or of unknown type")
-    return item
+        return Match(file_id, _size(item), created, path, ", ".join(reasons))
 
 
 def _id(file: Mapping[str, Any]) -> str:
-    try:
-        return check_file_id(file.get("fileId"))
-    except ValueError:
-        raise _ExcludedError("invalid file id") from None
+    _require(is_file_id(file_id := file.get("fileId")), "invalid file id")
+    return str(file_id)
 
 
 def _path(file: Mapping[str, Any]) -> str:
     path = file.get("filePath")
-    if not isinstance(path, str) or not path.startswith("/") or len(path) < 2 or path.endswith("/"):
-        raise _ExcludedError("invalid path")
-    if "/../" in path or "/./" in path or "//" in path:
-        raise _ExcludedError("invalid path")
+    if not isinstance(path, str) or not _PATH.fullmatch(path) or {".", ".."} & {*path.split("/")[:-1]}:
+        raise Excluded("invalid path")
     return path
-
-
-def _created(file: Mapping[str, Any]) -> int | None:
-    text = file.get("createdAt")
-    try:
-        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
-        if moment is None:
-            return None
-        return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-    except (OverflowError, ValueError):
-        return None
 
 
 def _tags(file: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
     """Return the file's own tags, and those that an AI added."""
     added = file.get("AITags")
-    if added is not None and not isinstance(added, list):
-        raise _ExcludedError("invalid tags")
+    _require(added is None or isinstance(added, list), "invalid tags")
     names = [entry.get("name") if isinstance(entry, Mapping) else entry for entry in added or ()]
     return _texts(file.get("tags")), _texts(names)
 
@@ -116,7 +94,7 @@ def _texts(values: object) -> frozenset[str]:
     if values is None:
         return frozenset()
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise _ExcludedError("invalid tags")
+        raise Excluded("invalid tags")
     return frozenset(values)
 
 
@@ -126,48 +104,33 @@ def _size(file: Mapping[str, Any]) -> int:
     return int(size) if usable and size is not None else 0
 
 
-def _check_folder(conditions: Conditions, path: str) -> list[str]:
-    if conditions.path is None:
-        return []
-    folder = path.rpartition("/")[0] + "/"
-    if folder != conditions.path and not (conditions.recursive and folder.startswith(conditions.path)):
-        raise _ExcludedError("in another folder")
-    return [f"in {conditions.path}"]
-
-
-def _check_age(conditions: Conditions, created: int | None, now_ms: int) -> list[str]:
-    if conditions.older_than is None:
-        return []
-    if created is None:
-        raise _ExcludedError("unknown age")
-    if not created < now_ms - conditions.older_than * 1000:
-        raise _ExcludedError("not old enough")
-    return [f"older than {write_duration(conditions.older_than)}"]
-
-
-def _check_tags(conditions: Conditions, own_tags: frozenset[str]) -> list[str]:
-    if not conditions.tags:
-        return []
-    found = [tag for tag in conditions.tags if tag in own_tags]
-    if not found:
-        raise _ExcludedError("without the tag")
-    return [f"tagged {found[0]}"]
-
-
-def _check_type(conditions: Conditions, file: Mapping[str, Any]) -> list[str]:
-    if conditions.file_type is None:
-        return []
-    if file.get("fileType") != conditions.file_type:
-        raise _ExcludedError("of another file type")
-    return [f"of type {conditions.file_type}"]
+def _reasons(
+    rule: Conditions, path: str, created: int, tags: frozenset[str], file_type: object, now_ms: int
+) -> Iterator[str]:
+    """Yield how the file meets each condition of the rule. Raises `Excluded` for one that it does not meet."""
+    if rule.path is not None:
+        folder = path.rpartition("/")[0] + "/"
+        _require(folder == rule.path or (rule.recursive and folder.startswith(rule.path)), "in another folder")
+        yield f"in {rule.path}"
+    if rule.older_than is not None:
+        _require(created, "unknown age")
+        _require(created < now_ms - rule.older_than * 1000, "not old enough")
+        yield f"older than {write_duration(rule.older_than)}"
+    if rule.tags:
+        found = [tag for tag in rule.tags if tag in tags]
+        _require(found, "without the tag")
+        yield f"tagged {found[0]}"
+    if rule.file_type is not None:
+        _require(file_type == rule.file_type, "of another file type")
+        yield f"of type {rule.file_type}"
+    if rule.query:
+        yield "found by the query"
 
 
 def _check_keep(keep: Keep, path: str, tags: frozenset[str]) -> None:
     folded = {fold(tag) for tag in tags}
-    if any(fold(tag) in folded for tag in keep.tags):
-        raise _ExcludedError("kept by its tag")
-    if any(lies_in(fold(path), fold(kept)) for kept in keep.paths):
-        raise _ExcludedError("kept by its path")
+    _require(not any(fold(tag) in folded for tag in keep.tags), "kept by its tag")
+    _require(not any(lies_in(fold(path), fold(kept)) for kept in keep.paths), "kept by its path")
 
 
 def lies_in(path: str, kept: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from worker.errors import KitsweepError
@@ -33,8 +33,8 @@ class Cursor:
     """`skip` of the next call."""
     anchor: str = ""
     """The identity of the last object that was passed; empty at the start."""
-    created: float = 0
-    """When that object was created (seconds since 1970), 0 if unknown."""
+    created: int = 0
+    """When that object was created (milliseconds since 1970), 0 if unknown."""
     back: int = 0
     """Consecutive steps back."""
     repeats: int = 0
@@ -76,7 +76,7 @@ def step(cursor: Cursor, objects: Sequence[Any], page: int = PAGE) -> Step:
         if len(objects) < page:
             return Step(objects[:-1], None)
         return _repeated(cursor, objects)
-    if cursor.skip == 0 or (objects and 0 < created_at(objects[0]) < cursor.created):
+    if cursor.skip == 0 or (objects and 0 < created_ms(objects[0]) < cursor.created):
         return Step(objects, _after(cursor, objects)) if objects else Step((), None)
     skip = max(0, cursor.skip - (page - 1) * 2 ** min(cursor.back, 20))
     return Step((), replace(cursor, skip=skip, back=cursor.back + 1))
@@ -84,7 +84,7 @@ def step(cursor: Cursor, objects: Sequence[Any], page: int = PAGE) -> Step:
 
 def _after(cursor: Cursor, objects: Sequence[Any]) -> Cursor:
     last = objects[-1]
-    return Cursor(max(0, cursor.skip + len(objects) - 1), identity(last), created_at(last))
+    return Cursor(max(0, cursor.skip + len(objects) - 1), identity(last), created_ms(last))
 
 
 def _repeated(cursor: Cursor, objects: Sequence[Any]) -> Step:
@@ -103,10 +103,11 @@ def identity(item: Any) -> str:
     return " ".join(str(part)[:200] for part in parts)
 
 
-def created_at(item: Any) -> float:
-    """Return when an object was created, in seconds since 1970; 0 if unknown."""
+def created_ms(item: Any) -> int:
+    """Return when an object was created, in milliseconds since 1970; 0 if unknown."""
     text = item.get("createdAt") if isinstance(item, Mapping) else None
     try:
-        return datetime.fromisoformat(text).timestamp() if isinstance(text, str) else 0
-    except (ValueError, OverflowError):
+        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+        return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000) if moment else 0
+    except (OverflowError, ValueError):
         return 0

@@ -15,39 +15,30 @@ SORT = "ASC_CREATED"
 
 def search_for(conditions: Conditions) -> dict[str, str]:
     """Return the parameters of the list call for the files that match, without `limit` and `skip`."""
-    parts = ['type = "file"']
-    if conditions.path:
-        parts.append(_in_folder(conditions.path, recursive=conditions.recursive))
+    parts = []
     if conditions.older_than is not None and (age := _age(conditions.older_than)):
         parts.append(f"createdAt < {quoted(age)}")
     if conditions.tags:
         parts.append(f"tags IN [{', '.join(quoted(tag) for tag in conditions.tags)}]")
     if conditions.query:
         parts.append(f"({conditions.query})")
-    return _parameters(parts, conditions.file_type)
+    base = search_base(conditions)
+    file_type = {"fileType": conditions.file_type} if conditions.file_type else {}
+    return {**base, "searchQuery": " AND ".join([base["searchQuery"], *parts]), **file_type}
 
 
 def search_base(conditions: Conditions) -> dict[str, str]:
     """Return the parameters for all files to which `max_share` refers: the rule's folder, or the library."""
-    parts = ['type = "file"']
+    query = 'type = "file"'
     if conditions.path:
-        parts.append(_in_folder(conditions.path, recursive=conditions.recursive))
-    return _parameters(parts, None)
+        query += f" AND path {':' if conditions.recursive else '='} {quoted(conditions.path)}"
+    return {"searchQuery": query, "sort": SORT}
 
 
 def quoted(text: str) -> str:
     """Quote a text for the search language."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
-
-
-def _parameters(parts: list[str], file_type: str | None) -> dict[str, str]:
-    found = {"searchQuery": " AND ".join(parts), "sort": SORT}
-    return {**found, "fileType": file_type} if file_type else found
-
-
-def _in_folder(path: str, *, recursive: bool) -> str:
-    return f"path {':' if recursive else '='} {quoted(path)}"
 
 
 def _age(seconds: int) -> str | None:

@@ -22,6 +22,7 @@ from worker.cleanup.rules.file import RulesError, RulesFile
 from worker.cleanup.rules.rule import Rule, describe
 from worker.cleanup.runs.store import DAY_MS, Ended, Run, RunStore, request_of
 from worker.imagekit.answers import KeyRefused, ListAnswer, Page, Refused, Throttled, Unanswered
+from worker.logs import log_fields
 from worker.queue.validation import MAX_REASON
 from worker.states import RunOutcome
 from worker.times import backoff_ms
@@ -87,7 +88,8 @@ def run_slice(cleaner: Cleaner, run_id: str, seconds: float = SLICE_SECONDS) -> 
     if run is None:
         return None
     try:
-        ended = _work(cleaner, run, time.monotonic() + seconds)
+        with log_fields(rule=run.rule, run=run_id, request_id=request_of(run_id)):
+            ended = _work(cleaner, run, time.monotonic() + seconds)
     except _NotNowError as error:
         cleaner.runs.give_back(run, error.wait_ms, error.why, error.failures)
         return error.wait_ms

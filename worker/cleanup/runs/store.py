@@ -121,9 +121,10 @@ class RunStore:
             )
         )
 
-    def due(self) -> list[str]:
-        """Return the runs to continue now, each to one caller in some seconds."""
-        return [str(run_id) for run_id in self._scripts.run("cleanup/due", {"hand_out_ms": HAND_OUT_MS})]
+    def next_due(self) -> str | None:
+        """Return a run to continue now, to one caller in some seconds; None if none is due."""
+        run_id = self._scripts.run("cleanup/next_due", {"hand_out_ms": HAND_OUT_MS})
+        return None if run_id is None else str(run_id)
 
     def take(self, run_id: str) -> Run | None:
         """Lease a run; None if it has ended, or another worker has it."""

@@ -8,6 +8,8 @@
 --          by the response, [[calls, interval ms]…]}
 -- Returns {ms for which the endpoint is paused from now on, ms since the account's last success or -1,
 --          '1' if most calls succeed}
+local WIDEN_EVERY_MS = 1000 -- calls sent before a 429 arrived tend to fail with it, and say nothing new
+
 local args = cjson.decode(ARGV[1])
 local endpoint, kind = args.endpoint, args.kind
 local limits, log = KEY['limits:'] .. endpoint, KEY['calls:'] .. endpoint
@@ -20,17 +22,20 @@ for _, window in ipairs(args.windows) do
   redis.call('HSET', limits, 'window:' .. window[2], window[1] .. ' ' .. now)
 end
 
-local known, account = redis.call('HMGET', limits, 'margin', 'throttled_until', 'throttles'), read_account()
+local known = redis.call('HMGET', limits, 'margin', 'throttled_until', 'throttles', 'widened_at')
+local account = read_account()
 local margin, throttled_until = tonumber(known[1] or MARGIN_FIRST), tonumber(known[2] or 0)
 if kind == 'throttled' then
   local streak = redis.call('HINCRBY', limits, 'throttles', 1)
   local pause = args.reset_ms or math.min(60000, 500 * 2 ^ math.min(streak, 10))
   throttled_until = math.max(now + math.floor(pause), throttled_until)
-  redis.call('HSET', limits, 'margin', math.min(MARGIN_MOST, margin * 1.5 + 2), 'throttled_until', throttled_until,
-    'throttle_reason', args.reason)
+  redis.call('HSET', limits, 'throttled_until', throttled_until, 'throttle_reason', args.reason)
+  if now - tonumber(known[4] or 0) >= WIDEN_EVERY_MS then
+    redis.call('HSET', limits, 'margin', math.min(MARGIN_MOST, margin * 1.25 + 1), 'widened_at', now)
+  end
   redis.call('PEXPIRE', limits, math.max(LEARNED_MS, pause) * 2)
 elseif kind == 'ok' then
-  redis.call('HSET', limits, 'margin', math.max(MARGIN_LEAST, margin * 0.998))
+  redis.call('HSET', limits, 'margin', math.max(MARGIN_LEAST, margin * 0.9995))
   if known[3] then redis.call('HDEL', limits, 'throttles') end
   if endpoint == 'delete' then note_success(account, now) end
 else

@@ -1,8 +1,8 @@
 -- The windows of a rate limit: how many more calls fit, and when the next one does.
 
 local LEARNED_MS = 24 * 3600 * 1000 -- how long a learned window counts
-local MARGIN_FIRST = 15 -- initial margin, ms: every window is treated as this much longer than it is
-local MARGIN_LEAST = 8
+local MARGIN_FIRST = 8 -- initial margin, ms: every window is treated as this much longer than it is
+local MARGIN_LEAST = 4
 local MARGIN_MOST = 250
 local SPREAD = 0.8 -- minimum distance of two calls, as a fraction of even spacing …
 local SPREAD_MOST_MS = 20 -- … up to this many ms

@@ -1,6 +1,6 @@
 -- uses: base, audit, lines, guards, known, waiting
 -- How a request is accepted. `asked` has request (its id), source and hold_ms, and may have reason, canvas, origin,
--- result_ttl_ms and guard.
+-- result_ttl_ms, content and guard.
 
 -- Why a request needs approval, in words; '' when it does not.
 local function approval_of(asked, total)
@@ -14,7 +14,7 @@ end
 -- The first fields of a request's hash: names and values.
 local function fields_of(asked, now)
   local fields = {'source', asked.source, 'enqueued_at', now}
-  for _, name in ipairs({'reason', 'canvas', 'origin', 'result_ttl_ms'}) do
+  for _, name in ipairs({'reason', 'canvas', 'origin', 'result_ttl_ms', 'content'}) do
     if asked[name] then fields[#fields + 1], fields[#fields + 2] = name, asked[name] end
   end
   return fields

@@ -61,5 +61,6 @@ local function finish(request, now, result_ttl, outbox_delay)
   local known = {source = about[4] or '', reason = about[5], run = about[6], origin = about[7], total = about[2]}
   record_end(request, known, state, by_outcome)
   redis.call('ZADD', KEY.outbox, now + outbox_delay, request)
+  redis.call('PUBLISH', KEY.finished, request)
   return true
 end

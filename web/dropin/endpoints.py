@@ -1,0 +1,95 @@
+"""The two calls that delete: who may, what is asked, enqueue, wait, answer."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+
+from tasks.submissions import Submission, Submissions, Submitted
+from web.context import Context
+from web.dropin import answers
+from web.dropin.answers import Answer, Refusal
+from web.dropin.gathering import Gatherer
+from web.dropin.reading import Call, checked_ids, ids_in, submission_of
+from web.dropin.watching import Watcher, is_final
+from web.exchange import CutOff, Exchange, TooLarge
+from worker.errors import KitsweepError
+from worker.reports.report import Report
+
+logger = logging.getLogger(__name__)
+
+SUBMISSIONS_AT_ONCE = 100
+
+
+class DropIn:
+    """Answers the calls that delete."""
+
+    def __init__(self, context: Context, submissions: Submissions | None = None) -> None:
+        self._context = context
+        settings = context.settings
+        submissions = submissions or Submissions(settings)
+        self._submit: Gatherer[Submission, Submitted] = Gatherer(
+            submissions.submit, SUBMISSIONS_AT_ONCE, "submit", settings.redis_address
+        )
+        self.watcher = Watcher(submissions, settings.redis_address)
+
+    def close(self) -> None:
+        """Let go of all threads."""
+        self._submit.close()
+        self.watcher.close()
+
+    async def answer(self, exchange: Exchange, call: Call) -> None:
+        """Answer one call; to a caller that went away, nothing."""
+        try:
+            answer = await self._answer(exchange, call)
+        except CutOff:
+            return
+        await exchange.respond(answer.status, answer.body, answer.headers)
+
+    async def _answer(self, exchange: Exchange, call: Call) -> Answer:
+        try:
+            return await self._deleted(exchange, call)
+        except Refusal as refusal:
+            return refusal.answer
+        except TooLarge:
+            return answers.TOO_LARGE
+        except TimeoutError:
+            return answers.TOO_SLOW
+        except KitsweepError as error:
+            return answers.of_error(error)
+        except CutOff:
+            raise
+        except Exception:
+            logger.exception("%s %s: unexpected error", exchange.method, exchange.raw_path)
+            return answers.FAILED
+
+    async def _deleted(self, exchange: Exchange, call: Call) -> Answer:
+        until = time.monotonic() + self._context.settings.web_wait_seconds
+        caller = await self._context.credentials.caller(exchange.header(b"authorization"))
+        file_ids = ids_in(await exchange.body()) if call.file_id is None else checked_ids([call.file_id])
+        submission = submission_of(exchange, caller, file_ids)
+        made = await self._submit.ask(submission)
+        if submission.content not in {None, made.content}:
+            return answers.OTHER_CONTENT
+        answer = await self._outcome(call, file_ids, made, until)
+        return replace(answer, headers={**answer.headers, answers.REQUEST_ID: made.request_id})
+
+    async def _outcome(self, call: Call, file_ids: list[str], made: Submitted, until: float) -> Answer:
+        watcher, name = self.watcher, made.request_id
+        at_once = made.on_hold or made.state.is_final
+        report = await (watcher.report(name) if at_once else watcher.wait(name, until - time.monotonic()))
+        if report is None:
+            return answers.GONE
+        if is_final(report):
+            return (answers.of_bulk if call.file_id is None else answers.of_single)(report, file_ids)
+        return answers.pending(report, file_ids, self._context.link_to(f"/api/v1/requests/{name}"), _why(made, report))
+
+
+def _why(made: Submitted, report: Report) -> str:
+    if made.held:
+        return f"The request waits for approval: {made.held}."
+    if made.on_hold:
+        return "The request waits for the end of its hold."
+    left = report["waiting"] + report["in_flight"]
+    return f"{left} of {report['total']} files are still to be deleted."

@@ -1,0 +1,148 @@
+"""Waits for the end of requests, for all callers together: one subscription, and one reader of reports."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterable
+
+from tasks.submissions import Submissions
+from web.dropin.gathering import Gatherer
+from worker.errors import QueueUnavailable
+from worker.reports.report import Report
+from worker.states import State
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 5.0
+"""How often all that are waited for are looked at, in case a message was lost."""
+RECONNECT_SECONDS = 1.0
+CLOSE_SECONDS = 2.0
+REPORTS_AT_ONCE = 200
+REMEMBERED = 20_000
+"""Requests that ended lately: one may end between its enqueueing and the moment when its caller starts to wait."""
+
+
+class Watcher:
+    """Knows which requests are waited for, and wakes their callers."""
+
+    def __init__(self, submissions: Submissions, address: str) -> None:
+        self._submissions = submissions
+        self._reader: Gatherer[str, Report | None] = Gatherer(submissions.reports, REPORTS_AT_ONCE, "reports", address)
+        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._ended = _Recent(REMEMBERED)
+        self._stopped = threading.Event()
+        self._stopping = False
+        self._listener: threading.Thread | None = None
+        self._looking: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Start to listen, on the running event loop."""
+        loop = asyncio.get_running_loop()
+        self._listener = threading.Thread(target=self._listen, args=(loop,), name="finished", daemon=True)
+        self._listener.start()
+        self._looking = asyncio.create_task(self._look_now_and_then())
+
+    def answer_all(self) -> None:
+        """Wake all who wait, now and from now on: the server stops."""
+        self._stopping = True
+        self._wake(list(self._waiting))
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._stopped.set()
+        if self._looking is not None:
+            self._looking.cancel()
+        if self._listener is not None:
+            self._listener.join(CLOSE_SECONDS)
+        self._reader.close()
+
+    async def report(self, request_id: str) -> Report | None:
+        """Return the report of a request as it is; None if it is unknown."""
+        return await self._reader.ask(request_id)
+
+    async def wait(self, request_id: str, seconds: float) -> Report | None:
+        """Return the report of a request once it is final, or as it is after that time, or when the server stops."""
+        if request_id in self._ended or self._stopping:
+            report = await self.report(request_id)
+            if self._stopping or is_final(report):
+                return report
+        await self._until_woken(request_id, seconds)
+        return await self.report(request_id)
+
+    async def _until_woken(self, request_id: str, seconds: float) -> None:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(request_id, set())
+        waiting.add(future)
+        try:
+            async with asyncio.timeout(seconds):
+                await future
+        except TimeoutError:
+            pass
+        finally:
+            waiting.discard(future)
+            if not waiting:
+                self._waiting.pop(request_id, None)
+
+    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        while not self._stopped.is_set():
+            try:
+                for ended in self._submissions.finished():
+                    if self._stopped.is_set():
+                        return
+                    if ended:
+                        loop.call_soon_threadsafe(self._note, ended)
+            except QueueUnavailable as error:
+                logger.warning("cannot listen for the end of requests, retrying: %s", error)
+            except Exception:
+                logger.exception("listening for the end of requests: unexpected error, retrying")
+            self._stopped.wait(RECONNECT_SECONDS)
+
+    def _note(self, ended: list[str]) -> None:
+        self._ended.add(ended)
+        self._wake(ended)
+
+    def _wake(self, request_ids: Iterable[str]) -> None:
+        for request_id in request_ids:
+            for future in self._waiting.get(request_id, ()):
+                if not future.done():
+                    future.set_result(None)
+
+    async def _look_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await asyncio.gather(*map(self._look_at, list(self._waiting)))
+            except QueueUnavailable as error:
+                logger.warning("cannot look at requests that are waited for, retrying: %s", error)
+
+    async def _look_at(self, request_id: str) -> None:
+        if is_final(await self.report(request_id)):
+            self._wake([request_id])
+
+
+def is_final(report: Report | None) -> bool:
+    """Whether nothing of a request will change any more; also if it is gone."""
+    return report is None or State(report["state"]).is_final
+
+
+class _Recent:
+    """The last ids that were added."""
+
+    def __init__(self, most: int) -> None:
+        self._order: deque[str] = deque()
+        self._known: set[str] = set()
+        self._most = most
+
+    def add(self, ids: Iterable[str]) -> None:
+        for each in ids:
+            if each not in self._known:
+                self._known.add(each)
+                self._order.append(each)
+        while len(self._order) > self._most:
+            self._known.discard(self._order.popleft())
+
+    def __contains__(self, each: str) -> bool:
+        return each in self._known

@@ -1,0 +1,53 @@
+-- uses: base, enqueueing, known
+-- Enqueue requests with all their ids, for callers that wait for the end. A request joins the known one with its id,
+-- unless that one ended too long ago: then it gets another id, and later repeats join it.
+--
+-- KEYS  1 prefix
+-- ARGV  1 {requests: [{request, source, reason, origin, hold_ms, result_ttl_ms, guard, file_ids, content, other: id of
+--          a request that does not join}…], join_ms: maximum age of the end of a request that is joined, alive_ms:
+--          maximum age of the heartbeat of a worker that is alive, repeats_ttl_ms}
+-- Returns {state after the call, request id, '1' if it is on hold or waits for approval, why it waits for approval or
+--         '', content or ''} for each request; nothing if no worker is alive: then nothing was enqueued.
+local asked, now, replies, tally = cjson.decode(ARGV[1]), now_ms(), {}, new_tally()
+if redis.call('ZCOUNT', KEY.workers, now - asked.alive_ms, '+inf') == 0 then return replies end
+
+-- Days since 1970, of a date of the Gregorian calendar.
+local function days_until(year, month, day)
+  if month <= 2 then year, month = year - 1, month + 12 end
+  return 365 * year + math.floor(year / 4) - math.floor(year / 100) + math.floor(year / 400)
+    + math.floor((153 * month - 457) / 5) + day - 719469
+end
+
+local function ms_of(iso)
+  local year, month, day, hours, minutes, seconds = string.match(iso, '(%d+)-(%d+)-(%d+)T(%d+):(%d+):([%d.]+)')
+  local days = days_until(tonumber(year), tonumber(month), tonumber(day))
+  return (((days * 24 + hours) * 60 + minutes) * 60 + seconds) * 1000
+end
+
+-- Whether a request is known, and whether it ended too long ago to be joined.
+local function age_of(request)
+  local about = redis.call('HMGET', request_key(request), 'state', 'finished_at')
+  if about[1] then return true, FINAL[about[1]] and tonumber(about[2]) <= now - asked.join_ms end
+  local told = told_result(request)
+  return told ~= nil, told and ms_of(told.finished_at) <= now - asked.join_ms
+end
+
+local function id_of(request)
+  local first = request.request
+  local latest = redis.call('GET', request_key(first, 'repeated')) or first
+  local is_known, is_too_old = age_of(latest)
+  if not is_too_old and (is_known or latest == first) then return latest end
+  redis.call('SET', request_key(first, 'repeated'), request.other, 'PX', asked.repeats_ttl_ms)
+  return request.other
+end
+
+for i, request in ipairs(asked.requests) do
+  request.request = id_of(request)
+  local state = enqueue_whole(tally, request, request.file_ids, nil, now)[1]
+  local about = redis.call('HMGET', request_key(request.request), 'approval', 'content')
+  local held = redis.call('ZSCORE', KEY.approvals, request.request)
+  local on_hold = held or redis.call('ZSCORE', KEY.holds, request.request)
+  replies[i] = {state, request.request, on_hold and '1' or '0', held and about[1] or '', about[2] or ''}
+end
+write_tally(tally)
+return replies

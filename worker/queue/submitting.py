@@ -1,0 +1,57 @@
+"""Enqueues many requests in one step, for callers that wait for the end and repeat a request whose answer they lost."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from worker.queue.operations import NewRequest, Queue
+from worker.states import State
+
+REPEATS_TTL_MS = 86_400_000
+"""How long the request that repeats an old one is remembered."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A request with all its file ids. A repeat, a request with the same id, joins it."""
+
+    request: NewRequest
+    file_ids: Sequence[str]
+    """Each once; at most `worker.queue.operations.CHUNK_IDS`."""
+    content: str | None = None
+    """Digest of caller and file ids, stored with the request; only if the caller chose the request id."""
+
+
+class Submitted(NamedTuple):
+    """The request that a submission made or joined."""
+
+    state: State
+    request_id: str
+    on_hold: bool
+    """Whether it is on hold or waits for approval."""
+    held: str
+    """Why it waits for approval; empty if it does not."""
+    content: str
+    """The digest stored with it; empty if none is."""
+
+
+def submit(queue: Queue, submissions: Sequence[Submission], *, join_ms: int, alive_ms: int) -> list[Submitted] | None:
+    """Enqueue whole requests, or join those that are open or ended at most `join_ms` ago.
+
+    None if no worker has sent a heartbeat in the last `alive_ms`: then nothing was enqueued.
+    """
+    requests = [
+        {
+            **queue.described(each.request),
+            "file_ids": each.file_ids,
+            "other": str(uuid.uuid4()),
+            **({"content": each.content} if each.content else {}),
+        }
+        for each in submissions
+    ]
+    about = {"join_ms": join_ms, "alive_ms": alive_ms, "repeats_ttl_ms": REPEATS_TTL_MS}
+    replies = queue.scripts.run("queue/submit", {"requests": requests, **about})
+    return [Submitted(State(state), name, on_hold == "1", *rest) for state, name, on_hold, *rest in replies] or None

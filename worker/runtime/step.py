@@ -1,0 +1,100 @@
+"""What a worker runs besides Celery, from the start of its pool to its stop: dispatcher, batches and cleanup.
+
+All of it runs in threads of the worker's main process, with any pool. The pool runs tasks that come as messages.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from celery import bootsteps, signals
+from redis.exceptions import RedisError
+
+from worker.account import Account
+from worker.cleanup.rules.file import RulesError
+from worker.cleanup.runs.slice import run_slice
+from worker.runtime import stopping
+from worker.runtime.batches import BatchThreads
+from worker.runtime.dispatcher import Dispatcher
+from worker.runtime.threads import start_thread
+from worker.store.durability import eviction_policy, eviction_problem
+
+logger = logging.getLogger(__name__)
+
+MOST_THREADS = 32
+"""Each batch thread has two connections, and a pool of gevent may have hundreds of places."""
+CLEANUP_SECONDS = 1.0
+"""How often a worker looks for cleanup runs that are due."""
+CLEANUP_THREADS = 2
+"""So that a list call that hangs does not hold up every other run."""
+
+
+class WorkStep(bootsteps.StartStopStep):
+    """Runs the threads while the pool is up."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._batches = BatchThreads(parent.app.account.batches, min(int(parent.concurrency or 1), MOST_THREADS))
+
+    def start(self, parent: Any) -> None:
+        """Start the threads, unless the server may evict our keys."""
+        account: Account = parent.app.account
+        stopping.enforce()
+        _refuse_unsafe_server(account)
+        for line in _problems_of_rules(account):
+            logger.error("cleanup rules are not run by this worker: %s", line)
+        with suppress(RedisError):
+            account.limiter.probe_soon()
+        dispatcher = Dispatcher(parent.app, parent.hostname, self._batches)
+        self._threads.append(start_thread("dispatcher", dispatcher.tick, self._stop))
+        for number in range(CLEANUP_THREADS):
+            self._threads.append(start_thread(f"cleanup-{number}", partial(_continue_a_run, account), self._stop))
+        # The pool stops at the same time, which takes a prefork pool seconds.
+        signals.worker_shutdown.connect(self._finish)
+
+    def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
+        """Start nothing more."""
+        self._stop.set()
+
+    terminate = stop
+
+    def _finish(self, **_: Any) -> None:
+        """Wait for what runs. Calls end by the deadline of the stop."""
+        for thread in self._threads:
+            thread.join()
+        self._batches.join()
+
+
+def _refuse_unsafe_server(account: Account) -> None:
+    """Exit with a message if the server may evict our keys. A server that is down is handled by Celery's retries."""
+    try:
+        problem = eviction_problem(eviction_policy(account.redis))
+    except RedisError:
+        return
+    if problem:
+        logger.critical("refusing to start on Redis at %s: %s", account.settings.redis_address, problem)
+        raise SystemExit(1)
+
+
+def _problems_of_rules(account: Account) -> list[str]:
+    try:
+        account.rules.rules()
+    except RulesError as error:
+        return str(error).splitlines()
+    return []
+
+
+def _continue_a_run(account: Account) -> float:
+    """Do one slice of the cleanup run that is due; return how many seconds to pause."""
+    run_id = account.runs.next_due()
+    if run_id is None:
+        return CLEANUP_SECONDS
+    return min(CLEANUP_SECONDS, (run_slice(account.cleaner, run_id) or 0) / 1000)
