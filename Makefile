@@ -45,7 +45,7 @@ clean: ## remove generated files, except .kitsweep, the data of `kitsweep up`
 
 # Reinstalls if a source of the stamp is newer. A .venv that does not start (the directory was moved, or its Python was
 # removed) is created again.
-$(STAMP): pyproject.toml constraints.txt Makefile
+$(STAMP): pyproject.toml constraints.txt Makefile $(wildcard tests/node/package-lock.json)
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "Kitsweep needs Python 3.11 or newer, but found: $$(python3 --version 2>&1 || true)" >&2; \
 		echo "Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; fi
@@ -55,4 +55,8 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 		echo "$(PYTHON) cannot make a .venv; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Setting up $(VENV) ..."
 	@$(IN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,flower]'
+	@# Other versions of ImageKit's SDKs, for the tests of `kitsweep web`; those for Node.js where it is installed.
+	@$(IN) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/imagekitio4 \
+		imagekitio==4.2.0 requests-toolbelt==1.0.0
+	@if command -v npm >/dev/null; then npm ci --prefix tests/node --ignore-scripts --no-audit --no-fund --silent; fi
 	@touch $@

@@ -20,6 +20,7 @@ from benchmarks.measures import (
 )
 from benchmarks.messages import measure_messages
 from benchmarks.stand import Stand, stand
+from benchmarks.web import measure_web
 
 MEASURES: dict[str, Callable[[Stand], list[Row]]] = {
     "bulk": lambda place: measure_bulk(place, 100_000, rounds=3),
@@ -28,6 +29,7 @@ MEASURES: dict[str, Callable[[Stand], list[Row]]] = {
     "messages": lambda place: measure_messages(place, 40_000),
     "memory": lambda place: measure_memory(place, 1_000_000),
     "quiet": lambda place: measure_quiet_source(place, 100_000),
+    "web": lambda place: measure_web(place, 20_000),
     "limit10": lambda place: measure_limit(place, 10, 60),
     "limit100": lambda place: measure_limit(place, 100, 60),
 }

@@ -51,7 +51,7 @@ class Stand:
         """Run a fresh simulator with files, and workers on an empty server."""
         self.redis.flushall()
         arguments = [argument for limit in limits for argument in ("--limit", limit)]
-        with _process("-m", "simulator", "--port", "0", "--files", str(files), "--seed", "1", *arguments) as simulator:
+        with process("-m", "simulator", "--port", "0", "--files", str(files), "--seed", "1", *arguments) as simulator:
             line = simulator.stdout.readline() if simulator.stdout else ""
             control = Control(line.split()[-1])
             with self.workers(control, limits, workers, app):
@@ -131,12 +131,13 @@ def _workers(count: int, app: str, environment: dict[str, str]) -> Iterator[None
 
 
 @contextmanager
-def _process(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    process = _start(*arguments)
+def process(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    """Run Python with arguments, and end it."""
+    started = _start(*arguments, environment=environment)
     try:
-        yield process
+        yield started
     finally:
-        _end(process)
+        _end(started)
 
 
 def _start(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:

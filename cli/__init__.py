@@ -60,13 +60,17 @@ CLEANUP = {
     "off": ("cli.commands.cleanup:off", "Switch all rules off: none starts, and active runs stop at their next page."),
     "on": ("cli.commands.cleanup:on", "Switch the rules on again; runs missed meanwhile are skipped."),
 }
+WEBHOOKS = {
+    "list": ("cli.commands.webhooks:list_webhooks", "Show the webhooks that wait, have failed, or were delivered."),
+    "send": ("cli.commands.webhooks:send", "Send a webhook again, or now instead of later."),
+}
 TOKEN = {
     "create": ("cli.commands.token:create", "Create a token and print it; it is shown only once."),
     "list": ("cli.commands.token:list_tokens", "List the tokens, and how many calls came with wrong credentials."),
     "revoke": ("cli.commands.token:revoke", "Delete a token."),
 }
 
-# Typer brings a Click of its own and exports only this error of it; its base is that of all usage errors.
+# Typer bundles Click and exports only this error; its base class is that of all usage errors.
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
 
 
@@ -83,6 +87,7 @@ def _group(name: str, help_text: str, commands: Mapping[str, tuple[str, str]]) -
 def _assembled() -> TyperGroup:
     group = _group("kitsweep", _HELP, COMMANDS)
     group.add_command(_group("cleanup", "Delete by rule, on a schedule, under guards.", CLEANUP))
+    group.add_command(_group("webhooks", "Show the webhooks that report the end of requests, and resend.", WEBHOOKS))
     group.add_command(_group("token", "Manage the credentials of HTTP callers.", TOKEN))
     return group
 

@@ -1,7 +1,5 @@
 """Turns expected errors into lines for people and an exit status."""
 
-from __future__ import annotations
-
 from redis.exceptions import RedisError
 
 from cli.common import INCOMPLETE, WRONG_USE, CommandError

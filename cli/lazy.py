@@ -1,7 +1,5 @@
 """Commands that are imported when they are called; until then, help lists them by name and summary."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Callable

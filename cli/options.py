@@ -1,7 +1,5 @@
 """Options and arguments that several commands share; their values are checked before the command runs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """Writes records to a file or to standard output, as JSONL or CSV, in constant memory."""
 
-from __future__ import annotations
-
 import csv
 import json
 import sys

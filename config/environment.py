@@ -1,7 +1,5 @@
 """Reads `.env` and finds invalid lines and unknown names, which pydantic ignores."""
 
-from __future__ import annotations
-
 import difflib
 import os
 from collections.abc import Collection, Iterable

@@ -1,7 +1,5 @@
 """Prints `.env.example`: every setting with its description and default. `python -m config.example > .env.example`."""
 
-from __future__ import annotations
-
 import sys
 
 from config.problems import written

@@ -1,4 +1,4 @@
-"""How long results are kept: the bounds of such a time, and the times of sources that have one of their own."""
+"""How long results are kept: bounds, and the times of single sources."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from config.problems import explain
 
 MAX_TTL_SECONDS = 10 * 365 * 86_400
 MIN_RESULT_TTL_SECONDS = 60
-"""Of one request or source: callers poll, and a resent request id is known, only while the result is there."""
+"""While the result exists, callers can poll it, and a request id that is sent again is known."""
 _FORM = '{"catalog": 86400, "shop": 2592000}'
 
 
 def _source_name(name: str) -> str:
     if not is_name(name):
-        raise ValueError(f"is no source name: {NAME_RULE}")
+        raise ValueError(f"is not a source name: {NAME_RULE}")
     return name
 
 

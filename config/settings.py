@@ -10,7 +10,7 @@ import os
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -20,13 +20,16 @@ from config.names import NAME_RULE, is_name
 from config.problems import ConfigError, describe, shorten
 from config.redis_url import RedisUrl
 from config.result_ttls import MAX_TTL_SECONDS, ResultTtls
+from config.webhooks import Callbacks, Network, WebhookSecret, literal_problem, read_networks, read_secrets
 from config.windows import Window, read_windows
 
 __all__ = ["ConfigError", "RedisUrl", "Settings", "Window", "environment_name", "load_settings"]
 
 PREFIX = "KITSWEEP_"
-_HIDDEN = frozenset({"private_key", "redis_url", "base_url", "web_public_url", "upload_url"})
+_URLS = ("redis_url", "base_url", "web_public_url", "upload_url", "callbacks")
+_HIDDEN = frozenset({"private_key", "webhook_secret", *_URLS})
 """Settings whose invalid values are not shown, because they may contain a password."""
+_SECRETS = ("IMAGEKIT_PRIVATE_KEY", f"{PREFIX}WEBHOOK_SECRET")
 API_URL = "https://api.imagekit.io"
 UPLOAD_URL = "https://upload.imagekit.io"
 
@@ -58,7 +61,7 @@ class Settings(BaseSettings):
     """URL of the Redis or Valkey server for broker, results and queue: redis, rediss, unix or sentinel."""
     account: str = "default"
     """Name of the ImageKit account in all Redis keys. Accounts with different names can share a server."""
-    rate_limits: Annotated[tuple[Window, ...], NoDecode] = (Window(5, 1000),)
+    rate_limits: Annotated[tuple[Window, ...], NoDecode, BeforeValidator(read_windows)] = (Window(5, 1000),)
     """Rate limits as a JSON list of "calls/time". With [], only the limits that the API announces apply."""
     rate_share: float = Field(1.0, gt=0, le=1)
     """Share of each rate limit that Kitsweep may use. Less than 1 leaves room for other users of the key."""
@@ -74,7 +77,7 @@ class Settings(BaseSettings):
     """Maximum number of file ids in one Celery message. The client sends larger requests in several parts."""
     result_ttl_seconds: int = Field(604_800, ge=1, le=MAX_TTL_SECONDS)
     """How long the result of a finished request is kept, in seconds."""
-    result_ttl_by_source: Annotated[ResultTtls, NoDecode] = ResultTtls({})
+    result_ttl_by_source: Annotated[ResultTtls, NoDecode, BeforeValidator(ResultTtls.read)] = ResultTtls({})
     """The same per source as JSON, such as {"catalog": 86400}. A request may set its own."""
     http_timeout_seconds: float = Field(30, ge=0.05, le=300)
     """How long to wait for the response to an API call, in seconds. After that the call counts as unanswered."""
@@ -86,8 +89,16 @@ class Settings(BaseSettings):
     """How long deleted ids are remembered, in seconds, to tell deleted files from files that never existed."""
     unsealed_ttl_seconds: int = Field(3600, ge=1, le=MAX_TTL_SECONDS)
     """How long a request that is sent in parts waits for its next part before it expires, in seconds."""
-    guards: Annotated[Guards, NoDecode] = Guards({})
+    guards: Annotated[Guards, NoDecode, BeforeValidator(Guards.read)] = Guards({})
     """Limits per source as JSON, such as {"*": {"max_files": 5000}}. A request beyond them waits for approval."""
+    webhook_secret: WebhookSecret | None = None
+    """Secret that signs webhooks: whsec_ and base64. While rotating: two, the new one first, separated by a space."""
+    callbacks: Annotated[Callbacks, NoDecode, BeforeValidator(Callbacks.read)] = Field(Callbacks({}), repr=False)
+    """Webhook URLs per source as JSON, such as {"catalog": "https://example.com/hook"}. "*" is every other source."""
+    webhook_allow: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(read_networks)] = ()
+    """Networks that are not public and that webhooks may go to, as a JSON list such as ["10.0.0.0/8"]."""
+    webhook_timeout_seconds: float = Field(20, ge=1, le=30)
+    """How long to wait for the response to a webhook, in seconds."""
     cleanup_file: str = "cleanup.toml"
     """TOML file with the cleanup rules. If it does not exist, there are no rules."""
     audit_days: int = Field(90, ge=1, le=3650)
@@ -124,6 +135,17 @@ class Settings(BaseSettings):
         """Address of Redis as `host:port/db`, without user and password, for logs and messages."""
         return self.redis_parts.address
 
+    @property
+    def webhook_secrets(self) -> tuple[str, ...]:
+        """The secrets that sign webhooks, the newest first; empty if there are none."""
+        return read_secrets(self.webhook_secret) if self.webhook_secret else ()
+
+    def callback_problem(self, url: str) -> str | None:
+        """Return why a request cannot be reported to this URL; None if it can, as far as is known without sending."""
+        if self.webhook_secret is None:
+            return f"webhooks are not set up: {environment_name('webhook_secret')} is not set"
+        return literal_problem(url, self.webhook_allow)
+
     @field_validator("log_level", "log_format", mode="before")
     @classmethod
     def _any_case(cls, value: object, info: ValidationInfo) -> object:
@@ -131,22 +153,7 @@ class Settings(BaseSettings):
             return value
         return value.upper() if info.field_name == "log_level" else value.lower()
 
-    @field_validator("rate_limits", mode="before")
-    @classmethod
-    def _windows(cls, value: object) -> tuple[Window, ...]:
-        return read_windows(value)
-
-    @field_validator("result_ttl_by_source", mode="before")
-    @classmethod
-    def _readable_ttls(cls, value: object) -> ResultTtls:
-        return ResultTtls.read(value)
-
-    @field_validator("guards", mode="before")
-    @classmethod
-    def _readable_guards(cls, value: object) -> Guards:
-        return Guards.read(value)
-
-    # Must be the last of the `before` validators: pydantic runs them in reverse order.
+    # It runs before those in the types of the fields.
     @field_validator("*", mode="before")
     @classmethod
     def _trimmed(cls, value: object, info: ValidationInfo) -> object:
@@ -178,6 +185,13 @@ class Settings(BaseSettings):
     @classmethod
     def _known_redis_url(cls, value: str) -> str:
         RedisUrl.parse(value)
+        return value
+
+    @field_validator("callbacks")
+    @classmethod
+    def _signed(cls, value: Callbacks, info: ValidationInfo) -> Callbacks:
+        if value.root and info.data.get("webhook_secret", value) is None:
+            raise ValueError(f"needs {environment_name('webhook_secret')}, which signs webhooks")
         return value
 
     @field_validator("account")
@@ -216,7 +230,7 @@ def load_settings(**overrides: object) -> Settings:
     problems += [f"{name}: unknown setting" for name in overrides if name not in Settings.model_fields]
     settings, refused = _build({name: overrides[name] for name in overrides if name in Settings.model_fields})
     if settings is None or problems:
-        secrets = secret_values("IMAGEKIT_PRIVATE_KEY", file_values)
+        secrets = {value for name in _SECRETS for value in secret_values(name, file_values)}
         raise ConfigError(_without(secrets, problems + refused))
     return settings
 

@@ -1,7 +1,5 @@
 """The text that `kitsweep up` shows once everything runs."""
 
-from __future__ import annotations
-
 from config.settings import Settings, load_settings
 from local.stack import DataFolder
 from local.which_redis import WhichRedis

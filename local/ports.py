@@ -1,7 +1,5 @@
 """Finds TCP ports on this machine's loopback address."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Iterable
 

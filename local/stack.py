@@ -1,11 +1,11 @@
 """Everything that Kitsweep needs, on one machine: started in order, kept running, stopped in order."""
 
-from __future__ import annotations
-
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from config.settings import load_settings
@@ -78,7 +78,7 @@ class Stack:
     celery: list[Process] = field(default_factory=list)
     """Workers and beat."""
 
-    @property
+    @cached_property
     def client(self) -> Client:
         """A client on the stack's Redis."""
         return Client(load_settings(redis_url=self.url))
@@ -104,7 +104,7 @@ class Stack:
             name = f"worker{number}-{os.getpid()}@%h"
             self._start_celery(f"worker{number}", environment, "worker", "-n", name, *options)
         self._start_celery("beat", environment, "beat")
-        self.supervisor.run_until(self._are_ready(count), READY_SECONDS)
+        self.supervisor.run_until(lambda: self._are_ready(count), READY_SECONDS)
 
     def stop(self) -> None:
         """Stop everything, workers first, while Redis and the simulator still answer. May be called twice."""
@@ -120,15 +120,8 @@ class Stack:
         self.celery.append(Process(name, command, notes=self.folder.notes, log=log, environment=environment))
         self.supervisor.start(self.celery[-1])
 
-    def _are_ready(self, count: int) -> Callable[[], bool]:
-        """Return a function that returns whether `count` of our workers have sent a heartbeat."""
-        client = self.client
-
-        def are_ready() -> bool:
-            try:
-                alive = client.stats()["workers"]
-            except QueueUnavailable:
-                return False
-            return sum(f"-{os.getpid()}@" in name for name in alive) >= count
-
-        return are_ready
+    def _are_ready(self, count: int) -> bool:
+        """Return whether so many of our workers have sent a heartbeat."""
+        with suppress(QueueUnavailable):
+            return sum(f"-{os.getpid()}@" in name for name in self.client.stats()["workers"]) >= count
+        return False

@@ -4,8 +4,6 @@ It starts Redis (or uses the configured one), workers, beat, and the simulator i
 exit are restarted. Processes that a killed run left behind are stopped, and its data is used again.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import secrets
@@ -165,11 +163,5 @@ def _leftovers_stopped(stack: Stack) -> Iterator[None]:
 
 
 def _command() -> str:
-    """Return the command that runs `kitsweep` here."""
-    if shutil.which("kitsweep"):
-        return "kitsweep"
-    beside = Path(sys.executable).with_name("kitsweep")
-    try:
-        return str(beside.relative_to(Path.cwd()))
-    except ValueError:
-        return str(beside)
+    """Return how `kitsweep` is called here."""
+    return "kitsweep" if shutil.which("kitsweep") else os.path.relpath(Path(sys.executable).with_name("kitsweep"))

@@ -1,7 +1,5 @@
 """Chooses the Redis that `kitsweep up` runs on: the configured one, or an embedded one, and on which port."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from config.environment import read_env_file, secret_values

@@ -6,22 +6,23 @@ Every method raises `worker.errors.RedisUnreachable` when Redis does not answer,
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, cast
 
 from config.settings import Settings, load_settings
+from tasks.cleanup_reports import RuleReport, RunReport, run_report
 from tasks.client import app_for
 from tasks.tokens import TokenAdmin
 from worker.account import Account
 from worker.cleanup.listing.matching import Match
+from worker.cleanup.listing.paging import ListingError
 from worker.cleanup.rules.file import RulesError, RulesFile
 from worker.cleanup.rules.rule import Rule
-from worker.cleanup.runs.dry_run import Summary, dry_run
+from worker.cleanup.runs.dry_run import ListingRefused, Summary, dry_run
 from worker.cleanup.runs.store import request_of, run_id_by_hand
 from worker.errors import KitsweepError, NotPossible, UnknownRequest
 from worker.identity import whoami
@@ -29,12 +30,23 @@ from worker.queue.approvals import Held
 from worker.reports.audit import Entry
 from worker.states import RunStart
 from worker.store.connection import explained
-from worker.times import iso
 
 if TYPE_CHECKING:
     from worker.runtime.process import App
 
-__all__ = ["Admin", "Entry", "Held", "Match", "RuleReport", "RulesError", "RunReport", "Summary", "describe_rules"]
+__all__ = [
+    "Admin",
+    "Entry",
+    "Held",
+    "ListingError",
+    "ListingRefused",
+    "Match",
+    "RuleReport",
+    "RulesError",
+    "RunReport",
+    "Summary",
+    "describe_rules",
+]
 
 _WHY_NOT_STARTED = {
     RunStart.OFF: "cleanup is off; switch it on with `kitsweep cleanup on`",
@@ -52,46 +64,6 @@ class UnknownRule(KitsweepError):
 
     def __str__(self) -> str:
         return f"no rule {self.name} in {self.path}; there are: {', '.join(self.known) or 'none'}"
-
-
-class RunReport(TypedDict):
-    """One run of a cleanup rule. Times are ISO 8601 in UTC."""
-
-    run: str
-    due: str | None
-    """When it was due; None for a manual run."""
-    started_at: str | None
-    ended_at: str | None
-    by: str | None
-    outcome: str
-    """How it ended; "running", or "forgotten" once its details have expired."""
-    why: str | None
-    files: int
-    bytes: int
-    request: str | None
-    decision: str | None
-    """approved or rejected, if its request needed approval."""
-    decided_by: str | None
-    result: str | None
-    """Final state of its request."""
-    counts: dict[str, int] | None
-    """Outcome of its request → files."""
-    first_paths: list[str]
-    kept: dict[str, int]
-    """Why a listed file was not deleted → files."""
-
-
-class RuleReport(TypedDict):
-    """A cleanup rule and its state."""
-
-    name: str
-    next: str | None
-    """Next due time, ISO 8601; None while the rule is disabled."""
-    last: RunReport | None
-    usual: float | None
-    """Median number of files of its last runs."""
-    means: str
-    """The rule in words."""
 
 
 def describe_rules(path: Path) -> list[str]:
@@ -115,15 +87,15 @@ class Admin:
 
     # The account
 
-    def pause(self, reason: str | None = None) -> None:
+    def pause(self, reason: str | None = None, by: str | None = None) -> None:
         """Pause all calls of the account, on all workers, until `resume`."""
         with explained(self._settings):
-            self._account.limiter.pause(reason or "")
+            self._account.limiter.pause(reason or "", by)
 
-    def resume(self) -> None:
+    def resume(self, by: str | None = None) -> None:
         """Allow calls again, also after an outage or a refused key."""
         with explained(self._settings):
-            self._account.limiter.resume()
+            self._account.limiter.resume(by)
 
     # Approvals
 
@@ -158,6 +130,15 @@ class Admin:
         self._app.publisher.publish([request_id])
 
     # The audit trail
+
+    def audit_page(self, since: datetime, until: datetime, most: int, after: str | None = None) -> list[Entry]:
+        """Return up to `most` audit entries from one moment to another, oldest first, after the entry with an id.
+
+        Raises `InvalidRequest` if `after` is no such id.
+        """
+        since_ms, until_ms = int(since.timestamp() * 1000), int(until.timestamp() * 1000)
+        with explained(self._settings):
+            return self._account.audit.page(since_ms, until_ms, most, after)
 
     def audit(self, since: datetime | timedelta) -> Iterator[Entry]:
         """Yield the audit entries since a time, or of a duration up to now, oldest first, in constant memory."""
@@ -251,32 +232,8 @@ class Admin:
         }
 
     def _run_reports(self, run_ids: Iterable[str]) -> list[RunReport]:
-        return [_run_report(run_id, self._runs.read(run_id)) for run_id in run_ids]
+        return [run_report(run_id, self._runs.read(run_id)) for run_id in run_ids]
 
     @cached_property
     def _app(self) -> App:
         return app_for(self._settings, self._account.redis)
-
-
-def _run_report(run_id: str, about: dict[str, str]) -> RunReport:
-    def loaded(name: str, default: Any) -> Any:
-        return json.loads(about[name]) if name in about else default
-
-    return {
-        "run": run_id,
-        "due": iso(about.get("due") or None),
-        "started_at": iso(about.get("started_at") or None),
-        "ended_at": iso(about.get("ended_at") or None),
-        "by": about.get("by"),
-        "outcome": about.get("outcome") or ("running" if "rule" in about else "forgotten"),
-        "why": about.get("why") or about.get("waits_for") or None,
-        "files": int(about.get("files", 0)),
-        "bytes": int(about.get("bytes", 0)),
-        "request": about.get("request"),
-        "decision": about.get("decision"),
-        "decided_by": about.get("decided_by"),
-        "result": about.get("result"),
-        "counts": loaded("counts", None),
-        "first_paths": loaded("paths", []),
-        "kept": loaded("excluded", {}),
-    }

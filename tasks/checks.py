@@ -1,7 +1,5 @@
 """The checks of `kitsweep check`: Redis and ImageKit. They change nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from enum import StrEnum
@@ -52,7 +50,7 @@ def check_redis(settings: Settings) -> Iterator[Finding]:
 
 
 def _info(redis: Redis) -> dict[str, Any]:
-    """Return what INFO tells; nothing if the user may not run it."""
+    """Return the reply to INFO; empty if the user may not run it."""
     try:
         return dict(redis.info())
     except ResponseError:

@@ -8,18 +8,20 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from config.settings import Settings, load_settings
-from worker.errors import UnknownRequest
+from worker.errors import NotPossible, RequestIdTaken, UnknownRequest
 from worker.limiter.slots import Limiter
-from worker.queue.operations import CHUNK_IDS, NewRequest, Queue
+from worker.queue.digest import Digest
+from worker.queue.operations import CHUNK_IDS, Enqueued, NewRequest, Queue, portions
 from worker.queue.validation import (
     Asked,
     check_reason,
@@ -31,7 +33,7 @@ from worker.queue.validation import (
 from worker.reports.reader import Reports, queued_report
 from worker.reports.report import FileOutcome, Report
 from worker.reports.stats import Stats, read_stats
-from worker.states import State
+from worker.states import Outcome, State
 from worker.store.connection import connect, explained
 from worker.store.durability import await_disk, require_durability
 
@@ -49,6 +51,8 @@ POLL_SHARE = 0.05
 """Interval between two polls, as a fraction of the time waited so far."""
 REQUESTS_AT_ONCE = 100
 """Requests that `enqueue_many` sends in one round trip; more would keep Redis from others for longer."""
+_RETRIES = uuid.UUID("8f0e6d3c-55c5-4b8e-9b61-2d9c7b0a4c11")
+"""Namespace of the ids of retries (RFC 9562, section 5.5)."""
 
 
 def new_request_id() -> str:
@@ -61,6 +65,13 @@ def app_for(settings: Settings, redis: Redis) -> App:
     from worker.runtime.process import create_app  # noqa: PLC0415 - commands that only read do not need Celery
 
     return create_app(settings, redis)
+
+
+class Accepted(NamedTuple):
+    """What `submit` and `retry` did; `is_new` is false if the request was there already."""
+
+    request_id: str
+    is_new: bool
 
 
 class Client:
@@ -82,7 +93,7 @@ class Client:
         with explained(self._settings):
             self._queue.redis.ping()
 
-    def enqueue(
+    def enqueue(  # noqa: PLR0913 - one parameter for each part of a request
         self,
         file_ids: Iterable[str],
         *,
@@ -90,6 +101,7 @@ class Client:
         reason: str | None = None,
         hold_seconds: float = 0,
         result_ttl_seconds: int | None = None,
+        callback: str | None = None,
         request_id: str | None = None,
         durable: bool = False,
     ) -> str:
@@ -97,8 +109,9 @@ class Client:
 
         All or nothing: if this raises, or the process dies halfway, no file of the request is deleted. Duplicates count
         once. A request id that was accepted before changes nothing. `result_ttl_seconds` is how long the result is kept
-        once the request is final, by default as the settings say. With `durable` it returns once the request is in
-        the append-only file on the server's disk.
+        once the request is final, by default as the settings say. `callback` is the URL to which a webhook is sent when
+        the request is final; the default is that of the source in KITSWEEP_CALLBACKS. With `durable` it returns once
+        the request is in the append-only file on the server's disk.
 
         Raises:
             InvalidRequest: an argument is invalid; the error names it, and the position of a file id.
@@ -106,21 +119,47 @@ class Client:
             RequestVanished: the request was cancelled, or expired, while it was being sent.
             NotDurable: the request is not known to be on disk; `accepted` says whether it was accepted.
         """
-        asked = checked_request(request_id or new_request_id(), source, reason, hold_seconds, result_ttl_seconds)
-        stream = checked_stream(file_ids)
-        first = list(islice(stream, CHUNK_IDS + 1))
-        if not first:
-            checked_file_ids(first, CHUNK_IDS)
+        asked = checked_request(
+            request_id or new_request_id(), source, reason, hold_seconds, result_ttl_seconds, callback
+        )
         with explained(self._settings):
             if durable:
                 require_durability(self._queue.redis, self._settings.redis_address)
-            if len(first) <= CHUNK_IDS:
-                self._enqueue_small([(asked, first)])
-            else:
-                self._enqueue_stream(asked, first, stream)
+            self._enqueue(NewRequest(**asked), checked_stream(file_ids))
             if durable:
                 await_disk(self._queue.redis, self._queue.keys, self._settings.redis_address)
         return asked["request_id"]
+
+    def submit(self, asked: Asked, file_ids: Iterable[str], by: str) -> Accepted:
+        """Enqueue as `enqueue` does, and tell whether the request is new: its sender may send it again.
+
+        Raises what `enqueue` raises, and `RequestIdTaken` if the id is that of a request with other content.
+        """
+        digest = Digest(asked)
+        stream = digest.over(checked_stream(file_ids))
+        with explained(self._settings):
+            done = self._enqueue(NewRequest(**asked, origin=by, digest=digest), stream)
+            if not done.is_new:
+                deque(stream, maxlen=0)
+                self._require_same(asked["request_id"], digest)
+        return Accepted(asked["request_id"], done.is_new)
+
+    def retry(self, request_id: str, by: str | None = None) -> Accepted:
+        """Enqueue the failed file ids of a final request as a new one, the same one however often this is called.
+
+        Raises `UnknownRequest`, and `NotPossible` if the request is not final or none of its files failed.
+        """
+        report = self.status(request_id)
+        if not State(report["state"]).is_final:
+            raise NotPossible(f"request {request_id} is not final; its failed files can be retried once it is")
+        if not report["failed"]:
+            raise NotPossible(f"request {request_id} has no failed files; there is nothing to retry")
+        again = NewRequest(
+            str(uuid.uuid5(_RETRIES, request_id)), report["source"], report["reason"], origin=by, retry_of=request_id
+        )
+        with explained(self._settings):
+            failed = (entry.file_id for entry in self._reports.outcomes(request_id, [Outcome.FAILED]))
+            return Accepted(again.request_id, self._enqueue(again, failed).is_new)
 
     def enqueue_many(
         self,
@@ -139,14 +178,14 @@ class Client:
         while some := list(islice(stream, REQUESTS_AT_ONCE)):
             checked = [
                 (
-                    checked_request(new_request_id(), source, reason, 0, result_ttl_seconds),
+                    NewRequest(**checked_request(new_request_id(), source, reason, 0, result_ttl_seconds)),
                     checked_file_ids(ids, CHUNK_IDS),
                 )
                 for ids in some
             ]
             with explained(self._settings):
                 self._enqueue_small(checked)
-            request_ids += [asked["request_id"] for asked, _ in checked]
+            request_ids += [request.request_id for request, _ in checked]
         return request_ids
 
     def status(self, request_id: str) -> Report:
@@ -157,11 +196,11 @@ class Client:
             raise UnknownRequest(request_id)
         return report
 
-    def outcomes(self, request_id: str) -> Iterator[FileOutcome]:
-        """Yield the outcome of each file of a request that has one; any number, in constant memory."""
+    def outcomes(self, request_id: str, wanted: Collection[Outcome] = tuple(Outcome)) -> Iterator[FileOutcome]:
+        """Yield each file of a request that has one of the wanted outcomes; any number, in constant memory."""
         self.status(request_id)
         with explained(self._settings):
-            yield from self._reports.outcomes(request_id)
+            yield from self._reports.outcomes(request_id, wanted)
 
     def wait(self, request_id: str, timeout: float | None = None) -> Report:
         """Return the report once it is final. Raises `TimeoutError` after `timeout` seconds, and `UnknownRequest`."""
@@ -186,11 +225,11 @@ class Client:
                 raise TimeoutError(f"request {request_id} is not done after {timeout:g} s")
             time.sleep(pause)
 
-    def cancel(self, request_id: str) -> Report:
+    def cancel(self, request_id: str, by: str | None = None) -> Report:
         """Cancel the files of a request that still wait; calls in flight are finished. Raises `UnknownRequest`."""
         with explained(self._settings):
             before = self._reports.read([request_id], with_ids=False)[0]
-            done = self._queue.cancel(request_id)
+            done = self._queue.cancel(request_id, by)
             if before is None or done is None:
                 raise UnknownRequest(request_id)
             report = self._reports.read([request_id])[0]
@@ -204,27 +243,40 @@ class Client:
         with explained(self._settings):
             return read_stats(self._queue, self._limiter)
 
-    def _enqueue_small(self, requests: Sequence[tuple[Asked, list[str]]]) -> None:
-        """Enqueue requests of one chunk each, and publish that they are queued."""
-        now = self._queue.now_ms()
-        distinct = [(asked, list(dict.fromkeys(file_ids))) for asked, file_ids in requests]
-        for some in _portions(distinct):
-            reports = (queued_report(asked, len(file_ids), now) for asked, file_ids in some)
-            new = [(NewRequest(**asked), file_ids) for asked, file_ids in some]
-            self._queue.enqueue_many(new, map(self._publisher.first_result, reports))
+    def _enqueue(self, request: NewRequest, file_ids: Iterator[str]) -> Enqueued:
+        first = list(islice(file_ids, CHUNK_IDS + 1))
+        if not first:
+            checked_file_ids(first, CHUNK_IDS)
+        if len(first) <= CHUNK_IDS:
+            return self._enqueue_small([(request, first)])[0]
+        return self._enqueue_stream(request, first, file_ids)
 
-    def _enqueue_stream(self, asked: Asked, first: list[str], rest: Iterator[str]) -> None:
+    def _enqueue_small(self, requests: Sequence[tuple[NewRequest, list[str]]]) -> list[Enqueued]:
+        """Enqueue requests of one chunk each, and publish that they are queued."""
+        now, done = self._queue.now_ms(), list[Enqueued]()
+        for some in portions((request, list(dict.fromkeys(file_ids))) for request, file_ids in requests):
+            reports = (queued_report(new.request_id, new.source, new.reason, len(ids), now) for new, ids in some)
+            done += self._queue.enqueue_many(some, map(self._publisher.first_result, reports))
+        return done
+
+    def _enqueue_stream(self, request: NewRequest, first: list[str], rest: Iterator[str]) -> Enqueued:
         def stream() -> Iterator[str]:
             yield from first
             first.clear()
             yield from rest
 
         try:
-            self._queue.enqueue(NewRequest(**asked), stream())
+            done = self._queue.enqueue(request, stream())
         except BaseException:
-            self._drop_unsealed(asked["request_id"])
+            self._drop_unsealed(request.request_id)
             raise
-        self._publisher.publish_reports([asked["request_id"]])
+        self._publisher.publish_reports([request.request_id])
+        return done
+
+    def _require_same(self, request_id: str, digest: Digest) -> None:
+        known = self._queue.redis.hget(self._queue.keys.request(request_id), "content")
+        if known != digest.text():
+            raise RequestIdTaken(request_id)
 
     def _drop_unsealed(self, request_id: str) -> None:
         try:
@@ -237,16 +289,3 @@ class Client:
                 request_id,
                 extra={"request_id": request_id},
             )
-
-
-def _portions(requests: Iterable[tuple[Asked, list[str]]]) -> Iterator[list[tuple[Asked, list[str]]]]:
-    """Yield the requests in portions of at most `CHUNK_IDS` file ids."""
-    portion: list[tuple[Asked, list[str]]] = []
-    count = 0
-    for asked, file_ids in requests:
-        if portion and count + len(file_ids) > CHUNK_IDS:
-            yield portion
-            portion, count = [], 0
-        portion.append((asked, file_ids))
-        count += len(file_ids)
-    yield portion

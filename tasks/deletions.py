@@ -20,7 +20,8 @@ from worker.store.connection import explained
 def delete_files(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
     """Delete files from ImageKit.
 
-    The arguments are `file_ids, source="default", reason=None, hold_seconds=0, result_ttl_seconds=None`.
+    The arguments are `file_ids, source="default", reason=None, hold_seconds=0, result_ttl_seconds=None,
+    callback=None`.
     The task id is the request id, under which `AsyncResult` shows QUEUED, PROGRESS, and SUCCESS, FAILURE or REVOKED.
     Sending the same task id again changes nothing. The task itself only accepts; it ends when the deletion is done.
 

@@ -87,7 +87,8 @@ def read_file_ids(stream: BinaryIO, form: Form | None = None) -> Numbered:
             case Form.JSONL:
                 yield from _read_jsonl(chain([(line, first)], lines))
     finally:
-        text.detach()  # The stream is the caller's to close.
+        if not stream.closed:
+            text.detach()  # The stream is the caller's to close.
 
 
 def _lines(text: io.TextIOWrapper) -> Numbered:
@@ -190,8 +191,8 @@ class _JsonText:
                 value, end = _DECODE(self._buffer, self._at)
             except json.JSONDecodeError as error:
                 if not self._is_cut(error) or not self._grow():
-                    place = line + self._buffer.count("\n", self._at, error.pos)
-                    raise InputError(place, f"this is not JSON ({error.msg})") from None
+                    at_line = line + self._buffer.count("\n", self._at, error.pos)
+                    raise InputError(at_line, f"this is not JSON ({error.msg})") from None
             except (ValueError, RecursionError):
                 raise InputError(line, "the JSON is nested too deeply, or has a number with too many digits") from None
             else:

@@ -1,4 +1,4 @@
-"""Teaches the limiter what responses to calls that are not ours say about the account's rate limits."""
+"""Tells the limiter what responses to passed-through calls say about the account's rate limits."""
 
 from __future__ import annotations
 

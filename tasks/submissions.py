@@ -1,4 +1,4 @@
-"""What the web server asks of the queue for callers who wait: to enqueue for many at once, and to hear of the end.
+"""Enqueues requests for callers of the web server that wait for the end, many at once.
 
 Every method raises `worker.errors.RedisUnreachable` when Redis does not answer.
 """
@@ -21,9 +21,9 @@ from worker.store.connection import explained
 __all__ = ["NewRequest", "NoWorker", "Submission", "Submissions", "Submitted", "checked_request", "is_file_id"]
 
 JOIN_MS = 300_000
-"""How long ago a request may have ended that a repeat still joins."""
+"""How long after its end a repeat still joins a request."""
 PAUSE_SECONDS = 0.2
-"""How often `finished` yields while nothing ends."""
+"""How often `finished` yields while no request ends."""
 _AT_ONCE = 1000
 
 
@@ -35,7 +35,7 @@ class NoWorker(QueueUnavailable):
 
 
 class Submissions:
-    """Enqueues for many callers at once, and tells which requests have ended. Each method belongs to one thread."""
+    """Enqueues for many callers at once, and yields the requests that have ended. Call each method from one thread."""
 
     def __init__(self, settings: Settings, account: Account | None = None) -> None:
         self._settings = settings
@@ -60,7 +60,7 @@ class Submissions:
     def finished(self) -> Iterator[list[str]]:
         """Yield the ids of requests as they end; an empty list every `PAUSE_SECONDS` while none ends.
 
-        Some may be missing: of the time before the first one is yielded, and when the connection breaks.
+        Ids are missed before the first yield, and while the connection is broken.
         """
         redis: Any = self._account.redis
         with explained(self._settings), redis.pubsub(ignore_subscribe_messages=True) as channel:

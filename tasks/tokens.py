@@ -3,8 +3,6 @@
 Every method raises `worker.errors.RedisUnreachable` when Redis does not answer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from worker.account import Account

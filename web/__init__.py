@@ -1,1 +1,1 @@
-"""The web server: the drop-in for the ImageKit API, and what operators and programs reach over HTTP."""
+"""The web server: the drop-in for the ImageKit API, and the HTTP interface for operators and programs."""

@@ -1,6 +1,6 @@
-"""The application: what answers which path. Closed by default: only the health checks need no credential.
+"""The application: routes each path. Closed by default: only the health checks need no credential.
 
-Paths of our own go to FastAPI; all others are ImageKit's: the drop-in answers the two that delete.
+FastAPI handles our paths. All others are ImageKit's: the drop-in handles the two that delete.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from web import health, problems
+from web.api import routes
 from web.context import Context
 from web.dropin.endpoints import DropIn
 from web.dropin.reading import call_of
+from web.dropin.watching import Watcher
 from web.exchange import Exchange
 from web.passthrough import PassThrough
 
@@ -20,12 +22,21 @@ UPLOAD_PATHS = ("/api/v1/files/upload", "/api/v2/files/upload")
 """ImageKit's, among paths that would be ours."""
 
 
-def create_api(context: Context) -> FastAPI:
-    """Assemble what FastAPI answers."""
-    app = FastAPI(title="Kitsweep", docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.context = context
+def create_api(context: Context, watcher: Watcher) -> FastAPI:
+    """Assemble the FastAPI application."""
+    app = FastAPI(
+        title=routes.TITLE,
+        version=routes.VERSION,
+        description=routes.DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    app.state.context, app.state.watcher = context, watcher
     problems.add_handlers(app)
     app.include_router(health.router)
+    routes.add_routes(app)
     return app
 
 
@@ -33,8 +44,8 @@ class App:
     """The whole application. `start` it on the event loop that serves, and `close` it at the end."""
 
     def __init__(self, context: Context, api: ASGIApp | None = None, drop_in: DropIn | None = None) -> None:
-        self._api = api or create_api(context)
         self._drop_in = drop_in or DropIn(context)
+        self._api = api or create_api(context, self._drop_in.watcher)
         self._pass_through = PassThrough(context)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,11 +66,11 @@ class App:
         self._drop_in.watcher.start()
 
     def answer_all(self) -> None:
-        """Answer all who wait with what is known: the server stops."""
+        """Answer all waiting callers with the current state, because the server stops."""
         self._drop_in.watcher.answer_all()
 
     async def close(self) -> None:
-        """Let go of threads and connections."""
+        """Close threads and connections."""
         self._drop_in.close()
         await self._pass_through.close()
 

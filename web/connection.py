@@ -34,7 +34,7 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; see to it that headers end soon."""
+        """Parse received data; start or stop the timer of the headers."""
         super().data_received(data)
         if not self._in_head:
             self._stop_timer()
@@ -56,13 +56,13 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
 
     def pause_writing(self) -> None:
-        """Wait for a caller that does not read. asyncio calls this."""
+        """Start the timer of a caller that does not read. asyncio calls this."""
         super().pause_writing()
         self._stop_timer()
         self._timer = self.loop.call_later(READ_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on. asyncio calls this."""
+        """Continue after `pause_writing`. asyncio calls this."""
         self._stop_timer()
         super().resume_writing()
 

@@ -1,4 +1,4 @@
-"""What all of the web server shares: the settings, the client, the admin, and the pool for code that blocks."""
+"""What the whole web server shares: settings, client, admin, and the thread pool for blocking code."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from fastapi import Request
 from config.settings import Settings
 from tasks.admin import Admin
 from tasks.client import Client
+from tasks.search import Search
 from web.credentials import Credentials
-from worker.errors import QueueUnavailable, RedisUnreachable
+from web.long_calls import LongCalls, ServerBusy
+from worker.errors import RedisUnreachable
+
+__all__ = ["Context", "ServerBusy", "context_of"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,14 +27,7 @@ THREADS = 8
 MAX_PENDING = 200
 """How many calls may wait for a thread; more are refused at once."""
 ANSWER_SECONDS = 12.0
-"""How long a call may take: longer than the client of Redis tries, shorter than any caller waits."""
-
-
-class ServerBusy(QueueUnavailable):
-    """Too many calls wait for Redis already."""
-
-    def __str__(self) -> str:
-        return "The server is busy. Nothing was changed; try again."
+"""How long a call may take: longer than the Redis client retries, shorter than callers wait."""
 
 
 class Context:
@@ -40,7 +37,9 @@ class Context:
         self.settings = settings
         self.client = client or Client(settings)
         self.admin = admin or Admin(settings)
+        self.search = Search(settings)
         self.credentials = Credentials(settings.private_key, self.admin.tokens, self.run)
+        self.long_calls = LongCalls()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="web")
         self._pending = 0
 
@@ -61,11 +60,12 @@ class Context:
             self._pending -= 1
 
     def link_to(self, path: str) -> str:
-        """Return a URL of this server, with the host if `KITSWEEP_WEB_PUBLIC_URL` tells it."""
+        """Return a URL of this server, with the host if `KITSWEEP_WEB_PUBLIC_URL` is set."""
         return f"{self.settings.web_public_url or ''}{path}"
 
     def close(self) -> None:
         """Let go of the threads."""
+        self.long_calls.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 

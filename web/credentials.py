@@ -1,4 +1,4 @@
-"""Who calls: the account's own private key, or a token. Without either, nothing is answered but the health checks."""
+"""Who calls: the account's own private key, or a token. Without either, only the health checks are answered."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from worker.errors import KitsweepError
 logger = logging.getLogger(__name__)
 
 REMEMBERED_SECONDS = 5.0
-"""How long a token is not looked up again: a revoked one is accepted for so long."""
+"""How long a token is cached, and so accepted after it is revoked."""
 MAX_REMEMBERED = 1000
 REFUSAL_SECONDS = 1.0
 """How long a wrong credential waits for its answer."""
 MAX_WAITING_REFUSALS = 100
-"""How many may wait so; further ones are told to come back later, before their credential is looked at."""
+"""How many may wait at a time; further calls are refused before their credential is checked."""
 MAX_SECRET = 512
 
 
@@ -37,14 +37,14 @@ class MissingCredentials(KitsweepError):
 
 
 class WrongCredentials(KitsweepError):
-    """No private key or token of this account is what the call carries."""
+    """The call carries neither the private key nor a token of this account."""
 
     def __str__(self) -> str:
         return "The credential is neither the account's private key nor a valid token."
 
 
 class TooManyWrong(KitsweepError):
-    """So many wrong credentials are waiting for their answer that no other is looked at."""
+    """Too many wrong credentials wait for their answer, so no other is checked."""
 
     def __str__(self) -> str:
         return "Too many calls with wrong credentials; try again."
@@ -52,7 +52,7 @@ class TooManyWrong(KitsweepError):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, and what that allows."""
+    """A caller, and what it may do."""
 
     name: str
     """For the audit trail, such as `token catalog`."""
@@ -74,7 +74,7 @@ class Run(Protocol):
 
 
 class Credentials:
-    """Finds out who calls. Holds nothing but the tokens that it has seen in the last seconds."""
+    """Identifies callers. Caches tokens for some seconds."""
 
     def __init__(self, private_key: SecretStr | None, tokens: TokenAdmin, run: Run) -> None:
         self._key = private_key.get_secret_value().encode() if private_key else None
@@ -113,7 +113,7 @@ class Credentials:
         return caller
 
     async def _refuse(self) -> None:
-        """Count a wrong credential, and wait, so that trying many takes long."""
+        """Count a wrong credential, and wait, so that guessing is slow."""
         logger.warning("a call with a wrong credential was refused")
         self._waiting += 1
         try:

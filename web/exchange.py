@@ -1,4 +1,4 @@
-"""One HTTP request and its response, in the terms of ASGI, for what answers without FastAPI."""
+"""One HTTP request and its response, in the terms of ASGI, for handlers without FastAPI."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BODY_SECONDS = 30.0
 
 
 class CutOff(Exception):
-    """The caller went away before its request was complete."""
+    """The caller disconnected before its request was complete."""
 
 
 class TooLarge(Exception):

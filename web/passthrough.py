@@ -1,6 +1,6 @@
-"""Passes every call that is not ours on to ImageKit, and its response back, both as streams.
+"""Passes all other calls on to ImageKit, and its responses back, both as streams.
 
-Only with the account's own private key: a token allows what its scopes say, and no scope says "anything".
+Only with the account's private key, since no scope of a token allows every call.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from web.exchange import BODY_SECONDS, CutOff, Exchange
 from worker.errors import KitsweepError
 
 logger = logging.getLogger(__name__)
-# It logs a line for each call, with its URL.
+# httpx logs a line for each call, with its URL.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 MAX_CONNECTIONS = 200
@@ -52,7 +52,7 @@ class PassThrough:
         await self._client.aclose()
 
     async def answer(self, exchange: Exchange) -> None:
-        """Pass one call on, or say why not."""
+        """Pass one call on, or answer why not."""
         refusal = await self._refusal(exchange)
         if refusal is not None:
             await exchange.respond(refusal.status, refusal.body, refusal.headers)
@@ -94,7 +94,7 @@ class PassThrough:
         )
 
     def _learn(self, exchange: Exchange, response: httpx2.Response) -> None:
-        """Tell the limiter of limits that it has not been told of, without keeping the caller waiting."""
+        """Tell the limiter about new limits, without delaying the caller."""
         endpoint = endpoint_of(exchange.raw_path)
         seen = tuple(response.headers.get(f"X-RateLimit-{name}", "") for name in ("Limit", "Interval", "Reset"))
         is_throttled = response.status_code == 429

@@ -18,13 +18,14 @@ _BEARER = HTTPBearer(auto_error=False, description="A token (`kitsweep token cre
 _Described = Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 
 
-def require(scope: Scope) -> Callable[[Request, _Described], Awaitable[Caller]]:
-    """Return a dependency that admits callers with a scope, and returns who calls."""
+def require(*scopes: Scope) -> Callable[[Request, _Described], Awaitable[Caller]]:
+    """Return a dependency that admits callers with any of the scopes, and returns who calls."""
 
     async def caller(request: Request, _: _Described) -> Caller:
         found = await context_of(request).credentials.caller(request.headers.get("authorization", ""))
-        if scope not in found.scopes:
-            raise Problem(403, f"The {found.name} does not have the scope {scope}, which this operation needs.")
+        if not found.scopes.intersection(scopes):
+            needed = " or ".join(scopes)
+            raise Problem(403, f"The {found.name} does not have the scope {needed}, which this operation needs.")
         return found
 
     return caller

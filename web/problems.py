@@ -11,9 +11,20 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
+from tasks.admin import ListingError, ListingRefused, RulesError, UnknownRule
+from tasks.id_files import InputError
 from web.credentials import MissingCredentials, TooManyWrong, WrongCredentials
-from worker.errors import InvalidRequest, KitsweepError, NotPossible, QueueUnavailable, UnknownRequest
+from worker.errors import (
+    InvalidRequest,
+    KitsweepError,
+    NotPossible,
+    QueueUnavailable,
+    RequestIdTaken,
+    RequestVanished,
+    UnknownRequest,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +37,15 @@ STATUSES: tuple[tuple[type[KitsweepError], int, Mapping[str, str]], ...] = (
     (WrongCredentials, 403, {}),
     (TooManyWrong, 429, RETRY),
     (InvalidRequest, 422, {}),
+    (InputError, 422, {}),
+    (RequestIdTaken, 422, {}),
     (UnknownRequest, 404, {}),
+    (UnknownRule, 404, {}),
     (NotPossible, 409, {}),
+    (RequestVanished, 409, {}),
+    (RulesError, 409, {}),
+    (ListingRefused, 502, {}),
+    (ListingError, 502, {}),
     (QueueUnavailable, 503, RETRY),
 )
 """Status and headers of the answer to each of our errors."""
@@ -42,11 +60,12 @@ class Problem(Exception):
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Make every error of an application a problem."""
+    """Answer every error of an application with a problem."""
     app.add_exception_handler(Problem, _of_ours)
     app.add_exception_handler(KitsweepError, _of_kitsweep)
     app.add_exception_handler(RequestValidationError, _of_validation)
     app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(ClientDisconnect, _of_a_cut)
     app.add_exception_handler(Exception, _of_a_bug)
 
 
@@ -82,6 +101,10 @@ def _of_http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class alone
     details = {404: "There is nothing at this path.", 405: "This path does not take this method."}
     return problem(error.status_code, details.get(error.status_code, error.detail), error.headers)
+
+
+def _of_a_cut(_: Request, __: Exception) -> JSONResponse:
+    return problem(400, "The body was cut off. Nothing was enqueued.")
 
 
 def _of_a_bug(request: Request, error: Exception) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""Runs the web server: its socket, its signals, and a stop that answers those who wait."""
+"""Runs the web server: its socket, its signals, and a graceful stop."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 import resource
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 
 import uvicorn
@@ -23,9 +24,9 @@ logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75
 MAX_CONNECTIONS = 10_000
-"""Further ones are answered 503."""
+"""More are answered 503."""
 MIN_FILES = 16_384
-"""Open files that the process asks the system for: each connection is one."""
+"""Limit of open files that the process requests: each connection is one."""
 
 
 def run(settings: Settings, ready: Callable[[str], None]) -> None:
@@ -57,7 +58,7 @@ def url_of(listener: socket.socket) -> str:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server: a stop tells those who wait to answer, and ends within the settings' time."""
+    """uvicorn's server, with a stop that answers waiting callers and ends within the settings' time."""
 
     def __init__(self, app: App, stop_seconds: float, ready: Callable[[], None]) -> None:
         self._app = app
@@ -82,8 +83,9 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Stop at SIGINT and SIGTERM, and end as a success: uvicorn would raise them again at the end."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, self.handle_exit, number, None)
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -93,7 +95,7 @@ class Server(uvicorn.Server):
         self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let those who wait answer with what is known, then end."""
+        """Answer waiting callers with the current state, then end."""
         self._app.answer_all()
         await super().shutdown(sockets)
 

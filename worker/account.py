@@ -15,7 +15,7 @@ from worker.cleanup.runs.counting import LibraryCounter
 from worker.cleanup.runs.slice import Cleaner
 from worker.cleanup.runs.store import RunStore
 from worker.imagekit.client import ImageKit
-from worker.imagekit.transport import no_deadline
+from worker.imagekit.connections import no_deadline
 from worker.limiter.slots import Endpoint, Limiter
 from worker.queue.approvals import Approvals
 from worker.queue.leases import LeaseKeeper
@@ -24,6 +24,8 @@ from worker.reports.audit import Audit
 from worker.reports.reader import Reports
 from worker.store.connection import connect
 from worker.tokens.store import Tokens
+from worker.webhooks.sender import Sender
+from worker.webhooks.store import Webhooks
 
 Publish = Callable[[list[str]], None]
 """Hands the ids of finished requests to the result backend."""
@@ -101,8 +103,18 @@ class Account:
 
     @cached_property
     def reports(self) -> Reports:
-        """What became of requests."""
+        """The reports of requests."""
         return Reports(self.redis, self.keys)
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        """The webhooks that wait, and those that have ended."""
+        return Webhooks(self.redis, self.settings)
+
+    @cached_property
+    def webhook_sender(self) -> Sender:
+        """The sender of webhooks."""
+        return Sender(self.webhooks, self.settings)
 
     @cached_property
     def audit(self) -> Audit:

@@ -13,6 +13,7 @@ from worker.runtime import revoking, stopping
 from worker.runtime.intake import IntakeStep
 from worker.runtime.process import App, create_app
 from worker.runtime.step import WorkStep
+from worker.runtime.webhooks import WebhookStep
 
 
 def _create() -> App:
@@ -22,7 +23,7 @@ def _create() -> App:
         sys.exit(f"kitsweep: {error}")
     celery = create_app(settings)
     celery.set_current()
-    celery.steps["worker"].update((WorkStep, IntakeStep))
+    celery.steps["worker"].update((WorkStep, IntakeStep, WebhookStep))
     return celery
 
 

@@ -5,6 +5,7 @@
     KitsweepError
     ├── InvalidRequest        the request is invalid; nothing was enqueued
     ├── UnknownRequest        no such request id, or its results have expired
+    ├── RequestIdTaken        the request id belongs to a request with other content
     ├── NotPossible           the operation is not possible in the current state
     ├── RequestVanished       part of a streamed request disappeared; nothing was enqueued
     ├── QueueUnavailable      Redis cannot be used
@@ -37,8 +38,8 @@ class InvalidRequest(KitsweepError, ValueError):
         self.rule = rule
 
     def __str__(self) -> str:
-        place = self.argument if self.position is None else f"{self.argument}[{self.position}]"
-        return f"{place}: {self.rule}. Nothing was enqueued."
+        where = self.argument if self.position is None else f"{self.argument}[{self.position}]"
+        return f"{where}: {self.rule}. Nothing was enqueued."
 
 
 class _NoRequest(KitsweepError):
@@ -54,6 +55,19 @@ class UnknownRequest(_NoRequest):
 
     def __str__(self) -> str:
         return f"request {self.request_id}: unknown or expired"
+
+
+class RequestIdTaken(KitsweepError):
+    """A request with this id was accepted before, and asked for something else. Nothing was enqueued."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(request_id)
+        self.request_id = request_id
+
+    def __str__(self) -> str:
+        return (
+            f"request id {self.request_id} was used before, with other content; choose a new one. Nothing was enqueued."
+        )
 
 
 class NotPossible(KitsweepError):

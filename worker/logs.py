@@ -16,7 +16,7 @@ from config.settings import Settings
 
 _STANDARD = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "data", "taskName"})
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_context: ContextVar[Mapping[str, Any]] = ContextVar("log_fields", default={})  # noqa: B039 - never changed in place
+_context: ContextVar[Mapping[str, Any]] = ContextVar("log_fields", default={})  # noqa: B039 - never modified
 
 
 @contextmanager
@@ -78,13 +78,13 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
     key = settings.private_key.get_secret_value() if settings.private_key else ""
     where = settings.redis_parts
     passwords = [where.password or "", *where.sentinel_options.values()]
-    forms = {form for text in (key, *passwords) if text for form in _forms_of(text)}
+    forms = {form for text in (key, *settings.webhook_secrets, *passwords) if text for form in _forms_of(text)}
     # A form may hold a shorter one: the longest goes first, so that nothing of it is left.
     return tuple(sorted(forms, key=len, reverse=True))
 
 
 def _forms_of(secret: str) -> set[str]:
-    """Return how a secret may stand in a line: as it is, in an address, in JSON, in the repr of a value."""
+    """Return the forms of a secret in a line: as it is, in an address, in JSON, in the repr of a value."""
     return {secret, quote(secret, safe=""), json.dumps(secret)[1:-1], repr(secret)[1:-1]}
 
 

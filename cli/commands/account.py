@@ -88,7 +88,7 @@ def _figures(figures: Stats) -> list[tuple[str, str]]:
 
 def _source_rows(figures: Stats) -> list[list[str]]:
     names = ("waiting", "in_flight", "due_retries", "held")
-    rows = [["source", "waiting", "in flight", "to be retried", "held"]]
+    rows = [["source", "waiting", "in flight", "to be retried", "on hold"]]
     for source, of in figures["sources"].items():
         rows.append([escape(source), *(number(of[name]) for name in names)])  # type: ignore[literal-required]
     rows.append(["all", *(number(figures[name]) for name in names)])  # type: ignore[literal-required]

@@ -66,7 +66,7 @@ def _shown(settings: Settings) -> Iterator[tuple[str, str]]:
     """Yield every setting's name in the environment and its value, without secrets."""
     for name in type(settings).model_fields:
         value = getattr(settings, name)
-        if name == "private_key":
+        if name in {"private_key", "webhook_secret"}:
             text = "set, hidden" if value else "not set"
         elif name == "redis_url":
             parts = settings.redis_parts

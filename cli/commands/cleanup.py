@@ -1,7 +1,5 @@
 """The commands `cleanup …`: check, run and list rules, decide about their requests, switch all rules off."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated

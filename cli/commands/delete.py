@@ -26,13 +26,8 @@ from worker.times import parse_duration
 
 ASK_ABOVE = 1000
 """Above this number of file ids, a user at a terminal is asked."""
-_OPTIONS = {
-    "task id": "--request-id",
-    "source": "--source",
-    "reason": "--reason",
-    "hold_seconds": "--hold",
-    "result_ttl_seconds": "--result-ttl",
-}
+_OPTIONS = {"task id": "--request-id", "hold_seconds": "--hold", "result_ttl_seconds": "--result-ttl"}
+"""Options that do not have the name of their argument."""
 _NOTHING = "Nothing was enqueued."
 
 
@@ -60,6 +55,9 @@ def delete(
         str | None,
         typer.Option("--request-id", metavar="ID", help="Choose the id; sending the same id again changes nothing."),
     ] = None,
+    callback: Annotated[
+        str | None, typer.Option("--callback", metavar="URL", help="Where to send a webhook when the request is final.")
+    ] = None,
     durable: Annotated[
         bool, typer.Option("--durable", help="Return only once Redis has written the request to disk.")
     ] = False,
@@ -78,7 +76,7 @@ def delete(
     """
     settings = load_settings()
     ttl = None if result_ttl is None else int(seconds_in(result_ttl, "--result-ttl"))
-    asked = _asked(request_id, source, reason, seconds_in(hold, "--hold"), ttl)
+    asked = _asked(request_id, source, reason, seconds_in(hold, "--hold"), ttl, callback)
     client = Client(settings)
     with interruptible(lambda: _state_after_interrupt(client, asked["request_id"])), opened(file, form) as ids:
         first, following = _begin(ids)
@@ -101,13 +99,15 @@ def seconds_in(text: str, option: str) -> float:
     return float(match[1]) * parse_duration(f"1{match[2] or 's'}")
 
 
-def _asked(request_id: str | None, source: str, reason: str | None, hold: float, result_ttl: int | None) -> Asked:
+def _asked(
+    request_id: str | None, source: str, reason: str | None, hold: float, result_ttl: int | None, callback: str | None
+) -> Asked:
     """Check everything but the file ids, before the first of them is read. Raises `CommandError`."""
     try:
         new_id = new_request_id() if request_id is None else request_id
-        return checked_request(new_id, source, reason, hold, result_ttl)
+        return checked_request(new_id, source, reason, hold, result_ttl, callback)
     except InvalidRequest as error:
-        raise CommandError(f"{_OPTIONS[error.argument]}: {error.rule}. {_NOTHING}") from None
+        raise CommandError(f"{_OPTIONS.get(error.argument, f'--{error.argument}')}: {error.rule}. {_NOTHING}") from None
 
 
 def _is_known(client: Client, request_id: str) -> bool:

@@ -1,7 +1,5 @@
 """The command `report`: how each file of a request ended, one line per file."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Commands on one request: `status`, `watch`, `cancel`."""
 
-from __future__ import annotations
-
 from cli.common import DONE, INCOMPLETE, CommandError, interruptible, status_of
 from cli.options import AsJson, RequestId
 from cli.screen.output import counted, say, write, write_json

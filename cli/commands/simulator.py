@@ -1,7 +1,5 @@
 """The command `simulator`: a local ImageKit."""
 
-from __future__ import annotations
-
 import typer
 
 from cli.common import DONE, INCOMPLETE

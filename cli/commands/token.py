@@ -1,7 +1,5 @@
 """The commands `token create`, `token list` and `token revoke`: the credentials of HTTP callers."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """The command `web`: the HTTP server."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 import typer
@@ -23,7 +21,7 @@ def web(
 ) -> int:
     """Run the HTTP server: the drop-in for ImageKit's API, and the REST API.
 
-    It runs until Ctrl-C. Services use it in place of api.imagekit.io: set IMAGE_KIT_BASE_URL to its URL. It needs
+    It runs until Ctrl-C. Services use it instead of api.imagekit.io: set IMAGE_KIT_BASE_URL to its URL. It needs
     Redis and at least one worker. Any number of servers can run side by side; none holds state.
 
     Examples:

@@ -4,8 +4,6 @@ Ids, reasons and error texts come from outside. Commands escape them (`worker.te
 terminal, and nothing is ever read as Rich's markup.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -6,8 +6,6 @@ parent's process id; 0 for no leash). This is a separate script, because code be
 Python process with threads.
 """
 
-from __future__ import annotations
-
 import ctypes
 import json
 import os

@@ -1,7 +1,5 @@
 """Follows a log file that another process writes, and selects the lines to show at once."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -4,8 +4,6 @@ Each child leads its own process group, so that Ctrl-C reaches only this process
 child runs, a note has its pid and creation time, with which the next run finds and stops processes of a killed run.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal

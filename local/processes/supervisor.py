@@ -1,7 +1,5 @@
 """Keeps processes running: restarts those that end by themselves, shows their warnings, and stops them in order."""
 
-from __future__ import annotations
-
 import signal
 import time
 from collections.abc import Callable, Sequence

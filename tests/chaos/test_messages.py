@@ -179,7 +179,7 @@ def run_restarts(folder: Path, *, count: int, restarts: int) -> None:
 def accepted_share(rig: Rig, count: int) -> float:
     """Return which share of the messages has been accepted; 0 where the server does not say."""
     try:
-        return int(rig.redis.xlen(rig.keys("audit"))) / count
+        return 1 - backlog(rig) / count
     except RedisError:
         return 0.0
 
@@ -235,6 +235,31 @@ def test_a_worker_that_was_frozen_does_no_harm(tmp_path: Path) -> None:
         still.signal(signal.SIGCONT)
         await_final(rig, messages, 60)
         check_honest(rig, messages)
+
+
+def test_a_full_server_keeps_messages_and_goes_on_deleting(tmp_path: Path) -> None:
+    """Messages wait, nothing is lost, the worker lives and deletes what was accepted; with room again all is taken."""
+    with Rig(tmp_path, files=1500, batch_size=50) as rig:
+        files = rig.sim.remaining()
+        before = {rig.client.enqueue(files[:1000]): files[:1000]}
+        messages = {f"message{place}": [file_id] for place, file_id in enumerate(files[1000:])}
+        send(rig, messages)
+        for queue in QUEUES:
+            rig.redis.rename(queue, f"aside.{queue}")
+        rig.await_workers(worker := rig.worker())
+        rig.redis.config_set("maxmemory", "1mb")
+        for queue in QUEUES:
+            rig.redis.rename(f"aside.{queue}", queue)
+        await_final(rig, before, 60)
+        wait_until(
+            lambda: "retrying in 1 s: command not allowed" in worker.text(), 30, "the intake says what it waits for"
+        )
+        assert rig.client.stats()["unaccepted"] == 500
+        assert worker.running
+        rig.redis.config_set("maxmemory", "0")
+        await_final(rig, messages, 60)
+        check_honest(rig, {**before, **messages})
+        assert worker.starts == 1
 
 
 def test_a_worker_that_starts_on_a_full_server_deletes_and_accepts_when_there_is_room(tmp_path: Path) -> None:

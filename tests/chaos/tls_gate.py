@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def make_certificate(folder: Path) -> Path | None:
-    """Make a certificate for 127.0.0.1 that signs itself, with its key in the same file; None without openssl."""
+def make_certificate(folder: Path, name: str = "IP:127.0.0.1") -> Path | None:
+    """Make a certificate for a name that signs itself, with its key in the same file; None without openssl."""
     openssl = shutil.which("openssl")
     if openssl is None:
         return None
     path = folder / "both.pem"
     request = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    names = ["-subj", "/CN=127.0.0.1", "-addext", f"subjectAltName={name}"]
     subprocess.run([openssl, *request, *names, "-keyout", path, "-out", path], check=True, capture_output=True)
     return path
 

@@ -53,7 +53,7 @@ def test_200_that_never_lists_an_id(house: House) -> None:
     request_id = house.ask(ids)
     seen = house.final(request_id)
     assert (seen.state, seen.report["failed"]) == ("FAILURE", 1)
-    assert "did not say" in seen.report["errors"][0]["error"]
+    assert "did not report its outcome" in seen.report["errors"][0]["error"]
     assert outcomes(house, request_id)[ids[0]].attempts == 2
 
 

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from simulator import Simulator
 from tests.unit.support_cleanup import DRAFTS, RELEASED, Bench, listed_file, matching, request_of
+from tests.unit.support_webhooks import SECRET
 from worker.cleanup.runs.dry_run import Summary, dry_run
 from worker.cleanup.runs.slice import run_slice
 from worker.imagekit.answers import ListAnswer, Page
@@ -41,6 +43,21 @@ def test_exactly_the_files_that_match_a_rule_are_deleted(bench: Bench) -> None:
     assert before - set(bench.sim.remaining()) == expected
     report = bench.report(run["request"])
     assert (report["state"], report["deleted"], report["source"]) == ("SUCCESS", len(expected), "cleanup:old")
+
+
+def test_the_end_of_a_rule_s_request_is_reported(real_redis: Redis, sim: Simulator, tmp_path: Path) -> None:
+    """To the callback of its source, `cleanup:<rule>`."""
+    callbacks = {"cleanup:drafts": "https://ops.example/drafts"}
+    bench = Bench(real_redis, sim, tmp_path, webhook_secret=SECRET, callbacks=callbacks)
+    bench.sim.add_files(100)
+    bench.write(DRAFTS)
+    run = bench.run("drafts")
+    bench.delete_all()
+    taken = bench.account.webhooks.take()
+    assert taken is not None
+    assert taken.url == "https://ops.example/drafts"
+    assert (taken.report["request_id"], taken.report["source"]) == (run["request"], "cleanup:drafts")
+    assert taken.report["deleted"] == int(run["files"]) > 0
 
 
 def _strays(bench: Bench) -> list[str | Mapping[str, Any]]:

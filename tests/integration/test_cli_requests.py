@@ -162,7 +162,7 @@ def test_pause_and_resume(house: House) -> None:
     request_id = run(house, "delete", "-", given=lines(*ids)).out.strip()
     shown = run(house, "stats").out
     assert "until `kitsweep resume`: wrong [red]list" in shown
-    assert "default        2          0              0     0" in shown
+    assert "default        2          0              0        0" in shown
     resumed = run(house, "resume", "--json")
     assert (resumed.status, json.loads(resumed.out)) == (0, {"pause": None})
     watched = run(house, "watch", request_id, "--json")

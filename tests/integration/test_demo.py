@@ -121,7 +121,7 @@ def test_a_signal_stops_everything(tmp_path: Path) -> None:
         output.open("wb") as stream,
         subprocess.Popen(command, cwd=tmp_path, env=environment(tmp_path), stdout=stream, stderr=stream) as run,
     ):
-        wait_until(lambda: re.search(r"deleted [1-9]", output.read_text()), 60)
+        wait_until(lambda: re.search(r"deleted [1-9]", output.read_text()), 90)
         run.send_signal(signal.SIGTERM)
         assert run.wait(60) == 1
     assert "stopped by a signal" in output.read_text()

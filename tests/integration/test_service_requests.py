@@ -141,8 +141,9 @@ BAD = [
     pytest.param([[GOOD]], {"hold_seconds": float("nan")}, "hold_seconds", None, "number", id="a hold of NaN"),
     pytest.param([[GOOD]], {"hold_seconds": True}, "hold_seconds", None, "number", id="a hold of true"),
     pytest.param([[GOOD]], {"colour": "red"}, "arguments", None, "colour", id="an unknown argument"),
+    pytest.param([[GOOD]], {"callback": "a.example"}, "callback", None, "http or https URL", id="a bad callback"),
     pytest.param([[GOOD]], {"result_ttl_seconds": 59}, "result_ttl_seconds", None, "from 60", id="a short result TTL"),
-    pytest.param([[GOOD], "s", None, 0, None, 1], {}, "arguments", None, "too many", id="too many arguments"),
+    pytest.param([[GOOD], "s", None, 0, None, None, 1], {}, "arguments", None, "too many", id="too many arguments"),
     pytest.param([], {}, "arguments", None, "file_ids", id="no arguments"),
     pytest.param([[GOOD]], {"file_ids": [GOOD]}, "arguments", None, "file_ids", id="an argument twice"),
 ]

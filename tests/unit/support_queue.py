@@ -99,7 +99,11 @@ def waiting_ids(queue: Queue, request: str) -> list[str]:
 def line_of(queue: Queue, source: str) -> list[str]:
     """Return the requests in a source's line: those that came back, and the new ones."""
     back: list[str] = raw(queue).zrange(queue.keys.line(source), 0, -1)
-    return back + [str(request) for request in raw(queue).lrange(queue.keys.fresh(source), 0, -1)]
+    unfinished = {
+        entry.partition("-")[0]: fields["request"] for entry, fields in raw(queue).xrange(queue.keys("unfinished"))
+    }
+    fresh = raw(queue).lrange(queue.keys.fresh(source), 0, -1)
+    return back + [unfinished.get(sequence, "a request that is final") for sequence in fresh]
 
 
 @dataclass
@@ -184,6 +188,7 @@ def check_invariants(queue: Queue, expected: Mapping[str, set[str]]) -> Picture:
     picture = take_picture(queue, expected)
     for request, seen in picture.requests.items():
         _check_request(queue, request, seen, expected[request])
+    _check_streams(queue, picture)
     _check_leases(queue, picture)
     _check_counters(queue, picture)
     _check_lines(queue, picture)
@@ -217,6 +222,20 @@ def _check_final(queue: Queue, request: str, seen: Seen, by_outcome: Counter[Out
     pattern = queue.keys.request(request, "*").replace("{", r"\{").replace("}", r"\}")
     for key in raw(queue).keys(pattern):
         assert raw(queue).pttl(key) > 0, f"{key} never expires"
+
+
+def _check_streams(queue: Queue, picture: Picture) -> None:
+    """One stream names the requests that are not final, in their order, another those that did not succeed."""
+
+    def named_by(stream: str) -> list[str]:
+        return [fields["request"] for _, fields in raw(queue).xrange(queue.keys(stream))]
+
+    states = {name: seen.state for name, seen in picture.requests.items()}
+    unfinished = {name: int(picture.requests[name].about["sequence"]) for name in states if not states[name].is_final}
+    assert named_by("unfinished") == sorted(unfinished, key=lambda name: unfinished[name])
+    assert sorted(named_by("unsuccessful")) == sorted(
+        name for name, state in states.items() if state in (State.FAILURE, State.REVOKED)
+    )
 
 
 def _check_leases(queue: Queue, picture: Picture) -> None:

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 import threading
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 from redis import Redis
 
 import tasks.client
+import tasks.search
 import worker.account
+from local.ports import LOOPBACK
 from tests.unit.support_queue import raw, settings_for_tests
 from tests.waiting import wait_until
-from web.app import App
+from web.app import App, create_api
 from web.context import Context
+from web.dropin.endpoints import DropIn
+from web.server import Server, listen, url_of
 from worker.queue.claims import end
 from worker.queue.operations import Queue
 from worker.states import Outcome
@@ -30,8 +37,14 @@ T = TypeVar("T")
 def context_on(redis: Redis, monkeypatch: pytest.MonkeyPatch, **overrides: Any) -> Context:
     """Return a context on a client of Redis; `overrides` are settings."""
     monkeypatch.setattr(tasks.client, "connect", lambda _: redis)
+    monkeypatch.setattr(tasks.search, "connect", lambda _: redis)
     monkeypatch.setattr(worker.account, "connect", lambda _: redis)
     return Context(settings_for_tests(**overrides))
+
+
+def api_of(context: Context) -> FastAPI:
+    """Return the part of the application that FastAPI answers."""
+    return create_api(context, DropIn(context).watcher)
 
 
 def basic(user: str, password: str = "") -> str:
@@ -69,6 +82,28 @@ def with_app(context: Context, use: Callable[[httpx2.AsyncClient], Awaitable[T]]
             await app.close()
 
     return asyncio.run(run())
+
+
+@contextmanager
+def served(context: Context) -> Iterator[str]:
+    """Serve the application on a port of its own, in a thread; give its URL."""
+    app, ready = App(context), threading.Event()
+    server = Server(app, 1, ready.set)
+
+    async def run(listener: socket.socket) -> None:
+        await server.serve([listener])
+        await app.close()
+
+    with listen(LOOPBACK, 0) as listener:
+        url = url_of(listener)
+        thread = threading.Thread(target=lambda: asyncio.run(run(listener)))
+        thread.start()
+        assert ready.wait(10)
+        try:
+            yield url
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 class StandInWorker:

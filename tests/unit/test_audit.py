@@ -9,9 +9,10 @@ import pytest
 from redis import Redis
 
 from config.settings import load_settings
+from worker.errors import InvalidRequest
 from worker.queue.claims import end
 from worker.queue.operations import NewRequest, Queue
-from worker.reports.audit import DAY_MS, Audit
+from worker.reports.audit import DAY_MS, STREAMS, Audit
 from worker.states import Outcome
 from worker.store.scripts import ROOMS
 
@@ -60,7 +61,7 @@ def test_requests_that_differ_in_their_id_alone_share_an_entry(queue: Queue) -> 
     claim = queue.claim("t1")
     assert claim is not None
     queue.settle("t1", end(claim.items[:6], Outcome.DELETED) + end(claim.items[6:], Outcome.NOT_FOUND))
-    assert queue.redis.xlen(queue.keys("audit")) == 8 + 2
+    assert [queue.redis.xlen(queue.keys(stream)) for stream in STREAMS] == [8, 2]
     entries = [entry for entry in trail(queue).entries() if entry["event"] == "ended"]
     assert [entry["request"] for entry in entries] == [f"r{number}" for number in range(8)]
     assert [entry["detail"] for entry in entries] == [{"deleted": 1}] * 6 + [{"not_found": 1}] * 2
@@ -95,6 +96,35 @@ def _fields(number: int) -> Any:
     return {**fields, "total": number}
 
 
+def test_pages_follow_each_other_without_gaps_or_doubles(queue: Queue) -> None:
+    """Across both streams, also where entries fell into the same millisecond; a request's end comes after its start."""
+    for number in range(40):
+        stream = "ended" if number % 2 else "audit"
+        queue.redis.xadd(queue.keys(stream), _fields(number), id=f"{1000 + number // 8}-{number}")
+    everything = list(trail(queue).entries())
+    pages = [trail(queue).page(0, 10**12, 3)]
+    while pages[-1]:
+        pages.append(trail(queue).page(0, 10**12, 3, pages[-1][-1]["id"]))
+    assert [entry for page in pages for entry in page] == everything
+    assert sorted(entry["total"] for entry in everything) == list(range(40))
+    assert [entry["at"] for entry in everything] == sorted(entry["at"] for entry in everything)
+
+
+def test_a_page_may_end_in_the_middle_of_a_shared_entry(queue: Queue) -> None:
+    """The next one goes on there."""
+    queue.redis.xadd(queue.keys("ended"), {**_fields(1), "request": "a b c"}, id="1000-0")
+    pages = [trail(queue).page(0, 10**12, 2)]
+    pages.append(trail(queue).page(0, 10**12, 2, pages[0][-1]["id"]))
+    assert [[entry["request"] for entry in page] for page in pages] == [["a", "b"], ["c"]]
+
+
+@pytest.mark.parametrize("after", ["", "x", "1-1", "1-1.audit", "1-1.0.other"])
+def test_what_is_no_entry_id_is_refused(queue: Queue, after: str) -> None:
+    """A cursor comes from an entry."""
+    with pytest.raises(InvalidRequest, match="after"):
+        trail(queue).page(0, 10**12, 3, after)
+
+
 def test_only_what_is_too_old_goes(queue: Queue) -> None:
     """Entries stay for the days set beyond the life of results, and go afterwards."""
     settings = load_settings(audit_days=2, result_ttl_seconds=3600)
@@ -118,7 +148,7 @@ def test_all_that_is_too_old_goes_at_once(queue: Queue) -> None:
 
 
 def test_no_operation_rewrites_the_trail() -> None:
-    """Our operations only add to it: no other command of theirs names it."""
+    """Our operations only add to it and read it: no other command of theirs names it."""
     for path in ROOMS.rglob("*.lua"):
-        for command in re.findall(r"redis\.call\('(\w+)', KEY\.audit", path.read_text("utf-8")):
-            assert command == "XADD", path.name
+        for command in re.findall(r"redis\.call\('(\w+)', (?:KEY\.audit|event == 'ended')", path.read_text("utf-8")):
+            assert command in {"XADD", "XRANGE"}, path.name

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli import CLEANUP, COMMANDS
+from cli import CLEANUP, COMMANDS, WEBHOOKS
 from cli.commands.delete import seconds_in
 from cli.common import CommandError
 from cli.lazy import LazyCommand, help_of
@@ -268,7 +268,7 @@ def test_help_keeps_the_lines_of_examples_only() -> None:
     assert help_of(command) == "Do something.\n\nSome prose.\n\n\b\nExamples:\n  kitsweep one\n  kitsweep two"
 
 
-@pytest.mark.parametrize(("where", "summary"), [*COMMANDS.values(), *CLEANUP.values()])
+@pytest.mark.parametrize(("where", "summary"), [*COMMANDS.values(), *CLEANUP.values(), *WEBHOOKS.values()])
 def test_commands_are_listed_by_the_first_line_of_their_help(where: str, summary: str) -> None:
     """The list of commands, which imports none of them, says the same as the command's own help."""
     assert LazyCommand("x", where, summary).load().help.startswith(f"{summary}\n\n")

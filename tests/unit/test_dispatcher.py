@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from redis import Redis
 
-from tests.unit.support_queue import queue_on, raw
+import worker.runtime.dispatcher
+from tests.unit.support_queue import queue_on, raw, settings_for_tests
 from worker.calls import HORIZON_MS
 from worker.limiter.slots import Limits
-from worker.queue.operations import Work
-from worker.runtime.dispatcher import FillWait, batches_to_start, send_heartbeat
+from worker.queue.operations import NewRequest, Work
+from worker.runtime.dispatcher import (
+    BUSY_TICK_SECONDS,
+    TICK_SECONDS,
+    Dispatcher,
+    FillWait,
+    batches_to_start,
+    send_heartbeat,
+)
+from worker.runtime.process import create_app
 
 
 class Clock:
@@ -93,3 +104,17 @@ def test_heartbeats_are_recorded_and_dead_workers_are_removed(redis_client: Redi
     send_heartbeat(queue, "new")
     assert raw(queue).zrange(queue.keys("workers"), 0, -1) == ["new"]
     assert abs(raw(queue).zscore(queue.keys("workers"), "new") - queue.now_ms()) < 5000
+
+
+def test_ticks_are_short_after_a_batch_was_started(redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers that waited for it enqueue again at once, and their next batch does not wait for a long tick."""
+    queue = queue_on(redis_client, batch_window_seconds=0)
+    app = create_app(settings_for_tests(batch_window_seconds=0), redis_client)
+    started: list[int] = []
+    dispatcher = Dispatcher(app, "w", SimpleNamespace(free=lambda: 1, start=started.append))  # type: ignore[arg-type]
+    assert (dispatcher.tick(), started) == (TICK_SECONDS, [])
+    queue.enqueue(NewRequest("r", "shop"), ["a"])
+    assert (dispatcher.tick(), started) == (BUSY_TICK_SECONDS, [1])
+    monkeypatch.setattr(worker.runtime.dispatcher, "BUSY_SECONDS", 0)
+    queue.cancel("r")
+    assert (dispatcher.tick(), started) == (TICK_SECONDS, [1])

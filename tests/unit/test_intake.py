@@ -17,6 +17,7 @@ from redis.exceptions import OutOfMemoryError
 from config.queue_names import broker_lists
 from tests.unit.support_messages import Sender, put, undecoded
 from tests.unit.support_queue import LONG_AGO_MS, line_of, queue_on, raw, waiting_ids
+from tests.unit.support_webhooks import SECRET, URL
 from worker.intake import intake as intake_module
 from worker.intake.intake import Intake, Turn
 from worker.queue.operations import Queue
@@ -154,6 +155,23 @@ def test_a_revoked_message_is_forwarded(redis_client: Redis) -> None:
     queue = queue_on(redis_client)
     put(queue, message := SENDER.send(["a"], task_id="r1"), SENDER.send(["b"], task_id="r2"))
     assert accept_all(intake_on(queue), revoked=("r1",)) == ["r2"]
+    assert unusual(queue) == [message]
+
+
+def test_a_callback_is_kept_with_the_request(redis_client: Redis) -> None:
+    """In bulk, as every other argument."""
+    queue = queue_on(redis_client, webhook_secret=SECRET)
+    put(queue, SENDER.send(["a"], kwargs={"callback": URL}))
+    assert accept_all(intake_on(queue)) == ["r1"]
+    assert raw(queue).hget(queue.keys.request("r1"), "callback") == URL
+
+
+def test_a_callback_that_cannot_be_called_goes_on(redis_client: Redis) -> None:
+    """Celery tells the caller why: here, nothing could be signed."""
+    queue = queue_on(redis_client)
+    message = SENDER.send(["a"], kwargs={"callback": URL})
+    put(queue, message)
+    assert accept_all(intake_on(queue)) == []
     assert unusual(queue) == [message]
 
 

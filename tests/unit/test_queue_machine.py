@@ -45,8 +45,18 @@ GUARDED = 3
 """Ids that a request of the source gamma may have without approval."""
 ENDINGS = {outcome.value: outcome for outcome in (Outcome.DELETED, Outcome.NOT_FOUND, Outcome.FAILED)}
 SETTLEMENTS = (*ENDINGS, "retry", "retry doubtful", "park", "park doubtful", "park suspect", "nothing")
-FOR_EVER = {"format", "sequence", "totals", "account", "audit", "source:gamma:sizes"}
-"""Keys of fixed size that stay when all is done; the audit trail is cut by its own age."""
+FOR_EVER = {
+    "format",
+    "sequence",
+    "totals",
+    "account",
+    "audit",
+    "ended",
+    "unfinished",
+    "unsuccessful",
+    "source:gamma:sizes",
+}
+"""Keys of fixed size that stay when all is done; streams are empty, or cut by the age of their entries."""
 
 some_files = st.lists(st.sampled_from(POOL), min_size=1, max_size=9)
 some_settlements = st.lists(st.sampled_from(SETTLEMENTS), min_size=1, max_size=SIZE)

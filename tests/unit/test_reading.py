@@ -230,6 +230,15 @@ def test_any_bytes_give_ids_or_our_error(form: Form | None, data: bytes) -> None
     assert lines == sorted(lines)
 
 
+def test_a_reader_may_be_dropped_after_its_stream_was_closed() -> None:
+    """A command that ends early closes the file first; nothing is printed then."""
+    stream = io.BytesIO(b"a1\na2\n")
+    found = read_file_ids(stream)
+    assert next(found) == (1, "a1")
+    stream.close()
+    found.close()  # type: ignore[attr-defined]
+
+
 def million_lines(count: int) -> Iterator[bytes]:
     return (f"{n:024x}\n".encode() for n in range(count))
 

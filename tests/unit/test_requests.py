@@ -56,19 +56,27 @@ def test_a_stream_is_checked_as_it_goes() -> None:
 
 def test_a_good_request_passes() -> None:
     """All parts are returned as they were given."""
-    asked = checked_request("id-1", "shop.cleanup_2", "why not", 5, 86_400)
+    asked = checked_request(
+        "id-1", "shop.cleanup_2", "why not", 5, 86_400, "https://u:p@shop.example:8443/done?token=1"
+    )
     assert asked == {
         "request_id": "id-1",
         "source": "shop.cleanup_2",
         "reason": "why not",
         "hold_seconds": 5.0,
         "result_ttl_seconds": 86_400,
+        "callback": "https://u:p@shop.example:8443/done?token=1",
     }
 
 
 BAD_HOLDS: list[object] = [-1, -0.001, float("nan"), float("inf"), "5", None, True, 1e12, []]
 BAD_SOURCES: list[object] = ["", "a b", "x" * 65, "ключ", "a:b", "a\n", None, 5, ["s"]]
 BAD_REASONS: list[object] = ["a\nb", "\x1b[31m", 5, "x" * 501, []]
+BAD_CALLBACKS: list[object] = [
+    *("", "shop.example/done", "ftp://shop.example/", "https://", "http:///x", "https://a b/", "https://a/\n", "//a/b"),
+    *("http://a\\@b/", "http://ключ.example/", "http://a:0/", "http://a:99999/", "http://[::1", "http://a/#x"),
+    *("http://a/" + "x" * 2000, 5, ["http://a/"], True),
+]
 BAD_TASK_IDS: list[object] = ["", "a b", "a}b{", "x" * 129, None, 5]
 
 
@@ -78,6 +86,7 @@ BAD_TASK_IDS: list[object] = ["", "a b", "a}b{", "x" * 129, None, 5]
         *(("source", {"source": value}) for value in BAD_SOURCES),
         *(("reason", {"reason": value}) for value in BAD_REASONS),
         *(("hold_seconds", {"hold_seconds": value}) for value in BAD_HOLDS),
+        *(("callback", {"callback": value}) for value in BAD_CALLBACKS),
         *(("task id", {"request_id": value}) for value in BAD_TASK_IDS),
     ],
 )
@@ -97,15 +106,15 @@ json_like = st.recursive(
 )
 
 
-@given(json_like, json_like, json_like, json_like, json_like)
+@given(json_like, json_like, json_like, json_like, json_like, json_like)
 def test_arbitrary_json_ends_in_ids_or_in_our_own_error(
-    file_ids: Any, request_id: Any, source: Any, reason: Any, hold: Any
+    file_ids: Any, request_id: Any, source: Any, reason: Any, hold: Any, callback: Any
 ) -> None:
     """Any message raises no exception but `InvalidRequest`, whose text has no control characters."""
     shown: list[str] = []
     for check in (
         lambda: checked_file_ids(file_ids, MOST),
-        lambda: checked_request(request_id, source, reason, hold),
+        lambda: checked_request(request_id, source, reason, hold, callback),
     ):
         try:
             check()

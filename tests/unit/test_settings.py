@@ -142,7 +142,7 @@ REFUSED = [
     (
         "KITSWEEP_RESULT_TTL_BY_SOURCE",
         '{"a": 59, "b c": 60}',
-        f"a must be at least 60; b c is no source name: {NAME_RULE} (default: {{}})",
+        f"a must be at least 60; b c is not a source name: {NAME_RULE} (default: {{}})",
     ),
     ("KITSWEEP_RESULT_TTL_BY_SOURCE", '{"a": 60.5}', "a must be a whole number (default: {})"),
     (

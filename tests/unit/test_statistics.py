@@ -13,6 +13,7 @@ from tests.unit.support_queue import (
     end_all,
     files_of,
     ids,
+    line_of,
     must_claim,
     queue_on,
     release_holds,
@@ -78,14 +79,13 @@ def test_figures_are_exact_for_thousands_of_requests(real_redis: Redis) -> None:
 def store_as_before(queue: Queue) -> None:
     """Change the stored data to the first format: ids in lists, lines by sequence, and counts of less."""
     client: Any = queue.redis
-    for place, request in enumerate(("r", "undo", "guarded")):
+    for request in ("r", "undo", "guarded"):
         if in_hash := client.hget(queue.keys.request(request), "ids"):
             client.rpush(queue.keys.request(request, "waiting"), *in_hash.split())
             client.hdel(queue.keys.request(request), "ids")
-        client.hset(queue.keys.request(request), "sequence", place)
     for source in client.zrange(queue.keys("sources"), 0, -1):
-        line = client.lrange(queue.keys.fresh(source), 0, -1)
-        client.zadd(queue.keys.line(source), {request: place for place, request in enumerate(line)})
+        for request in line_of(queue, source):
+            client.zadd(queue.keys.line(source), {request: client.hget(queue.keys.request(request), "sequence")})
         client.delete(queue.keys.fresh(source))
     parked = client.smembers(queue.keys("parked"))
     for token in client.zrange(queue.keys("leases"), 0, -1):

@@ -11,8 +11,7 @@ from redis import Redis
 
 import web.credentials
 from tasks.tokens import Scope
-from tests.unit.support_web import KEY, basic, call, context_on
-from web.app import create_api
+from tests.unit.support_web import KEY, api_of, basic, call, context_on
 from web.context import Context
 from web.credentials import Caller
 from web.permissions import require
@@ -31,7 +30,7 @@ def context(redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Co
 @pytest.fixture
 def app(context: Context) -> FastAPI:
     """The application, with an operation for callers that may read."""
-    app = create_api(context)
+    app = api_of(context)
 
     @app.get("/api/v1/who")
     def who(caller: Annotated[Caller, Depends(require(Scope.READ))]) -> dict[str, str | None]:
@@ -111,7 +110,7 @@ def test_without_a_private_key_only_tokens_are_let_in(redis_client: Redis, monke
     """An empty key matches nothing."""
     monkeypatch.setattr(web.credentials, "REFUSAL_SECONDS", 0)
     context = context_on(redis_client, monkeypatch, private_key=None)
-    app = create_api(context)
+    app = api_of(context)
 
     @app.get("/api/v1/who", dependencies=[Depends(require(Scope.READ))])
     def who() -> None:
@@ -183,7 +182,7 @@ def test_readiness_says_what_is_missing(clean_environment: pytest.MonkeyPatch) -
     from config.settings import load_settings  # noqa: PLC0415 - settings of this test alone
 
     context = Context(load_settings(redis_url="redis://127.0.0.1:1/0"))
-    app = create_api(context)
+    app = api_of(context)
     assert call(app, "GET", "/livez").status_code == 200
     answer = call(app, "GET", "/readyz")
     assert answer.status_code == 503

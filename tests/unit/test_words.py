@@ -18,8 +18,9 @@ TEXTS = [
 ]
 ODD = re.compile(
     r"\b(somebody|anybody|whoever|whatever becomes|in the air|tells? of|heard of|stumbles?|for company|went well"
-    r"|(?:its|his|their|our) own (?:words|room|business)|by turns|a word of|looked? after|runs? out of patience"
-    r"|engine|verdict|is away|put aside|handed on|gets? hold of|for ever)\b",
+    r"|in its own words|by turns|a word of|looked? after|runs? out of patience"
+    r"|engine|verdict|is away|put aside|handed on|gets? hold of|for ever|what hangs|goes off"
+    r"|(?<!['\"])places?(?!['\"]))\b",
     re.IGNORECASE,
 )
 NAMES_AN_ID = re.compile(r"\b(request|run|claim|token|source|rule|worker|file)s? %|%d")

@@ -1,4 +1,4 @@
-"""The two calls that delete: who may, what is asked, enqueue, wait, answer."""
+"""The two calls that delete: authorise, read, enqueue, wait, answer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class DropIn:
         self.watcher.close()
 
     async def answer(self, exchange: Exchange, call: Call) -> None:
-        """Answer one call; to a caller that went away, nothing."""
+        """Answer one call, unless the caller has disconnected."""
         try:
             answer = await self._answer(exchange, call)
         except CutOff:

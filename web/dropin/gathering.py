@@ -1,4 +1,4 @@
-"""Gathers the requests of many callers: while one round trip to Redis is on its way, what comes next waits for it."""
+"""Gathers the requests of many callers: those that arrive during a round trip to Redis share the next one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 
 MAX_WAITING = 5000
-"""How many may wait for a trip; more are refused at once."""
+"""How many may wait for a round trip; more are refused at once."""
 
 
 class Gatherer(Generic[Asked, Answer]):
-    """Hands what many callers ask to one blocking function, together and in order, on a thread of its own."""
+    """Passes the arguments of many callers to one blocking function, together and in order, on a separate thread."""
 
     def __init__(self, act: Callable[[Sequence[Asked]], Sequence[Answer]], most: int, name: str, address: str) -> None:
         self._act = act

@@ -85,7 +85,7 @@ def submission_of(exchange: Exchange, caller: Caller, file_ids: list[str]) -> Su
 
 
 def content_of(caller: Caller, file_ids: list[str]) -> str:
-    """Return what the same credential with the same set of ids always has in common, and nobody else: 32 hex digits."""
+    """Return 32 hex digits that identify a credential with a set of ids."""
     return hashlib.sha256("\n".join([caller.name, *sorted(file_ids)]).encode()).hexdigest()[:32]
 
 

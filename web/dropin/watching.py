@@ -17,16 +17,16 @@ from worker.states import State
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0
-"""How often all that are waited for are looked at, in case a message was lost."""
+"""How often all awaited requests are read, in case a message was lost."""
 RECONNECT_SECONDS = 1.0
 CLOSE_SECONDS = 2.0
 REPORTS_AT_ONCE = 200
 REMEMBERED = 20_000
-"""Requests that ended lately: one may end between its enqueueing and the moment when its caller starts to wait."""
+"""Recently ended requests: one may end after it is enqueued and before its caller starts to wait."""
 
 
 class Watcher:
-    """Knows which requests are waited for, and wakes their callers."""
+    """Wakes callers when their requests end."""
 
     def __init__(self, submissions: Submissions, address: str) -> None:
         self._submissions = submissions
@@ -46,7 +46,7 @@ class Watcher:
         self._looking = asyncio.create_task(self._look_now_and_then())
 
     def answer_all(self) -> None:
-        """Wake all who wait, now and from now on: the server stops."""
+        """Wake all waiting callers, and later ones at once, because the server stops."""
         self._stopping = True
         self._wake(list(self._waiting))
 
@@ -60,11 +60,11 @@ class Watcher:
         self._reader.close()
 
     async def report(self, request_id: str) -> Report | None:
-        """Return the report of a request as it is; None if it is unknown."""
+        """Return the current report of a request; None if it is unknown."""
         return await self._reader.ask(request_id)
 
     async def wait(self, request_id: str, seconds: float) -> Report | None:
-        """Return the report of a request once it is final, or as it is after that time, or when the server stops."""
+        """Return the report of a request once it is final, after `seconds`, or when the server stops."""
         if request_id in self._ended or self._stopping:
             report = await self.report(request_id)
             if self._stopping or is_final(report):
@@ -116,7 +116,7 @@ class Watcher:
             try:
                 await asyncio.gather(*map(self._look_at, list(self._waiting)))
             except QueueUnavailable as error:
-                logger.warning("cannot look at requests that are waited for, retrying: %s", error)
+                logger.warning("cannot read awaited requests, retrying: %s", error)
 
     async def _look_at(self, request_id: str) -> None:
         if is_final(await self.report(request_id)):
@@ -124,7 +124,7 @@ class Watcher:
 
 
 def is_final(report: Report | None) -> bool:
-    """Whether nothing of a request will change any more; also if it is gone."""
+    """Whether a request is final or unknown."""
     return report is None or State(report["state"]).is_final
 
 

@@ -51,7 +51,7 @@ def _judge_not_deleted(item: Item, answer: PerFile, max_attempts: int) -> Settle
     """Retry or fail an item of a call that was carried out; that call may also be why a later one answers 404."""
     if item.attempts + 1 < max_attempts:
         return retry([item], backoff_ms(item.attempts + 1), Doubt.UNANSWERED)
-    error = answer.errors.get(item.file_id, "the API did not say what became of it")
+    error = answer.errors.get(item.file_id, "the API did not report its outcome")
     return end([item], Outcome.FAILED, error, doubt=Doubt.UNANSWERED)
 
 

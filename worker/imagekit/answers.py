@@ -13,8 +13,6 @@ pipeline has one branch for each. The source is the vendor's reference of `POST 
     Unanswered   all else       unknown whether the call was carried out
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

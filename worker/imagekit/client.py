@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from worker.imagekit.answers import Answer, KeyRefused, ListAnswer, Missing, Page, PerFile
+from worker.imagekit.connections import no_deadline
 from worker.imagekit.reading import AnswerReader
-from worker.imagekit.transport import RawAnswer, Transport, no_deadline
+from worker.imagekit.transport import RawAnswer, Transport
 
 if TYPE_CHECKING:
     from config.settings import Settings

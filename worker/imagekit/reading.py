@@ -4,8 +4,6 @@ The server is not trusted: types are checked before use, ids that were not sent 
 before they reach a log, a report or a terminal.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Collection

@@ -8,37 +8,28 @@ nothing of a call reached the server.
 from __future__ import annotations
 
 import http.client
-import io
 import logging
 import math
-import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import NewConnectionError
 from urllib3.response import BaseHTTPResponse
-from urllib3.util.wait import wait_for_read
 
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+from worker.imagekit.connections import POOLS, NoConnectionError, OpenSocket, current_call, no_deadline
 
 IDLE_SECONDS = 4.0
 """Connections that were idle for longer are not reused. Servers close idle connections (Node.js after 5 s), and a call
 sent while the server closes is ambiguous."""
-POLL_SECONDS = 0.5
-"""How often a waiting call checks whether its deadline was brought forward."""
 
 # urllib3 logs malformed headers unescaped, with a traceback each.
 logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
+# At DEBUG it logs each path with its query, which may hold a token.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,99 +47,12 @@ class RawAnswer:
     """When the last byte of the call was sent, in monotonic seconds; None if it was not sent completely."""
 
 
-def no_deadline() -> float:
-    """Return infinity: the call may take as long as its timeouts allow."""
-    return math.inf
-
-
-class _CurrentCall(threading.local):
-    """The call of this thread."""
-
-    sent_at: float | None = None
-    deadline: Callable[[], float] = staticmethod(no_deadline)
-
-
-_current_call = _CurrentCall()
-
-
-class _DeadlineReader(io.RawIOBase):
-    """Reads a socket until its timeout from now, however slowly bytes arrive, or until an earlier deadline."""
-
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: Callable[[], float]) -> None:
-        self._raw = raw
-        self._sock = sock
-        seconds = sock.gettimeout()
-        self._times_out_at = math.inf if seconds is None else time.monotonic() + seconds
-        self._deadline = deadline
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int | None:
-        while not self._is_ready():
-            pass
-        return self._raw.readinto(buffer)
-
-    def _is_ready(self) -> bool:
-        """Wait for bytes, at most `POLL_SECONDS`. Raises `TimeoutError` after the timeout or the deadline."""
-        now, deadline = time.monotonic(), self._deadline()
-        if now >= deadline:
-            raise TimeoutError("aborted because the worker is stopping")
-        if now >= self._times_out_at:
-            raise TimeoutError("timed out")
-        left = min(self._times_out_at, deadline) - now
-        # An incomplete TLS record would block beyond the poll.
-        self._sock.settimeout(left if math.isfinite(left) else None)
-        pending = isinstance(self._sock, ssl.SSLSocket) and self._sock.pending() > 0
-        return pending or wait_for_read(self._sock, min(left, POLL_SECONDS))
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _Response(http.client.HTTPResponse):
-    """A response whose status line, headers and body must all arrive before the deadline."""
-
-    def __init__(self, sock: socket.socket, debuglevel: int = 0, method: str | None = None) -> None:
-        super().__init__(sock, debuglevel, method)
-        _current_call.sent_at = time.monotonic()  # http.client creates the response when the request is sent
-        raw = self.fp.detach()
-        self.fp = io.BufferedReader(_DeadlineReader(raw, sock, _current_call.deadline))
-
-
-class _NoConnectionError(NewConnectionError):
-    """DNS, TCP or TLS failed, before the first byte of the call."""
-
-
-class _Connection(HTTPConnection):
-    response_class = _Response
-
-    def connect(self) -> None:
-        try:
-            super().connect()
-        except Exception as error:
-            raise _NoConnectionError(self, type(error).__name__) from error
-
-
-class _SecureConnection(_Connection, HTTPSConnection):
-    """The same over TLS."""
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
-
-
 class _Adapter(HTTPAdapter):
-    """One keep-alive connection of the classes above, without retries."""
+    """One keep-alive connection of `worker.imagekit.connections`, without retries."""
 
     def __init__(self) -> None:
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        self.poolmanager.pool_classes_by_scheme = POOLS
 
 
 class _ThreadAdapter(threading.local):
@@ -173,6 +77,10 @@ class Transport:
     """Timeout for the whole response, from the last byte sent to the last byte received."""
     deadline: Callable[[], float] = no_deadline
     """Returns when calls must end, in monotonic seconds. It is called repeatedly while a call waits."""
+    open_socket: OpenSocket | None = None
+    """Opens the connection instead of urllib3. Host name and TLS checks stay those of the URL."""
+    ready_seconds: float = math.inf
+    """Maximum time for DNS, TCP and TLS together; a call that takes longer is not sent."""
     _thread: _ThreadAdapter = field(default_factory=_ThreadAdapter, repr=False)
 
     def exchange(
@@ -182,7 +90,8 @@ class Transport:
         start = time.perf_counter()
         status, response_headers, content, sent = None, CaseInsensitiveDict[str](), b"", True
         failure: str | None
-        _current_call.sent_at, _current_call.deadline = None, self.deadline
+        current_call.sent_at, current_call.deadline = None, self.deadline
+        current_call.open_socket, current_call.connect_by = self.open_socket, time.monotonic() + self.ready_seconds
         try:
             # Not Session.send: it reads the environment, keeps cookies, and reads redirects without limit.
             response = self._adapter().send(
@@ -195,7 +104,7 @@ class Transport:
             content, failure = _read(response.raw, status, max_bytes)
             self._thread.used_at = time.monotonic()
         elapsed_ms = (time.perf_counter() - start) * 1000
-        return RawAnswer(status, response_headers, content, failure, sent, elapsed_ms, _current_call.sent_at)
+        return RawAnswer(status, response_headers, content, failure, sent, elapsed_ms, current_call.sent_at)
 
     def close(self) -> None:
         """Close the connection of the calling thread. A later call opens a new one."""
@@ -254,7 +163,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _never_connected(error: BaseException) -> bool:
-    return any(isinstance(cause, _NoConnectionError) for cause in _causes(error))
+    return any(isinstance(cause, NoConnectionError) for cause in _causes(error))
 
 
 def _describe(error: BaseException) -> str:

@@ -102,7 +102,7 @@ class Intake:
         return Taken(token, int(at_ms), messages)
 
     def _accept(self, taken: Taken, is_revoked: Callable[[str], bool]) -> list[str]:
-        read = [_unless_revoked(read_message(raw, self._most_ids), is_revoked) for raw in taken.messages]
+        read = [self._unless_refused(read_message(raw, self._most_ids), is_revoked) for raw in taken.messages]
         try:
             return self._run_accept(taken, read)
         except OutOfMemoryError:
@@ -142,8 +142,10 @@ class Intake:
         request = NewRequest(**message.asked, canvas=message.canvas, origin=message.origin)
         return self._queue.described(request, message.file_ids)
 
-
-def _unless_revoked(read: Message | Unusual, is_revoked: Callable[[str], bool]) -> Message | Unusual:
-    if isinstance(read, Message) and is_revoked(read.asked["request_id"]):
-        return Unusual(0)
-    return read
+    def _unless_refused(self, read: Message | Unusual, is_revoked: Callable[[str], bool]) -> Message | Unusual:
+        """Leave a request to Celery if it is revoked or its callback is not usable: Celery reports it to the caller."""
+        if isinstance(read, Unusual):
+            return read
+        callback = read.asked["callback"]
+        has_problem = callback is not None and self._queue.callback_problem(callback) is not None
+        return Unusual(0) if has_problem or is_revoked(read.asked["request_id"]) else read

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from redis import Redis
 
 from config.settings import Settings, Window
+from worker.identity import whoami
 from worker.store.keys import Keys
 from worker.store.scripts import Scripts
 
@@ -81,13 +82,13 @@ class Health(NamedTuple):
 
 
 class Pause(NamedTuple):
-    """Why no calls go out."""
+    """Why calls are paused."""
 
     by: str
     """operator, throttled, trouble (the API does not answer), or key_refused."""
     reason: str
     until_ms: int | None
-    """When the next call goes out, ms since 1970; None: when an operator resumes."""
+    """When the next call is made, ms since 1970; None: when an operator resumes."""
     since_ms: int | None
 
 
@@ -159,22 +160,16 @@ class Limiter:
     def _run(self, operation: str, **args: Any) -> Any:
         return self._scripts.run(f"limiter/{operation}", {"endpoint": self.endpoint, **args})
 
-    def pause(self, reason: str = "") -> None:
-        """Pause all calls of the account until `resume`, also across restarts."""
-        seconds, _ = self._redis.time()
-        about: dict[str | bytes, str | int] = {
-            "paused": reason or "paused by an operator",
-            "paused_since": seconds * 1000,
-        }
-        self._redis.hset(self._keys("account"), mapping=about)  # type: ignore[arg-type]
+    def pause(self, reason: str = "", by: str | None = None) -> None:
+        """Pause all calls of the account until `resume`, also across restarts. `by` is for the audit trail."""
+        self._scripts.run("limiter/pause", {"reason": reason or "paused by an operator", "by": by or whoami()})
 
-    def resume(self) -> None:
+    def resume(self, by: str | None = None) -> None:
         """End the operator's pause, and send the next probe of an outage or a refused key at once.
 
         A throttle announced by the API stays.
         """
-        account = self._keys("account")
-        self._redis.hdel(account, "paused", "paused_since", "trouble_until")
+        self._scripts.run("limiter/resume", {"by": by or whoami()})
 
     def probe_soon(self) -> None:
         """Send the next probe of a refused key at once: a worker is starting, perhaps with a new key."""

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 from redis import Redis
 
 from config.settings import Settings
-from worker.errors import RequestVanished
+from worker.errors import InvalidRequest, RequestVanished
 from worker.identity import whoami
 from worker.queue.claims import Claim, Item, Settlements
+from worker.queue.digest import Digest
 from worker.states import Doubt, State
 from worker.store.keys import Keys
 from worker.store.scripts import Scripts
@@ -46,8 +47,14 @@ class NewRequest:
     """What Celery runs when the request is final."""
     origin: str | None = None
     """Who enqueues it, user or program @ host; None: the user of this process."""
+    digest: Digest | None = None
+    """Of its content, so that the same id for other content is refused."""
+    retry_of: str | None = None
+    """The request whose failed ids it repeats."""
     result_ttl_seconds: int | None = None
     """How long its result is kept; None: as the settings say."""
+    callback: str | None = None
+    """URL for the webhook; None: that of the source, if it has one."""
 
 
 class Chunk(NamedTuple):
@@ -99,6 +106,8 @@ class Queue:
         self._unsealed_ttl_ms = int(settings.unsealed_ttl_seconds * 1000)
         self._guards = settings.guards
         self._ttl_by_source = settings.result_ttl_by_source.root
+        self._callbacks = settings.callbacks
+        self.callback_problem = settings.callback_problem
 
     def enqueue(self, request: NewRequest, file_ids: Iterable[str]) -> Enqueued:
         """Enqueue a request; change nothing if its id is known.
@@ -137,15 +146,19 @@ class Queue:
         )
         return read_enqueued(reply, request.request_id, request.source)
 
-    def enqueue_many(self, requests: Sequence[tuple[NewRequest, list[str]]], first_results: Iterable[str]) -> None:
+    def enqueue_many(
+        self, requests: Sequence[tuple[NewRequest, list[str]]], first_results: Iterable[str]
+    ) -> list[Enqueued]:
         """Accept requests with their distinct file ids, at most `CHUNK_IDS` in all, in one step.
 
         The first result of each is written where Celery's callers look, unless its id was accepted before.
         """
         asked = [self.described(request, file_ids) for request, file_ids in requests]
         replies = self.scripts.run("queue/enqueue_many", {"requests": asked}, *first_results)
-        for (request, _), reply in zip(requests, replies, strict=True):
+        return [
             read_enqueued(reply, request.request_id, request.source)
+            for (request, _), reply in zip(requests, replies, strict=True)
+        ]
 
     def claim(self, token: str, fewest: int = 1) -> Claim | None:
         """Claim up to a batch of items, in equal shares from all sources, or a due group; None if there are none.
@@ -205,7 +218,12 @@ class Queue:
         return (State(reply[0]), int(reply[1])) if reply else None
 
     def described(self, request: NewRequest, file_ids: list[str] | None = None) -> dict[str, Any]:
-        """Return a request as an argument of the operations, with its file ids if they are part of it."""
+        """Return a request as an argument of the operations, with its file ids if they are part of it.
+
+        Raises `InvalidRequest` if its callback is not usable.
+        """
+        if request.callback and (problem := self.callback_problem(request.callback)):
+            raise InvalidRequest("callback", None, problem)
         ttl_seconds = request.result_ttl_seconds or self._ttl_by_source.get(request.source)
         fields = {
             "request": request.request_id,
@@ -216,6 +234,9 @@ class Queue:
             "origin": whoami() if request.origin is None else request.origin,
             "result_ttl_ms": ttl_seconds and ttl_seconds * 1000,
             "guard": self._guards.bounds_of(request.source),
+            "content": request.digest.text() if request.digest else None,
+            "retry_of": request.retry_of,
+            "callback": request.callback or self._callbacks.url_of(request.source),
             "file_ids": file_ids,
         }
         return {name: value for name, value in fields.items() if value is not None}
@@ -255,3 +276,16 @@ def read_enqueued(reply: Any, request_id: str, source: str) -> Enqueued:
         fields = {"request_id": request_id, "source": source, "ids": int(total)}
         logger.warning("request %s waits for approval: %s", request_id, held, extra=fields)
     return Enqueued(State(state), is_new == "1", int(total), held)
+
+
+def portions(requests: Iterable[tuple[NewRequest, list[str]]]) -> Iterator[list[tuple[NewRequest, list[str]]]]:
+    """Yield the requests in portions of at most `CHUNK_IDS` file ids."""
+    portion: list[tuple[NewRequest, list[str]]] = []
+    count = 0
+    for request, file_ids in requests:
+        if portion and count + len(file_ids) > CHUNK_IDS:
+            yield portion
+            portion, count = [], 0
+        portion.append((request, file_ids))
+        count += len(file_ids)
+    yield portion

@@ -1,4 +1,4 @@
-"""Enqueues many requests in one step, for callers that wait for the end and repeat a request whose answer they lost."""
+"""Enqueues many requests in one step, for callers that wait for the end and repeat requests after a lost response."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from worker.queue.operations import NewRequest, Queue
 from worker.states import State
 
 REPEATS_TTL_MS = 86_400_000
-"""How long the request that repeats an old one is remembered."""
+"""How long a request that repeats an old one is remembered."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A request with all its file ids. A repeat, a request with the same id, joins it."""
+    """A request with all its file ids. A repeat (a request with the same id) joins it."""
 
     request: NewRequest
     file_ids: Sequence[str]

@@ -7,8 +7,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict, TypeGuard, TypeVar
 
-from config.names import is_name
+from config.names import CLEANUP, is_name
 from config.result_ttls import MAX_TTL_SECONDS, MIN_RESULT_TTL_SECONDS
+from config.webhooks import check_url
 from worker.errors import InvalidRequest
 from worker.text import HIDDEN, quote
 
@@ -32,9 +33,6 @@ _RESULT_TTL_RULE = (
     f"a result is kept for a whole number of seconds from {MIN_RESULT_TTL_SECONDS} to {MAX_TTL_SECONDS} (ten years)"
 )
 
-CLEANUP = "cleanup:"
-"""Prefix of the sources and request ids of cleanup rules, reserved for them."""
-
 
 class Asked(TypedDict):
     """A validated request, without its file ids."""
@@ -45,6 +43,7 @@ class Asked(TypedDict):
     hold_seconds: float
     result_ttl_seconds: int | None
     """How long its result is kept; None: as long as the settings say."""
+    callback: str | None
 
 
 def _delete_files(
@@ -53,6 +52,7 @@ def _delete_files(
     reason: object = None,
     hold_seconds: object = 0,
     result_ttl_seconds: object = None,
+    callback: object = None,
 ) -> None:
     """Declare the arguments of the task `kitsweep.delete_files`."""
 
@@ -75,7 +75,12 @@ def bound_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str,
 
 
 def checked_request(
-    request_id: object, source: object, reason: object, hold_seconds: object, result_ttl_seconds: object = None
+    request_id: object,
+    source: object,
+    reason: object,
+    hold_seconds: object,
+    result_ttl_seconds: object = None,
+    callback: object = None,
 ) -> Asked:
     """Validate the parts of a request. Raises `InvalidRequest`, which names the invalid argument."""
     if isinstance(request_id, str) and request_id.startswith(CLEANUP):
@@ -86,6 +91,7 @@ def checked_request(
         reason=_checked("reason", check_reason, reason),
         hold_seconds=_checked("hold_seconds", check_hold_seconds, hold_seconds),
         result_ttl_seconds=_checked("result_ttl_seconds", check_result_ttl, result_ttl_seconds),
+        callback=_checked("callback", check_callback, callback),
     )
 
 
@@ -169,3 +175,12 @@ def check_result_ttl(value: object) -> int | None:
     if type(value) is int and MIN_RESULT_TTL_SECONDS <= value <= MAX_TTL_SECONDS:
         return value
     raise ValueError(f"{_RESULT_TTL_RULE}, not {quote(value)}")
+
+
+def check_callback(value: object) -> str | None:
+    """Validate a callback URL; None if there is none. The error does not show it: it may hold credentials."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return check_url(value)
+    raise ValueError(f"must be a URL, not {quote(value)}")

@@ -1,10 +1,12 @@
 """The audit trail: who requested each deletion, what was decided, and how it ended.
 
-A Redis stream. Scripts append to it in the same atomic step as the change they record. No command changes or
-removes an entry; entries expire after the result TTL plus `KITSWEEP_AUDIT_DAYS`.
+Two Redis streams: `ended` has the entries of that event, `audit` has all others, and so every request in its order.
+Scripts append to them in the same atomic step as the change they record. No command changes or removes an entry;
+entries expire after the result TTL plus `KITSWEEP_AUDIT_DAYS`.
 
 =========  ==========================================================================================================
 event      accepted (enqueued, perhaps on hold), held (waits for approval), approved, rejected, cancelled, ended;
+           of the account: paused, resumed;
            of cleanup: run (ended without a request), skipped, cleanup_off, cleanup_on
 request    request id; for `run` and `skipped` the run id; ids separated by spaces if requests differ only in their id
 source     service, or `cleanup:<rule>`
@@ -18,26 +20,33 @@ detail     JSON: reason, why, hold_ms, and for `ended` the number of files by ou
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
-from typing import Any, TypedDict, cast
+from heapq import merge
+from itertools import dropwhile, islice
+from typing import Any, NamedTuple, cast
 
 from redis import Redis
+from typing_extensions import TypedDict
 
 from config.settings import Settings
+from worker.errors import InvalidRequest
 from worker.store.keys import Keys
 from worker.times import iso
 
 DAY_MS = 86_400_000
 TRIM_EVERY_SECONDS = 600
+STREAMS = ("audit", "ended")
 _PAGE = 500
+_ID = re.compile(r"(\d{1,15})-(\d{1,15})\.(\d{1,9})\.(audit|ended)")
 
 
 class Entry(TypedDict):
     """One audit entry."""
 
     id: str
-    """Of the stream; those of requests that share a stored entry end in a place: `.0`, `.1`…"""
+    """Of the stored entry, the number among the requests that share it, and the stream."""
     at: str
     """ISO 8601 in UTC."""
     event: str
@@ -54,16 +63,34 @@ class Audit:
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self._redis = redis
-        self._key = Keys(settings.account)("audit")
+        self._keys = Keys(settings.account)
         self._kept_ms = int(settings.result_ttl_seconds * 1000) + settings.audit_days * DAY_MS
         self._trimmed_at = float("-inf")
 
-    def entries(self, since_ms: int = 0, until_ms: int | None = None) -> Iterator[Entry]:
-        """Yield the entries between two times, oldest first, in constant memory."""
-        start, end = f"{max(0, since_ms)}-0", "+" if until_ms is None else str(until_ms)
-        while page := cast("list[tuple[str, dict[str, str]]]", self._redis.xrange(self._key, start, end, count=_PAGE)):
+    def entries(self, since_ms: int = 0, until_ms: int | None = None, after: str | None = None) -> Iterator[Entry]:
+        """Yield the entries from one time to another, oldest first, in constant memory.
+
+        They begin after the entry with the id `after`, if given. Raises `InvalidRequest` if it is no such id.
+        """
+        last = None if after is None else _Position.read(after)
+        starts = [f"{max(0, since_ms)}-0" if last is None else last.start_of(stream) for stream in STREAMS]
+        end = "+" if until_ms is None else str(until_ms)
+        both = [self._entries(stream, start, end) for stream, start in zip(STREAMS, starts, strict=True)]
+        # What happened in the same millisecond: a request ends last.
+        entries = merge(*both, key=lambda entry: entry["at"])
+        return entries if last is None else dropwhile(lambda entry: last.is_not_before(entry["id"]), entries)
+
+    def page(self, since_ms: int, until_ms: int, most: int, after: str | None = None) -> list[Entry]:
+        """Return up to `most` entries that are older than now: after the last of them, none will be added before it."""
+        seconds, micros = self._redis.time()
+        complete = int(seconds) * 1000 + int(micros) // 1000 - 1
+        return list(islice(self.entries(since_ms, min(until_ms, complete), after), most))
+
+    def _entries(self, stream: str, start: str, end: str) -> Iterator[Entry]:
+        key = self._keys(stream)
+        while page := cast("list[tuple[str, dict[str, str]]]", self._redis.xrange(key, start, end, count=_PAGE)):
             for entry_id, fields in page:
-                yield from _entries(entry_id, fields)
+                yield from _entries(entry_id, fields, stream)
             start = f"({page[-1][0]}"
 
     def trim_now_and_then(self) -> None:
@@ -76,16 +103,44 @@ class Audit:
         """Trim expired entries, by the clock of Redis."""
         seconds, _ = self._redis.time()
         oldest = str(max(0, int(seconds) * 1000 - self._kept_ms))
-        # One command trims ten thousand entries at most.
-        while self._redis.xtrim(self._key, minid=oldest, approximate=True):
-            pass
+        for name in (*STREAMS, "unsuccessful"):
+            # One command trims ten thousand entries at most.
+            while self._redis.xtrim(self._keys(name), minid=oldest, approximate=True):
+                pass
 
 
-def _entries(entry_id: str, fields: dict[str, str]) -> Iterator[Entry]:
+class _Position(NamedTuple):
+    """Where an entry is: in the stored one, of a stream, that requests share."""
+
+    ms: int
+    sequence: int
+    number: int
+    stream: str
+
+    @classmethod
+    def read(cls, entry_id: str) -> _Position:
+        """Return where the entry with an id is. Raises `InvalidRequest`."""
+        found = _ID.fullmatch(entry_id)
+        if found is None:
+            raise InvalidRequest("after", None, "is not the cursor of a page; start without it")
+        return cls(int(found[1]), int(found[2]), int(found[3]), found[4])
+
+    def start_of(self, stream: str) -> str:
+        """Return the first id of a stream that can come after this entry, or be in the same stored one."""
+        if stream == self.stream:
+            return f"{self.ms}-{self.sequence}"
+        return f"{self.ms if STREAMS.index(stream) > STREAMS.index(self.stream) else self.ms + 1}-0"
+
+    def is_not_before(self, entry_id: str) -> bool:
+        """Whether an entry is in the same stored one, and not after this one."""
+        other = _Position.read(entry_id)
+        return other._replace(number=0) == self._replace(number=0) and other.number <= self.number
+
+
+def _entries(entry_id: str, fields: dict[str, str], stream: str) -> Iterator[Entry]:
     """Yield an entry for each request that shares a stored one."""
-    requests = fields["request"].split(" ")
-    for place, request in enumerate(requests):
-        yield _entry(f"{entry_id}.{place}" if len(requests) > 1 else entry_id, request, fields)
+    for number, request in enumerate(fields["request"].split(" ")):
+        yield _entry(f"{entry_id}.{number}.{stream}", request, fields)
 
 
 def _entry(entry_id: str, request: str, fields: dict[str, str]) -> Entry:

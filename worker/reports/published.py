@@ -1,7 +1,7 @@
-"""Requests whose published result tells all there is to know: their own keys go when it is written.
+"""Finished requests that are stored only as their published result, which saves half the memory of a small one.
 
-That are those that ended as SUCCESS in one step and at the first attempt, and on which nothing else hangs. A request of
-one id takes half the memory so, for as long as its result is kept.
+Their other keys are deleted when the result is written. These are requests without callbacks that ended as SUCCESS, all
+items at the same time and at the first attempt, so that the report contains all there is to know.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _ORDINARY = frozenset(
         "in_flight",
         "enqueued_at",
         "finished_at",
-        "sequence",  # an earlier version stored it
+        "sequence",
         "origin",
         "hold_until",
         "result_ttl_ms",
     }
 ) | frozenset(Outcome)
-"""Fields of a request's hash that its report tells, or that do not matter once it has ended."""
+"""Fields of a request's hash that are in its report, or that do not matter once it is final."""
 
 
 class Group(NamedTuple):
@@ -41,8 +41,13 @@ class Group(NamedTuple):
     file_ids: list[str]
 
 
+def may_name(text: str, file_id: str) -> bool:
+    """Return whether JSON can have a file id in it; quick, and true where it cannot know."""
+    return file_id in text or not file_id.isalnum()
+
+
 def is_told_by_report(about: Mapping[str, str], groups: Iterable[Group]) -> bool:
-    """Return whether the report of a request tells all of its hash and of the groups in which its items ended."""
+    """Return whether the report of a request contains everything in its hash and in the groups of its items."""
     if about["state"] != State.SUCCESS or not about.keys() <= _ORDINARY:
         return False
     plain = [group for group in groups if group[:3] == (int(about["finished_at"]), 1, "")]
@@ -61,7 +66,7 @@ def read_result(text: str | None, request_id: str, account: str) -> Report | Non
 
 
 def told_outcomes(report: Report) -> Iterator[FileOutcome]:
-    """Yield the outcome of each file, as the report of such a request tells it."""
+    """Yield the outcome of each file in the report of such a request."""
     lists = {
         Outcome.DELETED: report["successfully_deleted_file_ids"],
         Outcome.NOT_FOUND: report["missing_file_ids"],

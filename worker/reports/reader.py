@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from redis import Redis
 
-from worker.queue.validation import Asked
-from worker.reports.published import Group, is_told_by_report, read_result, told_outcomes
+from worker.reports.published import Group, is_told_by_report, may_name, read_result, told_outcomes
 from worker.reports.report import FileOutcome, Report
 from worker.states import Outcome, State
 from worker.store.keys import Keys
@@ -33,9 +32,9 @@ class Known(NamedTuple):
     result_ttl_ms: int | None = None
     """How long its result is kept; None: as the settings say."""
     is_told: bool = False
-    """Whether its report tells all there is to know of it."""
+    """Whether its report contains all there is to know."""
     is_stored: bool = True
-    """Whether it has keys of its own, or its published result alone."""
+    """Whether it has other keys than its published result."""
 
 
 def read_group(text: str) -> Group:
@@ -44,12 +43,19 @@ def read_group(text: str) -> Group:
     return Group(int(at_ms), int(attempts), error, file_ids)
 
 
-def queued_report(asked: Asked, total: int, now_ms: int) -> Report:
+def pages_of(redis: Redis, key: str, size: int, start: int = 0) -> Iterator[str]:
+    """Yield the elements of a list from `start` on, read in pages of `size`."""
+    while page := cast("list[str]", redis.lrange(key, start, start + size - 1)):
+        yield from page
+        start += size
+
+
+def queued_report(request_id: str, source: str, reason: str | None, total: int, now_ms: int) -> Report:
     """Return the report of a request that was just accepted."""
     return Report(
-        request_id=asked["request_id"],
-        source=asked["source"],
-        reason=asked["reason"],
+        request_id=request_id,
+        source=source,
+        reason=reason,
         state=State.QUEUED.value,
         total=total,
         waiting=total,
@@ -92,43 +98,41 @@ class Reports:
         stored = {
             each: self._known(each, about, first) for each, about in abouts.items() if about and each not in removed
         }
-        found = {**stored, **self._published([each for each in abouts if each not in stored])}
+        found = {**stored, **self.published([each for each in abouts if each not in stored])}
         return [found.get(request_id) for request_id in request_ids]
 
-    def _published(self, request_ids: Sequence[str]) -> dict[str, Known]:
-        """Return those of the requests of which the published result tells all."""
+    def published(self, request_ids: Sequence[str], file_id: str = "") -> dict[str, Known]:
+        """Return those requests whose published result contains all there is to know, and may name a file id."""
         if not request_ids:
             return {}
         texts = cast("list[str | None]", self._redis.mget(map(self._keys.result, request_ids)))
         read = {
-            each: read_result(text, each, self._keys.account) for each, text in zip(request_ids, texts, strict=True)
+            each: read_result(text, each, self._keys.account)
+            for each, text in zip(request_ids, texts, strict=True)
+            if text and may_name(text, file_id)
         }
         return {each: Known(report, is_told=True, is_stored=False) for each, report in read.items() if report}
 
-    def outcomes(self, request_id: str) -> Iterator[FileOutcome]:
-        """Yield the outcome of each file id that has one, in constant memory."""
+    def outcomes(self, request_id: str, wanted: Collection[Outcome] = tuple(Outcome)) -> Iterator[FileOutcome]:
+        """Yield each file id that has one of the wanted outcomes, in constant memory."""
         known = self.read_all([request_id])[0]
         if known and known.is_told:
-            yield from told_outcomes(known.report)
+            yield from (entry for entry in told_outcomes(known.report) if entry.outcome in wanted)
             return
-        for outcome in Outcome:
+        for outcome in wanted:
             for group in self._groups(request_id, outcome):
                 at = iso(group.at_ms) or ""
                 for file_id in group.file_ids:
                     yield FileOutcome(file_id, outcome, group.error, group.attempts, at)
+        if Outcome.CANCELLED not in wanted:
+            return
         withdrawn_at = iso(self._redis.hget(self._keys.request(request_id), "withdrawn_at")) or ""  # type: ignore[arg-type]
-        for file_id in self._pages(self._keys.request(request_id, "withdrawn"), 5000):
+        for file_id in pages_of(self._redis, self._keys.request(request_id, "withdrawn"), 5000):
             yield FileOutcome(file_id, Outcome.CANCELLED, "", 0, withdrawn_at)
 
     def _groups(self, request_id: str, outcome: Outcome) -> Iterator[Group]:
-        for text in self._pages(self._keys.request(request_id, outcome), _PAGE):
+        for text in pages_of(self._redis, self._keys.request(request_id, outcome), _PAGE):
             yield read_group(text)
-
-    def _pages(self, key: str, size: int) -> Iterator[str]:
-        start = 0
-        while page := cast("list[str]", self._redis.lrange(key, start, start + size - 1)):
-            yield from page
-            start += size
 
     def _first_groups(self, abouts: Mapping[str, dict[str, str]]) -> FirstGroups:
         wanted = [
@@ -174,7 +178,7 @@ class Reports:
         # The counter exists from the first claim on, also when all items are waiting again.
         if state is State.QUEUED and ("in_flight" in about or ended):
             state = State.PROGRESS
-        return Report(
+        report = Report(
             request_id=request_id,
             source=about.get("source", ""),
             reason=about.get("reason"),
@@ -195,3 +199,6 @@ class Reports:
             enqueued_at=iso(about.get("enqueued_at")),
             finished_at=iso(about.get("finished_at")),
         )
+        if "retry_of" in about:
+            report["retry_of"] = about["retry_of"]
+        return report

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, NotRequired
+
+from typing_extensions import TypedDict
 
 from worker.states import Outcome
 
@@ -36,6 +38,19 @@ class Report(TypedDict):
     truncated: bool
     enqueued_at: str | None
     finished_at: str | None
+    retry_of: NotRequired[str]
+    """The request whose failed ids this one repeats."""
+
+
+def without_ids(report: Report) -> Report:
+    """Return a report with empty lists of ids."""
+    return {
+        **report,
+        "successfully_deleted_file_ids": [],
+        "missing_file_ids": [],
+        "presumed_deleted_file_ids": [],
+        "errors": [],
+    }
 
 
 class FileOutcome(NamedTuple):

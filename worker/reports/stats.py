@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any
+
+from typing_extensions import TypedDict
 
 from worker.limiter.slots import Limiter, Pause
 from worker.queue.operations import Queue
@@ -43,7 +45,7 @@ class PauseStats(TypedDict):
     """operator, throttled, trouble (the API does not answer), or key_refused."""
     reason: str
     until: str | None
-    """When the next call goes out; None: when an operator resumes."""
+    """When the next call is made; None: when an operator resumes."""
     since: str | None
 
 

@@ -20,20 +20,20 @@ class BatchThreads:
         self._running: list[Future[None]] = []
 
     def free(self) -> int:
-        """Return how many threads run no batch."""
+        """Return how many threads are free."""
         self._running = [each for each in self._running if not each.done()]
         return self._size - len(self._running)
 
     def start(self, count: int) -> None:
-        """Let so many free threads run batches."""
+        """Let `count` free threads run batches."""
         self._running += [self._executor.submit(self._run) for _ in range(count)]
 
     def join(self) -> None:
-        """Wait for the batches that run, and start no more."""
+        """Wait for the running batches, and start no more."""
         self._executor.shutdown()
 
     def _run(self) -> None:
-        # What a failed batch has claimed comes back when its lease expires.
+        # The items of a failed batch are reclaimed when their lease expires.
         time.sleep(pause_after("batch", self._run_while_full))
 
     def _run_while_full(self) -> float:

@@ -67,7 +67,7 @@ def _connection(redis: RedisUrl) -> dict[str, Any]:
 
 def _results(settings: Settings, redis: RedisUrl) -> dict[str, Any]:
     return {
-        # One Redis for all: publishing a result and emptying the outbox happen in the same place.
+        # One Redis for all: publishing a result and emptying the outbox use the same server.
         "result_backend": redis.celery_url,
         "result_backend_transport_options": _sentinel(redis),
         # The result is gone when the request is: both can be polled for the same time.

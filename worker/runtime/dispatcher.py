@@ -1,7 +1,7 @@
 """The dispatcher: one thread per worker that starts batches, sends heartbeats, and publishes unpublished results.
 
-It polls the queue 25 times a second, so nothing depends on messages or on beat. It starts a batch when there is due
-work, a free thread, no pause, and a slot in sight; the batch takes the slot.
+It polls the queue 25 times a second, 100 times while it starts batches, so nothing depends on messages or on beat. It
+starts a batch when there is due work, a free thread, no pause, and a slot within reach; the batch takes the slot.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from worker.runtime.process import App
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.04
+BUSY_TICK_SECONDS = 0.01
+BUSY_SECONDS = 0.2
+"""For how long after the start of a batch ticks are short: callers who waited for it often enqueue again at once."""
 CHORES_SECONDS = 1.0
 
 
@@ -55,7 +58,7 @@ def batches_to_start(worth: int, free_threads: int, limits: Limits) -> int:
 
 
 def send_heartbeat(queue: Queue, name: str) -> None:
-    """Record that this worker is alive, and drop workers that have been silent for an hour."""
+    """Record that this worker is alive, and remove workers without a heartbeat for an hour."""
     now = queue.now_ms()
     with queue.redis.pipeline(transaction=False) as pipe:
         pipe.zadd(queue.keys("workers"), {name: now})
@@ -64,7 +67,7 @@ def send_heartbeat(queue: Queue, name: str) -> None:
 
 
 class Dispatcher:
-    """Decides what a worker does next, tick by tick."""
+    """Starts the batches of a worker, tick by tick."""
 
     def __init__(self, app: App, name: str, threads: BatchThreads) -> None:
         self._app = app
@@ -72,14 +75,15 @@ class Dispatcher:
         self._threads = threads
         self._fill_wait = FillWait(app.account.settings.batch_window_seconds)
         self._last_chores = -math.inf
+        self._last_start = -math.inf
 
     def tick(self) -> float:
-        """Start batches; once a second, do the chores first."""
+        """Start batches, after the chores if these are due; return the seconds until the next tick."""
         if time.monotonic() - self._last_chores >= CHORES_SECONDS:
             self._last_chores = time.monotonic()
             self._do_chores()
         self._start_batches()
-        return TICK_SECONDS
+        return BUSY_TICK_SECONDS if time.monotonic() - self._last_start < BUSY_SECONDS else TICK_SECONDS
 
     def _start_batches(self) -> None:
         free = self._threads.free()
@@ -88,7 +92,9 @@ class Dispatcher:
         account, batch_size = self._app.account, self._app.account.settings.batch_size
         worth = self._fill_wait.worth(account.queue.peek(free * batch_size), batch_size)
         if worth:
-            self._threads.start(batches_to_start(worth, free, account.limiter.read_limits(HORIZON_MS)))
+            count = batches_to_start(worth, free, account.limiter.read_limits(HORIZON_MS))
+            self._last_start = time.monotonic() if count else self._last_start
+            self._threads.start(count)
 
     def _do_chores(self) -> None:
         app = self._app

@@ -102,7 +102,9 @@ def intake_of(app: App, broker_queue: str) -> Intake:
         connect(settings, retries=0, decode=False),
         broker_queue,
         queue_names(settings.account).unusual,
-        lambda asked, total, at_ms: app.publisher.first_result(queued_report(asked, total, at_ms)),
+        lambda asked, total, at_ms: app.publisher.first_result(
+            queued_report(asked["request_id"], asked["source"], asked["reason"], total, at_ms)
+        ),
         settings.max_request_ids,
     )
 

@@ -1,6 +1,6 @@
-"""What a worker runs besides Celery, from the start of its pool to its stop: dispatcher, batches and cleanup.
+"""The work of a worker besides Celery tasks: dispatcher, batches and cleanup, while its pool is up.
 
-All of it runs in threads of the worker's main process, with any pool. The pool runs tasks that come as messages.
+It runs in threads of the worker's main process, with any pool. The pool runs only Celery tasks.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from worker.store.durability import eviction_policy, eviction_problem
 logger = logging.getLogger(__name__)
 
 MOST_THREADS = 32
-"""Each batch thread has two connections, and a pool of gevent may have hundreds of places."""
+"""Each batch thread has two connections, and the concurrency of a gevent pool may be hundreds."""
 CLEANUP_SECONDS = 1.0
 """How often a worker looks for cleanup runs that are due."""
 CLEANUP_THREADS = 2
-"""So that a list call that hangs does not hold up every other run."""
+"""Two, so that a hanging list call does not delay every other run."""
 
 
 class WorkStep(bootsteps.StartStopStep):
@@ -50,7 +50,7 @@ class WorkStep(bootsteps.StartStopStep):
         stopping.enforce()
         _refuse_unsafe_server(account)
         for line in _problems_of_rules(account):
-            logger.error("cleanup rules are not run by this worker: %s", line)
+            logger.error("cleanup does not run in this worker until the rules are fixed: %s", line)
         with suppress(RedisError):
             account.limiter.probe_soon()
         dispatcher = Dispatcher(parent.app, parent.hostname, self._batches)
@@ -61,13 +61,13 @@ class WorkStep(bootsteps.StartStopStep):
         signals.worker_shutdown.connect(self._finish)
 
     def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
-        """Start nothing more."""
+        """Start no more work."""
         self._stop.set()
 
     terminate = stop
 
     def _finish(self, **_: Any) -> None:
-        """Wait for what runs. Calls end by the deadline of the stop."""
+        """Wait for running work. Calls end by the deadline of the stop."""
         for thread in self._threads:
             thread.join()
         self._batches.join()
@@ -93,7 +93,7 @@ def _problems_of_rules(account: Account) -> list[str]:
 
 
 def _continue_a_run(account: Account) -> float:
-    """Do one slice of the cleanup run that is due; return how many seconds to pause."""
+    """Run one slice of a due cleanup run; return how many seconds to pause."""
     run_id = account.runs.next_due()
     if run_id is None:
         return CLEANUP_SECONDS

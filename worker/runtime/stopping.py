@@ -1,8 +1,8 @@
 """Stops a worker: the first signal lets batches in flight finish and starts no others, the second exits at once.
 
-Celery itself would wait for calls in flight also at the second signal (SIGTERM or SIGQUIT).
+At the second signal (SIGTERM or SIGQUIT), Celery itself would still wait for calls in flight.
 
-A call that hangs must not outlast the grace period (`docker stop` kills after 10 s): it is abandoned in time, and its
+A call that hangs must not outlast the grace period (`docker stop` kills after 10 s): it is aborted in time, and its
 items return to the queue as unanswered at once, not only when their lease expires.
 """
 

@@ -1,4 +1,4 @@
-"""The worker's own threads: each repeats a step of work until the worker stops, and outlasts outages of Redis."""
+"""Threads of a worker. Each repeats a step until the worker stops, and survives outages of Redis."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def _repeat(name: str, step: Callable[[], float], stop: threading.Event) -> None
 
 
 def pause_after(name: str, step: Callable[[], float]) -> float:
-    """Do a step, and return how many seconds to pause after it. What it raises is logged."""
+    """Run a step, and return how many seconds to pause after it. Exceptions are logged."""
     try:
         return step()
     except (RedisError, OperationalError, OSError) as error:
-        logger.warning("%s: Redis is unavailable, retrying: %s", name, error)
+        logger.warning("%s: Redis error, retrying in %g s: %s", name, RETRY_SECONDS, error)
     except Exception:
         logger.exception("%s: unexpected error, continuing", name)
     return RETRY_SECONDS

@@ -6,12 +6,14 @@ an account are on one shard, so that a script can use them together, and several
 Scripts get the prefix as KEYS[1] and build the other keys, since only a script knows which requests a claim touches.
 
 =====================  ======  ===================================================================================
-request:about:<id>     hash    source, reason, state, total, in_flight, one count per outcome, revoked,
+request:about:<id>     hash    source, reason, state, total, in_flight, one count per outcome, revoked, sequence,
                                enqueued_at, finished_at, hold_until (ms), canvas (what Celery runs afterwards),
                                origin (who enqueued it), approval (why it needs one), run (of a cleanup rule),
-                               content (digest of caller and file ids, if the caller chose the request id),
-                               result_ttl_ms (if it is not that of the settings), ids (see `request:waiting`); it goes
-                               with the lists of outcomes once the result in Celery's backend tells all that they do
+                               content (digest of what was asked, if the caller chose the request id),
+                               retry_of (request whose failed ids it repeats), result_ttl_ms (if it is not that of the
+                               settings), callback (URL for the webhook, until the request is final), ids (see
+                               `request:waiting`); deleted with the lists of outcomes once the result in Celery's
+                               backend contains all that they do
 request:waiting:<id>   list    file ids that no claim has taken yet, in the order of the request; if they are few, they
                                are the field `ids` instead, separated by spaces
 request:incoming:<id>:<stream>
@@ -27,12 +29,20 @@ intake                 zset    token → ms: when the lease of taken messages ex
 intake:<token>         list    taken messages of the broker, unchanged, oldest first, until they are accepted
 unreadable             list    entries of the broker's lists that are not messages, newest first, the last 1000
 sources                zset    source → turn: sources that have work, the next one first
-source:<name>:fresh    list    request ids: new requests of a source with ids to claim, the oldest first
-source:<name>:line     zset    request id → when it was enqueued (ms): requests that have work again
+source:<name>:fresh    list    sequences of new requests that have work, the oldest first; `unfinished` has their ids
+source:<name>:line     zset    request id → sequence: requests that have work again, in the order of enqueueing
 retries                zset    request id → when its first retry is due (ms)
 holds                  zset    request id → when its hold ends (ms)
 approvals              zset    request id → since when it waits for approval (ms)
-audit                  stream  the audit trail (see `worker.reports.audit`)
+unfinished             stream  `<sequence>-0`, request: requests that are not final
+unsuccessful           stream  request: requests that ended as FAILURE or REVOKED, in the order of their end
+webhook:<id>           hash    one webhook: url, report (JSON), attempts, since (ms: queued, or sent again),
+                               token (of its sender), last_at (ms), status, error
+webhooks:waiting       zset    id of an undelivered webhook → when it is due, or its lease expires (ms)
+webhooks:delivered     zset    id of a delivered webhook → when it was delivered (ms)
+webhooks:failed        zset    id of a webhook that was given up → when (ms)
+webhooks:resting       hash    failing receiver, host:port → "until (ms) fails": it gets one webhook at a time
+audit, ended           stream  the audit trail (see `worker.reports.audit`)
 cleanup                hash    off, off_by, off_at: the switch that stops all cleanup rules
 cleanup:runs           zset    unfinished run → when it needs a worker (ms)
 cleanup:lock:count     string  a worker counts the library (expires)
@@ -61,7 +71,7 @@ calls:<endpoint>       zset    call id → ms: the sliding log
 tokens                 hash    SHA-256 of a token → JSON {name, scopes, source, created_at (ms), by}
 refusals               string  number of HTTP requests with wrong credentials
 workers                zset    worker name → last heartbeat (ms)
-sequence               string  counter: turns of sources
+sequence               string  counter: order of requests, and turns of sources
 format                 string  version of this map; `store/lua/upgrade.lua` upgrades older ones
 =====================  ======  ===================================================================================
 """
@@ -75,7 +85,14 @@ NAMES = (
     "retries",
     "holds",
     "approvals",
+    "unfinished",
+    "unsuccessful",
+    "webhooks:waiting",
+    "webhooks:delivered",
+    "webhooks:failed",
+    "webhooks:resting",
     "audit",
+    "ended",
     "cleanup",
     "cleanup:runs",
     "library",
@@ -102,7 +119,7 @@ NAMES = (
 )
 """Keys that exist once per account."""
 
-FORMAT = "2"
+FORMAT = "3"
 """The current format; see `store/lua/upgrade.lua`."""
 
 DEFAULT_ACCOUNT = "default"
@@ -110,7 +127,7 @@ DEFAULT_ACCOUNT = "default"
 RESULT = "celery-task-meta-"
 """Start of the keys under which Celery's callers find results, followed by the task id. It belongs to no account."""
 
-BASES = ("request:", "intake:", "source:", "lease:", "limits:", "calls:", "cleanup:")
+BASES = ("request:", "intake:", "webhook:", "source:", "lease:", "limits:", "calls:", "cleanup:")
 """Prefixes of keys that exist many times."""
 
 
@@ -155,6 +172,10 @@ class Keys:
     def cleanup(self, kind: str, name: str) -> str:
         """Return a key of the cleanup: kind is run, rule or history."""
         return f"{self.prefix}cleanup:{kind}:{name}"
+
+    def webhook(self, webhook_id: str) -> str:
+        """Return the key of one webhook."""
+        return f"{self.prefix}webhook:{webhook_id}"
 
     def sizes(self, source: str) -> str:
         """Return the key of the sizes of a source's last accepted requests."""

@@ -1,6 +1,6 @@
 """The tokens of one account, in Redis: created, looked up, listed, revoked. Only their hashes are stored.
 
-A token is 256 random bits, so nobody finds it by trying, and a plain SHA-256 protects it: the slow hashes for passwords
+A token is 256 random bits, so it cannot be guessed, and a plain SHA-256 protects it: the slow hashes for passwords
 defend secrets that can be guessed, and would cost every HTTP request some tenths of a second.
 """
 
@@ -71,7 +71,7 @@ class Tokens:
     def find(self, token: str) -> Token | None:
         """Return what is known of a token; None if it does not exist.
 
-        The look-up by hash tells an attacker who measures time nothing of a stored token.
+        The look-up by hash reveals nothing about stored tokens to an attacker who measures time.
         """
         stored = cast("str | None", self._redis.hget(self._keys("tokens"), digest_of(token)))
         return _read(json.loads(stored)) if stored else None

@@ -3,8 +3,6 @@
 An object that cannot be understood is not deleted. The form of objects is documented under GET /v1/files.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping

@@ -1,11 +1,9 @@
 """Turns a rule into a search of the list API. The search may match more than the rule, and must not match less.
 
 Facts of the search language are from the vendor's reference (GET /v1/files): beside a `searchQuery` the parameters
-`type`, `tags` and `name` are ignored, so `type = "file"` always stands inside; `path : "/a/"` includes what is below;
+`type`, `tags` and `name` are ignored, so `type = "file"` is always part of it; `path : "/a/"` includes what is below;
 `createdAt < "30d"` means older than 30 days, with the units h and d that are used here.
 """
-
-from __future__ import annotations
 
 from worker.cleanup.rules.rule import Conditions
 

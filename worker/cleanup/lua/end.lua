@@ -5,8 +5,8 @@
 -- KEYS  1 prefix
 -- ARGV  1 {run, token, request, outcome: release | dry_run | failed | stopped | abandoned, why: '' for none, hold_ms,
 --          guard: {max_files, usual_factor}, omitted for none, hold_first: whether the rule's first run since its last
---          change needs approval, share: why max_share requires approval, '' if it does not, keep_ms: how long the
---          record of a run is kept}
+--          change needs approval, share: why max_share requires approval, '' if it does not, callback: URL for the
+--          request's webhook, omitted for none, keep_ms: how long the record of a run is kept}
 -- Returns {outcome: released | held (waits for approval) | nothing | dry_run | failed | stopped | abandoned |
 --          lost (another worker has the run), why, number of files}
 local args = cjson.decode(ARGV[1])
@@ -51,7 +51,8 @@ if outcome == 'release' then
   redis.call('PERSIST', waiting)
   local known = redis.call('HMGET', about_key, 'reason', 'origin')
   local about_request = {source = source, reason = known[1] or nil, origin = known[2] or nil}
-  seal(request, about_request, {}, total, args.hold_ms, why, now)
+  local fields = args.callback and {'callback', args.callback} or {}
+  seal(request, about_request, fields, total, args.hold_ms, why, now)
   redis.call('HSET', rule_key, 'request', request)
   redis.call('HSET', key, 'request', request)
   outcome = why == '' and 'released' or 'held'

@@ -2,7 +2,7 @@
 -- Add the files of one page to a run, advance its position in the listing, and renew its lease, all or nothing.
 --
 -- KEYS  1 prefix
--- ARGV  1 {run, token, lease_ms, request, source, reason, by: who started the run, unsealed_ttl_ms, place: position of
+-- ARGV  1 {run, token, lease_ms, request, source, reason, by: who started the run, unsealed_ttl_ms, position: of
 --          the next page in the listing, JSON, excluded: files that the rule does not match, {reason: number},
 --          files: that it matches, [{id, bytes, created_ms, path}…]}
 -- Returns {'on' | 'off' (cleanup is switched off) | 'lost' (another worker has the run) | 'gone' (its request was
@@ -46,7 +46,7 @@ in_slices('RPUSH', waiting, ids)
 for why, n in pairs(args.excluded) do excluded[why] = (excluded[why] or 0) + n end
 for _, part in ipairs({about_key, waiting, seen}) do redis.call('PEXPIRE', part, args.unsealed_ttl_ms) end
 
-redis.call('HSET', key, 'place', args.place, 'files', files + #ids, 'bytes', string.format('%.0f', bytes),
+redis.call('HSET', key, 'place', args.position, 'files', files + #ids, 'bytes', string.format('%.0f', bytes),
   'lease_until', now + args.lease_ms, 'deaths', 0)
 redis.call('HINCRBY', key, 'pages', 1)
 if #paths > 0 then redis.call('HSET', key, 'paths', cjson.encode(paths)) end

@@ -1,7 +1,5 @@
 """The types of a rule's fields. Error messages follow the name of the key."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated
 

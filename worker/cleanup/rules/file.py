@@ -1,7 +1,5 @@
 """Reads the rules file. Reports every problem with its line and a hint."""
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Mapping
@@ -101,8 +99,8 @@ def parse_rules(content: bytes, name: str = "cleanup.toml") -> Rules:
 
 def _toml_problem(error: tomllib.TOMLDecodeError, text: str) -> Problem:
     message = str(error)
-    place = re.search(r"\(at line (\d+), column (\d+)\)", message)
-    line = int(place[1]) if place else text.count("\n") + 1
+    position = re.search(r"\(at line (\d+), column (\d+)\)", message)
+    line = int(position[1]) if position else text.count("\n") + 1
     return Problem(line, f"this is not TOML: {message.split(' (at ', maxsplit=1)[0]}")
 
 

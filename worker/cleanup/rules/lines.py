@@ -1,7 +1,5 @@
 """Finds the line of a key in a TOML file: the parser does not report it."""
 
-from __future__ import annotations
-
 import re
 
 _NAME = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""

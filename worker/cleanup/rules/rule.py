@@ -10,9 +10,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 from pydantic_core import PydanticCustomError
 
 from config.guards import Guard
+from config.names import CLEANUP
 from worker.cleanup.rules.fields import CronExpression, Folder, Paths, Query, Seconds, Tags, TimeZone
 from worker.cleanup.rules.schedule import MIN_EVERY_SECONDS, Cron, Every, Schedule
-from worker.queue.validation import CLEANUP
 from worker.times import write_duration
 
 SOURCE = CLEANUP

@@ -5,8 +5,6 @@ when the clocks change; a time that the spring change skips is due right after t
 1970-01-01 00:00 UTC, so `6h` is due at 0, 6, 12 and 18 o'clock UTC.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError

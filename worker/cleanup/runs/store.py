@@ -2,9 +2,10 @@
 
 A run is started, leased to one worker at a time, and ends with a `RunOutcome`.
 
-Fields of `cleanup:run:<id>`: rule, due, started_at, by, words, token, lease_until, place, pages, files, bytes, oldest,
-newest, paths, excluded, failures, deaths, waits_for; at the end outcome, why, ended_at, request; and afterwards
-decision, decided_by, decided_at (of a held one), result and counts (of its request). Times are ms since 1970.
+Fields of `cleanup:run:<id>`: rule, due, started_at, by, words, token, lease_until, 'place' (position in the listing),
+pages, files, bytes, oldest, newest, paths, excluded, failures, deaths, waits_for; at the end outcome, why, ended_at,
+request; and afterwards decision, decided_by, decided_at (if it needed approval), result and counts (of its request).
+Times are ms since 1970.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple, cast
 
+from config.names import CLEANUP
 from config.settings import Settings
 from worker.cleanup.listing.matching import Match
 from worker.cleanup.listing.paging import END, START, Cursor
 from worker.cleanup.rules.rule import Rule
 from worker.queue.operations import Queue
-from worker.queue.validation import CLEANUP
 from worker.states import RunOutcome, RunStart
 
 DAY_MS = 86_400_000
@@ -101,6 +102,7 @@ class RunStore:
         self._keys, self._redis, self._scripts = queue.keys, queue.redis, queue.scripts
         self._lease_ms = int((settings.http_timeout_seconds + settings.http_connect_timeout_seconds + 10) * 1000)
         self._unsealed_ttl_ms = int(settings.unsealed_ttl_seconds * 1000)
+        self._callbacks = settings.callbacks
         self._keep_ms = int(settings.result_ttl_seconds * 1000) + settings.audit_days * DAY_MS
 
     def start(self, rule: Rule, run_id: str, by: str, due: datetime | None, latest_ms: int | None = None) -> RunStart:
@@ -171,7 +173,7 @@ class RunStore:
                 "reason": reason,
                 "by": run.by,
                 "unsealed_ttl_ms": self._unsealed_ttl_ms,
-                "place": END if cursor is None else cursor.as_json(),
+                "position": END if cursor is None else cursor.as_json(),
                 "excluded": dict(excluded),
                 "files": files,
             },
@@ -207,6 +209,7 @@ class RunStore:
                 "guard": guards.model_dump() if guards else None,
                 "hold_first": rule is None or rule.first_run == "hold",
                 "share": share,
+                "callback": self._callbacks.url_of(CLEANUP + run.rule),
                 "keep_ms": self._keep_ms,
             },
         )

@@ -9,7 +9,7 @@ local request, by = args.request, args.by
 local key = request_key(request)
 local now = now_ms()
 
-local about = redis.call('HMGET', key, 'state', 'source', 'total', 'enqueued_at', 'hold_until', 'run', 'approved_by',
+local about = redis.call('HMGET', key, 'state', 'source', 'total', 'sequence', 'hold_until', 'run', 'approved_by',
   'rejected_by')
 local source, total, run = about[2], tonumber(about[3]), about[6]
 if not about[1] then return told_result(request) and 'not_held' or 'unknown' end

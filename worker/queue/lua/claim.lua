@@ -102,8 +102,13 @@ local function take_from_source(source, room, items)
   local taken, passed = 0, 0
   while taken < room and passed < MOST_PASSED do
     local first, is_fresh = first_in_line(source)
-    if not first then break end
-    local more = take_from_request(first, source, is_fresh, room - taken, items)
+    if first == nil then break end
+    local more = 0
+    if first then
+      more = take_from_request(first, source, is_fresh, room - taken, items)
+    else
+      leave_line(first, source, is_fresh)
+    end
     taken = taken + more
     if more == 0 then passed = passed + 1 end
   end

@@ -7,11 +7,11 @@
 --          a request that does not join}…], join_ms: maximum age of the end of a request that is joined, alive_ms:
 --          maximum age of the heartbeat of a worker that is alive, repeats_ttl_ms}
 -- Returns {state after the call, request id, '1' if it is on hold or waits for approval, why it waits for approval or
---         '', content or ''} for each request; nothing if no worker is alive: then nothing was enqueued.
+--         '', content or ''} for each request; {} if no worker is alive: then nothing was enqueued.
 local asked, now, replies, tally = cjson.decode(ARGV[1]), now_ms(), {}, new_tally()
 if redis.call('ZCOUNT', KEY.workers, now - asked.alive_ms, '+inf') == 0 then return replies end
 
--- Days since 1970, of a date of the Gregorian calendar.
+-- Days from 1970 to a Gregorian date.
 local function days_until(year, month, day)
   if month <= 2 then year, month = year - 1, month + 12 end
   return 365 * year + math.floor(year / 4) - math.floor(year / 100) + math.floor(year / 400)

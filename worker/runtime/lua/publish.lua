@@ -4,7 +4,7 @@
 --
 -- KEYS  1 prefix
 -- ARGV  1 {request, is_final, ttl_ms: of a final result, is_last: nothing else is to be published, so the request
---          leaves the outbox, forget: outcomes whose lists are deleted with the hash, since the result tells all;
+--          leaves the outbox, forget: outcomes whose lists are deleted with the hash, since the result contains all;
 --          omitted to keep them}
 --       2 result, encoded
 -- Returns 1 if it was written, else 0.

@@ -1,6 +1,6 @@
 -- uses: base, audit, lines, guards, known, waiting
 -- How a request is accepted. `asked` has request (its id), source and hold_ms, and may have reason, canvas, origin,
--- result_ttl_ms, content and guard.
+-- result_ttl_ms, callback, content, retry_of and guard.
 
 -- Why a request needs approval, in words; '' when it does not.
 local function approval_of(asked, total)
@@ -14,7 +14,8 @@ end
 -- The first fields of a request's hash: names and values.
 local function fields_of(asked, now)
   local fields = {'source', asked.source, 'enqueued_at', now}
-  for _, name in ipairs({'reason', 'canvas', 'origin', 'result_ttl_ms', 'content'}) do
+  local names = {'reason', 'canvas', 'origin', 'result_ttl_ms', 'callback', 'content', 'retry_of'}
+  for _, name in ipairs(names) do
     if asked[name] then fields[#fields + 1], fields[#fields + 2] = name, asked[name] end
   end
   return fields
@@ -45,10 +46,12 @@ end
 -- else it enters the line. `about` has its source, and may have reason and origin; `fields` are further names and
 -- values of its hash.
 local function seal_into(tally, request, about, fields, total, hold_ms, approval, now)
-  local of, detail = tally_of(tally, about.source), {reason = about.reason}
+  local of, sequence = tally_of(tally, about.source), next_number()
+  local detail = {reason = about.reason, retry_of = about.retry_of}
   local function set(name, value) fields[#fields + 1], fields[#fields + 2] = name, value end
   set('state', STATE.QUEUED)
   set('total', total)
+  set('sequence', sequence)
   of.waiting = of.waiting + total
   if hold_ms > 0 or approval ~= '' then of.on_hold = of.on_hold + total end
   if hold_ms > 0 then
@@ -62,9 +65,10 @@ local function seal_into(tally, request, about, fields, total, hold_ms, approval
   elseif hold_ms > 0 then
     redis.call('ZADD', KEY.holds, now + hold_ms, request)
   else
-    of.fresh[#of.fresh + 1] = request
+    of.fresh[#of.fresh + 1] = sequence
   end
   redis.call('HSET', request_key(request), unpack(fields))
+  redis.call('XADD', KEY.unfinished, sequence .. '-0', 'request', request)
   local event = approval == '' and 'accepted' or 'held'
   note_audit(event, request, about.source, about.origin or '', STATE.QUEUED, total, detail)
 end

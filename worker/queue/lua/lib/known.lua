@@ -1,7 +1,8 @@
 -- uses: base
--- Whether a request is known. One whose published result tells all is kept nowhere else.
+-- Whether a request is known. Some finished requests are stored only as their published result
+-- (worker/reports/published.py).
 
--- The result of such a request, or nil. Other applications and accounts may keep results under the same keys.
+-- The result of such a request, or nil. Other applications and accounts may store results under the same keys.
 local function told_result(request)
   local text = redis.call('GET', RESULT .. request)
   if not text or string.sub(text, 1, 19) ~= '{"status":"SUCCESS"' then return nil end

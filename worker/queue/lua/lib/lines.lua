@@ -1,7 +1,7 @@
 -- uses: base, waiting
 -- Who is served next: each source has a line, its requests that have work, and sources take turns. A line has two
--- parts: new requests are in the list `fresh`, which costs a third; those that come back, from a hold, for a retry or
--- approved, are in the set `line`, by the time at which they were enqueued.
+-- parts: new requests are in the list `fresh`, which costs 6 bytes each; those that come back, from a hold, for a retry
+-- or approved, are in the set `line`, which costs 109.
 
 local function line_key(source)
   return KEY['source:'] .. source .. ':line'
@@ -21,25 +21,31 @@ local function enter_sources(source)
   end
 end
 
--- Let new requests into line, the oldest first.
-local function enter_fresh(source, requests)
-  in_slices('RPUSH', fresh_key(source), requests)
+-- Let new requests into line, by their sequences.
+local function enter_fresh(source, sequences)
+  in_slices('RPUSH', fresh_key(source), sequences)
   enter_sources(source)
 end
 
 -- Let a request back into line.
-local function enter_line(request, source, enqueued_at)
-  redis.call('ZADD', line_key(source), enqueued_at, request)
+local function enter_line(request, source, sequence)
+  redis.call('ZADD', line_key(source), sequence, request)
   enter_sources(source)
 end
 
--- The request of a source that is served next, and whether it is the first of `fresh`; nil if there is none.
+-- The request with a sequence; false if it is final.
+local function request_of(sequence)
+  local id = sequence .. '-0'
+  local entry = redis.call('XRANGE', KEY.unfinished, id, id)[1]
+  return entry and entry[2][2] or false
+end
+
+-- The request of a source that is served next, false if it is final, nil if there is none; and whether it is the first
+-- of `fresh`.
 local function first_in_line(source)
   local back = redis.call('ZRANGE', line_key(source), 0, 0, 'WITHSCORES')
-  local fresh = redis.call('LINDEX', fresh_key(source), 0)
-  if not back[1] or not fresh then return back[1] or fresh or nil, not back[1] end
-  local enqueued_at = tonumber(redis.call('HGET', request_key(fresh), 'enqueued_at') or 0)
-  if enqueued_at < tonumber(back[2]) then return fresh, true end
+  local sequence = redis.call('LINDEX', fresh_key(source), 0)
+  if sequence and tonumber(sequence) < tonumber(back[2] or 1 / 0) then return request_of(sequence), true end
   return back[1], false
 end
 
@@ -55,7 +61,7 @@ end
 local function promote(set, now, leave)
   for _, request in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, 200)) do
     redis.call('ZREM', set, request)
-    local about = redis.call('HMGET', request_key(request), 'source', 'enqueued_at')
+    local about = redis.call('HMGET', request_key(request), 'source', 'sequence')
     if about[1] then
       if leave then leave(request, about[1]) end
       enter_line(request, about[1], about[2])
@@ -92,12 +98,12 @@ local function count_claimable(now, enough)
     local line, fresh = line_key(source), fresh_key(source)
     found = found + redis.call('ZCARD', line) + redis.call('LLEN', fresh)
     if found >= enough then return enough end
-    for _, first in ipairs({redis.call('ZRANGE', line, 0, 9), redis.call('LRANGE', fresh, 0, 9)}) do
-      for _, request in ipairs(first) do
-        local ids = count_waiting(request) + redis.call('ZCOUNT', request_key(request, 'retries'), '-inf', now)
-        found = found + math.max(0, ids - 1)
-        if found >= enough then return enough end
-      end
+    local first = redis.call('ZRANGE', line, 0, 9)
+    for _, sequence in ipairs(redis.call('LRANGE', fresh, 0, 9)) do first[#first + 1] = request_of(sequence) or nil end
+    for _, request in ipairs(first) do
+      local ids = count_waiting(request) + redis.call('ZCOUNT', request_key(request, 'retries'), '-inf', now)
+      found = found + math.max(0, ids - 1)
+      if found >= enough then return enough end
     end
   end
   return found

@@ -28,16 +28,27 @@ local function record_end(request, about, state, by_outcome)
   end
 end
 
+-- Queue the webhook of a request that is final now, and remove its URL from the request. Its id is new even if the
+-- request id is used again, and contains no full stop, which would make the signed text ambiguous.
+local function queue_webhook(request, key, url, report, now)
+  report.request_id, report.finished_at = request, now
+  report.enqueued_at = tonumber(redis.call('HGET', key, 'enqueued_at'))
+  local id = string.gsub(request, '%.', '~') .. string.format(':%.0f', now)
+  redis.call('HSET', KEY['webhook:'] .. id, 'url', url, 'report', cjson.encode(report), 'attempts', 0, 'since', now)
+  redis.call('ZADD', KEY['webhooks:waiting'], now, id)
+  redis.call('HDEL', key, 'callback')
+end
+
 -- If all items of a request have ended, make it final and put it in the outbox, from which other workers publish it
 -- after `outbox_delay` ms. Returns whether it is final now.
 local function finish(request, now, result_ttl, outbox_delay)
   local key = request_key(request)
   local about = redis.call('HMGET', key, 'state', 'total', 'revoked', 'source', 'reason', 'run', 'origin',
-    'result_ttl_ms', unpack(OUTCOMES))
+    'result_ttl_ms', 'callback', 'sequence', unpack(OUTCOMES))
   if not about[1] or FINAL[about[1]] or about[1] == STATE.OPEN then return false end
   local ended, by_outcome = 0, {}
   for i, outcome in ipairs(OUTCOMES) do
-    by_outcome[outcome] = tonumber(about[8 + i] or 0)
+    by_outcome[outcome] = tonumber(about[10 + i] or 0)
     ended = ended + by_outcome[outcome]
   end
   if ended < tonumber(about[2]) then
@@ -58,8 +69,15 @@ local function finish(request, now, result_ttl, outbox_delay)
     if n > 0 then redis.call('PEXPIRE', request_key(request, outcome), result_ttl) end
   end
   redis.call('SREM', KEY.changed, request)
+  redis.call('XDEL', KEY.unfinished, about[10] .. '-0')
+  if state ~= STATE.SUCCESS then redis.call('XADD', KEY.unsuccessful, '*', 'request', request) end
   local known = {source = about[4] or '', reason = about[5], run = about[6], origin = about[7], total = about[2]}
   record_end(request, known, state, by_outcome)
+  if about[9] then
+    local report = {source = known.source, reason = known.reason or nil, state = state, total = tonumber(known.total)}
+    for outcome, n in pairs(by_outcome) do report[outcome] = n end
+    queue_webhook(request, key, about[9], report, now)
+  end
   redis.call('ZADD', KEY.outbox, now + outbox_delay, request)
   redis.call('PUBLISH', KEY.finished, request)
   return true

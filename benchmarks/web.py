@@ -1,0 +1,98 @@
+"""What the drop-in of `kitsweep web` costs: single deletes over keep-alive connections, and one bulk call."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from benchmarks.measures import Row
+from benchmarks.stand import KEY, Stand, file_ids, process, wait_until
+from local.ports import LOOPBACK, free_port, is_free
+from simulator.control.remote import Control
+
+WINDOW_SECONDS = 0.01
+"""Batch window while single deletes are measured: each connection waits for its answer, so no batch of 100 fills."""
+_AUTHORIZATION = base64.b64encode(f"{KEY}:".encode()).decode()
+_HEAD = f"Host: kitsweep\r\nAuthorization: Basic {_AUTHORIZATION}\r\n"
+
+
+def measure_web(place: Stand, files: int) -> list[Row]:
+    """Measure single deletes with 64 and with 128 connections, and bulk calls on an idle system."""
+    rows = []
+    for connections, goal in ((64, "1,500 a second"), (128, "1.1 calls for 100")):
+        rate, calls = _measure_singles(place, files, connections)
+        figure = f"{rate:,.0f} a second, {calls:.2f} calls for 100"
+        rows.append(Row(f"single deletes through the drop-in, {connections} connections", figure, goal))
+    added = _measure_bulk_calls(place, 30)
+    what = "a bulk call through the drop-in on an idle system, beside the batch window, median"
+    return [*rows, Row(what, f"{added:.0f} ms", "15 ms")]
+
+
+def _measure_singles(place: Stand, files: int, connections: int) -> tuple[float, float]:
+    """Return deletions a second, and calls to the API for a hundred of them."""
+    with _serving(place, files, WINDOW_SECONDS) as (control, port):
+        started = time.monotonic()
+        statuses = asyncio.run(_delete_all(port, file_ids(files), connections))
+        seconds = time.monotonic() - started
+        assert statuses == {204: files}, statuses
+        return files / seconds, 100 * len(control.calls("bulk_delete")) / files
+
+
+async def _delete_all(port: int, ids: Sequence[str], connections: int) -> dict[int, int]:
+    statuses: dict[int, int] = {}
+    left = iter(ids)
+
+    async def delete_some() -> None:
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        for file_id in left:
+            writer.write(f"DELETE /v1/files/{file_id} HTTP/1.1\r\n{_HEAD}\r\n".encode())
+            head = await reader.readuntil(b"\r\n\r\n")
+            status = int(head[9:12])
+            statuses[status] = statuses.get(status, 0) + 1
+        writer.close()
+
+    await asyncio.gather(*(delete_some() for _ in range(connections)))
+    return statuses
+
+
+def _measure_bulk_calls(place: Stand, rounds: int) -> float:
+    """Return the median time of a bulk call of 50 ids without a batch window, in ms."""
+    with _serving(place, rounds * 50, 0) as (_, port):
+        ids = file_ids(rounds * 50)
+        times = asyncio.run(_bulk_calls(port, [ids[start : start + 50] for start in range(0, len(ids), 50)]))
+    return 1000 * statistics.median(times)
+
+
+async def _bulk_calls(port: int, batches: Sequence[Sequence[str]]) -> list[float]:
+    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+    times = []
+    for batch in batches:
+        body = json.dumps({"fileIds": batch})
+        started = time.monotonic()
+        head = f"POST /v1/files/batch/deleteByFileIds HTTP/1.1\r\n{_HEAD}Content-Length: {len(body)}\r\n\r\n"
+        writer.write((head + body).encode())
+        answer = await reader.readuntil(b"\r\n\r\n")
+        length = int(answer.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        await reader.readexactly(length)
+        times.append(time.monotonic() - started)
+        await asyncio.sleep(0.05)
+    writer.close()
+    return times
+
+
+@contextmanager
+def _serving(place: Stand, files: int, window_seconds: float) -> Iterator[tuple[Control, int]]:
+    """Run a simulator with files, a worker, and a web server."""
+    os.environ["KITSWEEP_BATCH_WINDOW_SECONDS"] = str(window_seconds)
+    with place.running(files, workers=1) as control:
+        port = free_port()
+        environment = {"IMAGE_KIT_BASE_URL": control.url, "IMAGEKIT_PRIVATE_KEY": KEY, "KITSWEEP_LOG_LEVEL": "ERROR"}
+        with process("-m", "cli", "web", "--port", str(port), environment=environment):
+            wait_until(lambda: not is_free(port))
+            yield control, port

@@ -1,0 +1,60 @@
+"""Searches the requests of one account: lists them, and finds out what became of one file id.
+
+Every method raises `worker.errors.RedisUnreachable` when Redis does not answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from config.settings import Settings, load_settings
+from worker.queue.validation import check_file_id
+from worker.reports.finding import Finder, Found, Trace
+from worker.reports.listing import Listing, Page, Wanted
+from worker.states import State
+from worker.store.connection import connect, explained
+from worker.store.keys import Keys
+
+__all__ = ["Found", "Page", "Search", "Trace"]
+
+
+class Search:
+    """Reads page by page. A page may be short, or empty, and yet not be the last: it is when its `after` is None."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings or load_settings()
+        redis, keys = connect(self._settings), Keys(self._settings.account)
+        self._listing, self._finder = Listing(redis, keys), Finder(redis, keys)
+
+    def requests(
+        self,
+        states: Iterable[State] = (),
+        *,
+        source: str | None = None,
+        text: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        most: int = 50,
+        after: str | None = None,
+    ) -> Page:
+        """Return requests, the newest first; with states FAILURE and REVOKED alone, by when they ended.
+
+        `text` is a part of the reason in any case; `since` and `until` are when the request was enqueued; `after` is
+        that of the page before. Raises `InvalidRequest` if `after` is not.
+        """
+        wanted = Wanted(frozenset(states), source, text, _milliseconds(since), _milliseconds(until))
+        with explained(self._settings):
+            return self._listing.page(wanted, most, after)
+
+    def file(self, file_id: str, after: str | None = None) -> Found:
+        """Return in which requests the file id is or was, the newest first, and what became of it there.
+
+        Raises `ValueError` if it is no file id, and `InvalidRequest` if `after` is not that of the page before.
+        """
+        with explained(self._settings):
+            return self._finder.page(check_file_id(file_id), after)
+
+
+def _milliseconds(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp() * 1000)

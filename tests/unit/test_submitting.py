@@ -1,0 +1,138 @@
+"""Requests that may be sent again: the same one changes nothing, another with the same id is refused; retries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from redis import Redis
+
+import tasks.client
+from tasks.client import Asked, Client
+from tests.unit.support_queue import check_invariants, end_all, ids, must_claim, queue_on, raw, settings_for_tests
+from worker.errors import NotPossible, RequestIdTaken, UnknownRequest
+from worker.limiter.slots import Limiter
+from worker.queue.claims import end
+from worker.queue.operations import CHUNK_IDS, NewRequest, Queue
+from worker.reports.audit import Audit
+from worker.states import Outcome
+
+ASKED = Asked(request_id="r", source="shop", reason="why", hold_seconds=0, result_ttl_seconds=None, callback=None)
+LONG = CHUNK_IDS + 10
+
+
+@pytest.fixture
+def client(redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> Client:
+    monkeypatch.setattr(tasks.client, "connect", lambda _: redis_client)
+    return Client(settings_for_tests())
+
+
+@pytest.fixture
+def queue(redis_client: Redis) -> Queue:
+    return queue_on(redis_client)
+
+
+@pytest.mark.parametrize("count", [1, LONG])
+def test_the_same_request_again_changes_nothing(client: Client, queue: Queue, count: int) -> None:
+    """Short, or streamed; it is told apart from a new one, and its sender stands in the audit trail."""
+    assert client.submit(ASKED, iter(ids("a", count)), "token x") == ("r", True)
+    assert client.submit(ASKED, iter(ids("a", count)), "token y") == ("r", False)
+    check_invariants(queue, {"r": {*ids("a", count)}})
+    assert [entry["by"] for entry in Audit(queue.redis, settings_for_tests()).entries()] == ["token x"]
+
+
+@pytest.mark.parametrize("count", [2, LONG])
+@pytest.mark.parametrize(
+    ("change", "files"),
+    [({"source": "blog"}, 0), ({"reason": None}, 0), ({"hold_seconds": 60}, 0), ({}, 1), ({}, -1)],
+)
+def test_the_same_id_for_something_else_is_refused(
+    client: Client, queue: Queue, count: int, change: dict[str, Any], files: int
+) -> None:
+    """Another source, reason, hold, or file id; the first request stays as it was."""
+    client.submit(ASKED, ids("a", count), "token x")
+    with pytest.raises(RequestIdTaken, match="r was used before"):
+        client.submit(Asked(**{**ASKED, **change}), ids("a", count + files), "token x")  # type: ignore[typeddict-item]
+    check_invariants(queue, {"r": {*ids("a", count)}})
+
+
+def test_an_id_that_was_used_otherwise_is_refused(client: Client) -> None:
+    """A request that came by Celery or the command line has no digest to compare with."""
+    client.enqueue(["a"], request_id="r")
+    with pytest.raises(RequestIdTaken):
+        client.submit(ASKED, ["a"], "token x")
+
+
+def test_a_stream_that_breaks_off_may_be_sent_again(client: Client, queue: Queue) -> None:
+    """Nothing of it is left."""
+
+    def stream() -> Iterator[str]:
+        yield from ids("a", LONG)
+        raise OSError("cut off")
+
+    with pytest.raises(OSError, match="cut off"):
+        client.submit(ASKED, stream(), "token x")
+    assert client.submit(ASKED, ids("a", LONG), "token x").is_new
+    check_invariants(queue, {"r": {*ids("a", LONG)}})
+
+
+def test_the_failed_files_are_retried_as_a_new_request(client: Client, queue: Queue) -> None:
+    """It tells which request it repeats, has its source and reason, and is the same however often one asks."""
+    queue.enqueue(NewRequest("r", "cleanup:old", "why"), ids("a", 4))
+    claim = must_claim(queue, "t")
+    queue.settle("t", end(claim.items[:2], Outcome.DELETED) + end(claim.items[2:], Outcome.FAILED, "no"))
+    first, second = client.retry("r", "token x"), client.retry("r")
+    assert first.request_id == second.request_id
+    assert [first.is_new, second.is_new] == [True, False]
+    report = client.status(first.request_id)
+    assert (report["total"], report["source"], report["reason"], report["retry_of"]) == (2, "cleanup:old", "why", "r")
+    check_invariants(queue, {"r": {*ids("a", 4)}, first.request_id: {*ids("a", 4)[2:]}})
+    *_, entry = Audit(queue.redis, settings_for_tests()).entries()
+    assert (entry["by"], entry["detail"]["retry_of"]) == ("token x", "r")
+
+
+def test_a_retry_can_be_retried(client: Client, queue: Queue) -> None:
+    """Each time as a request of its own."""
+    client.enqueue(["a"], request_id="r")
+    end_all(queue, must_claim(queue, "t1"), Outcome.FAILED)
+    second = client.retry("r").request_id
+    end_all(queue, must_claim(queue, "t2"), Outcome.FAILED)
+    assert client.retry(second).request_id not in {"r", second}
+
+
+def test_what_cannot_be_retried_says_why(client: Client, queue: Queue) -> None:
+    """Unknown, not final, or without failed files."""
+    with pytest.raises(UnknownRequest):
+        client.retry("nobody")
+    client.enqueue(["a"], request_id="r")
+    with pytest.raises(NotPossible, match="not final"):
+        client.retry("r")
+    end_all(queue, must_claim(queue, "t"))
+    with pytest.raises(NotPossible, match="no failed files"):
+        client.retry("r")
+
+
+def test_outcomes_of_some_kinds_alone(client: Client, queue: Queue) -> None:
+    """Cancelled ids come from two places, the others from one."""
+    client.enqueue(["a", "b"], request_id="r")
+    queue.settle("t", end(must_claim(queue, "t").items[:1], Outcome.FAILED))
+    client.enqueue(["c"], request_id="gone")
+    client.cancel("gone", "token x")
+    assert [entry.file_id for entry in client.outcomes("r", [Outcome.FAILED])] == ["a"]
+    assert list(client.outcomes("gone", [Outcome.FAILED])) == []
+    assert [entry.file_id for entry in client.outcomes("gone", [Outcome.CANCELLED])] == ["c"]
+
+
+def test_who_pauses_and_resumes_is_recorded(queue: Queue) -> None:
+    """Once for each change."""
+    limiter = Limiter(queue.redis, settings_for_tests())
+    for _ in range(2):
+        limiter.pause("maintenance", "token x")
+    for _ in range(2):
+        limiter.resume("token y")
+    found = [
+        (entry["event"], entry["by"], entry["detail"]) for entry in Audit(queue.redis, settings_for_tests()).entries()
+    ]
+    assert found == [("paused", "token x", {"reason": "maintenance"}), ("resumed", "token y", {})]
+    assert raw(queue).exists(queue.keys("account")) == 0

@@ -1,0 +1,147 @@
+"""What the REST API takes and answers, beside the reports and figures that others see too."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.admin import Entry, RuleReport
+from web.api.paging import After, Limit
+from worker.reports.report import Report
+
+
+class Options(BaseModel):
+    """What a request says beside its file ids."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    source: str | None = None
+    """The service that asks. Default: that of the token, else `http`."""
+    reason: str | None = None
+    """Why, for the audit trail; at most 500 characters."""
+    hold_seconds: float = 0
+    """How long the request can be cancelled before anything is deleted."""
+    result_ttl_seconds: int | None = None
+    """How long the result is kept once the request is final. Default: as the server's settings say."""
+    callback: str | None = None
+    """URL that gets a webhook once the request is final. Default: that of the source, if it has one."""
+
+
+class NewRequest(Options):
+    """A deletion to enqueue."""
+
+    model_config = ConfigDict(strict=True)
+
+    file_ids: list[str]
+    """ImageKit's ids of the files. Duplicates count once."""
+
+
+class RequestFilters(BaseModel):
+    """Which requests to list."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    state: list[Literal["QUEUED", "PROGRESS", "SUCCESS", "FAILURE", "REVOKED"]] = []
+    """Repeatable."""
+    source: str | None = None
+    q: Annotated[str | None, Field(max_length=500)] = None
+    """Part of the reason, in any case."""
+    since: datetime | None = None
+    """Enqueued at this time or later."""
+    until: datetime | None = None
+    """Enqueued before this time."""
+    limit: Limit = 50
+    after: After = None
+
+
+class _Page(BaseModel):
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    next: str | None
+    """The cursor of the next page, for the parameter `after`; null after the last page."""
+
+
+class RequestPage(_Page):
+    """A page of requests. It may hold fewer than `limit`, or none, and yet not be the last."""
+
+    requests: list[Report]
+    """Without their lists of ids."""
+
+
+class AuditPage(_Page):
+    """A page of the audit trail, oldest entry first."""
+
+    entries: list[Entry]
+
+
+class FileTrace(BaseModel):
+    """A file id in one request. Times are ISO 8601 in UTC."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    request_id: str
+    source: str
+    state: str
+    """waiting, in_flight, deleted, not_found, presumed_deleted, failed or cancelled."""
+    error: str
+    """Why it failed, or a remark; may be empty."""
+    attempts: int
+    enqueued_at: str | None
+    at: str | None
+    """When it ended; null until then."""
+
+
+class FilePage(_Page):
+    """In which requests a file id is or was, newest first. A page may be empty and yet not be the last."""
+
+    file_id: str
+    deleted_lately: bool
+    """Whether ImageKit has confirmed within KITSWEEP_REMEMBER_SECONDS that it deleted the file."""
+    requests: list[FileTrace]
+
+
+class HeldRequest(BaseModel):
+    """A request that waits for approval."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    request_id: str
+    source: str
+    total: int
+    why: str
+    """The guard that holds it, and the value that is beyond it."""
+    reason: str | None
+    since: str
+
+
+class HeldRequests(BaseModel):
+    """The requests that wait for approval, the oldest first."""
+
+    requests: list[HeldRequest]
+
+
+class CleanupRules(BaseModel):
+    """The cleanup rules, in the order of their file."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    off_by: str | None
+    """Who switched cleanup off; null while it is on."""
+    rules: list[RuleReport]
+
+
+class CleanupSwitch(BaseModel):
+    """Whether the cleanup rules run."""
+
+    on: bool
+
+
+class ProblemDetails(BaseModel):
+    """An error (RFC 9457): what is wrong, where, and what to do."""
+
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, str]] = []

@@ -1,0 +1,58 @@
+"""Sends webhooks: a few threads in each worker, if there is a secret to sign with."""
+
+from __future__ import annotations
+
+import threading
+import time
+from functools import partial
+from typing import Any
+
+from celery import bootsteps, signals
+
+from worker.account import Account
+from worker.runtime import stopping
+from worker.runtime.threads import start_thread
+from worker.webhooks.sender import Sender
+
+THREADS = 4
+POLL_SECONDS = 1.0
+"""How long a thread waits when there is nothing to send."""
+
+
+class WebhookStep(bootsteps.StartStopStep):
+    """Runs the threads while the worker's pool is up.
+
+    A stopping worker waits for its receivers only as long as for calls to ImageKit. Then the lease of the webhook
+    expires, and another worker sends it again.
+    """
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._account: Account = parent.app.account
+
+    def start(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
+        """Start the threads."""
+        if self._account.settings.webhook_secrets:
+            send = partial(_send_one, self._account.webhook_sender)
+            self._threads += [start_thread(f"webhooks-{number}", send, self._stop) for number in range(THREADS)]
+            signals.worker_shutdown.connect(self._finish)
+
+    def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
+        """Send no more."""
+        self._stop.set()
+
+    terminate = stop
+
+    def _finish(self, **_: Any) -> None:
+        stop_seconds = self._account.settings.stop_seconds
+        give_up = min(stopping.calls_end_at(stop_seconds)(), time.monotonic() + stop_seconds)
+        for thread in self._threads:
+            thread.join(max(0.0, give_up - time.monotonic()))
+
+
+def _send_one(sender: Sender) -> float:
+    return 0.0 if sender.send_next() else POLL_SECONDS

@@ -1,0 +1,1 @@
+"""Webhooks: signed POSTs that report final requests, with retries."""
