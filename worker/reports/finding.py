@@ -27,7 +27,7 @@ _FIRST_GROUPS = 10
 _GROUPS_AT_ONCE = 500
 _WAITING = ("waiting", "retries")
 _OUTCOMES = frozenset(Outcome)
-_FIELDS = ("source", "total", "in_flight", "enqueued_at", "withdrawn_at", *Outcome)
+_FIELDS = ("source", "total", "in_flight", "enqueued_at", "withdrawn_at", "ids", *Outcome)
 
 
 class Trace(NamedTuple):
@@ -100,7 +100,11 @@ class Finder:
         looks = [_Look(name, about, part) for name, about in abouts.items() for part in _parts(about)]
         looks += [_Look(name, abouts[name], "claimed") for name in claimed if name in abouts]
         told = self._told(file_id, [name for name in request_ids if name not in abouts])
-        found = {trace.request_id: trace for trace in (*told, *self._stored(file_id, looks, claimed))}
+        few = [
+            _Look(name, about, "ids") for name, about in abouts.items() if file_id in (about["ids"] or "").split(" ")
+        ]
+        waiting = [look.trace("waiting") for look in few]
+        found = {trace.request_id: trace for trace in (*told, *waiting, *self._stored(file_id, looks, claimed))}
         return [found[name] for name in dict.fromkeys(request_ids) if name in found]
 
     def _abouts(self, request_ids: list[str]) -> dict[str, dict[str, str | None]]:

@@ -81,7 +81,7 @@ cancel_retries()
 cancel_parked()
 redis.call('ZREM', KEY.retries, request)
 redis.call('ZREM', line_key(source), request)
--- A claim removes it from `fresh`: looking for it there would take long.
+-- It leaves `fresh` once it is the first there: looking for it would take long.
 if not has_line(source) then redis.call('ZREM', KEY.sources, source) end
 redis.call('HSETNX', key, 'withdrawn_at', now)
 local is_final = finish(request, now, args.result_ttl_ms, args.outbox_delay_ms)

@@ -95,22 +95,12 @@ local function take_from_request(request, source, is_fresh, room, items)
   return retried + #waiting
 end
 
--- Cancelled requests that a claim passes over in one line at most.
-local MOST_PASSED = 500
-
 local function take_from_source(source, room, items)
-  local taken, passed = 0, 0
-  while taken < room and passed < MOST_PASSED do
+  local taken = 0
+  while taken < room do
     local first, is_fresh = first_in_line(source)
-    if first == nil then break end
-    local more = 0
-    if first then
-      more = take_from_request(first, source, is_fresh, room - taken, items)
-    else
-      leave_line(first, source, is_fresh)
-    end
-    taken = taken + more
-    if more == 0 then passed = passed + 1 end
+    if not first then break end
+    taken = taken + take_from_request(first, source, is_fresh, room - taken, items)
   end
   return taken
 end

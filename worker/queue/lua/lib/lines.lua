@@ -40,12 +40,23 @@ local function request_of(sequence)
   return entry and entry[2][2] or false
 end
 
--- The request of a source that is served next, false if it is final, nil if there is none; and whether it is the first
--- of `fresh`.
+-- The first request in `fresh` that is not final, and its sequence; nil if there is none among the first 500. Those
+-- before it were cancelled, and leave.
+local function first_fresh(source)
+  for _ = 1, 500 do
+    local sequence = redis.call('LINDEX', fresh_key(source), 0)
+    if not sequence then return nil end
+    local request = request_of(sequence)
+    if request then return request, tonumber(sequence) end
+    redis.call('LPOP', fresh_key(source))
+  end
+end
+
+-- The request of a source that is served next, nil if there is none, and whether it is the first of `fresh`.
 local function first_in_line(source)
   local back = redis.call('ZRANGE', line_key(source), 0, 0, 'WITHSCORES')
-  local sequence = redis.call('LINDEX', fresh_key(source), 0)
-  if sequence and tonumber(sequence) < tonumber(back[2] or 1 / 0) then return request_of(sequence), true end
+  local request, sequence = first_fresh(source)
+  if request and sequence < tonumber(back[2] or 1 / 0) then return request, true end
   return back[1], false
 end
 
@@ -91,11 +102,13 @@ local function note_next_retry(request)
 end
 
 -- Ids that a claim could take now, counted up to `enough`. Long lines are not counted to their end, and a
--- cancelled request counts as one id while it is in `fresh`.
+-- cancelled request that others stand before counts as one id.
 local function count_claimable(now, enough)
   local found = 0
   for _, source in ipairs(redis.call('ZRANGE', KEY.sources, 0, 99)) do
     local line, fresh = line_key(source), fresh_key(source)
+    first_fresh(source)
+    if not has_line(source) then redis.call('ZREM', KEY.sources, source) end
     found = found + redis.call('ZCARD', line) + redis.call('LLEN', fresh)
     if found >= enough then return enough end
     local first = redis.call('ZRANGE', line, 0, 9)
