@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# One image for worker, beat, Flower, simulator and command line.
+# One image for worker, beat, web server, Flower, simulator and command line.
 
 FROM python:3.11-slim AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1

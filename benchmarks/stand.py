@@ -99,6 +99,11 @@ def wait_until(condition: Callable[[], bool], seconds: float = READY_SECONDS, ev
         time.sleep(every)
 
 
+def report_progress(line: str) -> None:
+    """Print a line on standard error; the table goes to standard output."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def file_ids(files: int) -> list[str]:
     """Return the ids that a simulator with so many files and seed 1 has."""
     from simulator import Simulator  # noqa: PLC0415

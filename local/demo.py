@@ -5,7 +5,6 @@ ImageKit itself is called only if a private key is set, a file is named, and the
 """
 
 import argparse
-import json
 import random
 import re
 import shlex
@@ -13,7 +12,6 @@ import shutil
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -21,11 +19,13 @@ from pathlib import Path
 from textwrap import indent
 
 from config.settings import ConfigError, Settings, environment_name, load_settings
+from local.over_http import delete_over_http
 from local.ports import LOOPBACK, free_port
 from local.processes.log_tail import last_lines
 from local.processes.process import Process, wait_until
 from local.processes.supervisor import StopSignals
 from local.stack import environment_with, simulated
+from local.tally import figures, logged_calls
 from local.up import say
 from simulator import Control, generate_ids
 from tasks.client import Client
@@ -36,6 +36,7 @@ from worker.states import Outcome, State
 FILES = 20_000
 LIMIT = "20/1s"
 """The list takes some 15 seconds with it."""
+MOST_OVER_HTTP = 500
 REQUEST_ID = "make-run"
 RULE = """\
 [rules.old-and-expired]
@@ -94,8 +95,9 @@ def _run(file: Path | None, files: int, *, agreed: bool) -> int:
         if file:
             control.add_files(listed)
         else:
-            file, listed = _make_list(demo, control, files)
+            file, listed, more = _make_list(demo, control, files)
             _show_a_rule(demo)
+            demo.delete_over_http(more)
         demo.delete(file)
         _compare(demo, control, listed)
     say("Everything has stopped.")
@@ -134,8 +136,10 @@ class Demo:
         url = f"redis://{LOOPBACK}:{free_port()}/0"
         self.folder = folder
         self.signals = signals
-        self.settings = {**settings, **_LOGGING, "KITSWEEP_REDIS_URL": url}
+        self.settings = {**settings, **_LOGGING, "KITSWEEP_REDIS_URL": url, "KITSWEEP_WEB_PORT": str(free_port())}
         self.client = Client(load_settings(redis_url=url))
+        self.requests = [REQUEST_ID]
+        """All requests of the run."""
         self.up = self._process("up", "--workers", "2", "--files", "0", "--data", str(folder / "data"))
 
     def start(self) -> None:
@@ -152,6 +156,12 @@ class Demo:
         self.settings |= simulated(url)
         say(f"A simulator of ImageKit runs at {url}, with a limit of {LIMIT}. Nothing real is deleted.")
         return Control(url)
+
+    def delete_over_http(self, file_ids: list[str]) -> None:
+        """Delete files with ImageKit's SDK, through `kitsweep web`. Raises `OverHttpError`."""
+        (url,) = re.findall(r"Web +(\S+)", self.up.log.read_text(encoding="utf-8"))
+        say(f"\nImageKit's SDK for Python deletes {len(file_ids):,} more files, with its base URL set to {url}")
+        self.requests += delete_over_http(url, self.settings["IMAGEKIT_PRIVATE_KEY"], file_ids)
 
     def delete(self, file: Path) -> None:
         """Run `kitsweep delete FILE --wait` to its end, and show the report. Raises `Interrupted` and `DemoError`."""
@@ -229,21 +239,25 @@ def _demo(settings: Mapping[str, str]) -> Iterator[Demo]:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _make_list(demo: Demo, control: Control, files: int) -> tuple[Path, list[str]]:
-    """Write a list with duplicates and unknown ids, and create its files. Return the list's path and distinct ids."""
+def _make_list(demo: Demo, control: Control, files: int) -> tuple[Path, list[str], list[str]]:
+    """Create files, and write a list of most of them with duplicates and unknown ids.
+
+    Return the list's path, the distinct ids of all, and the files that are not on the list.
+    """
     ids = generate_ids(seed=20_000)
-    existing, missing = list(islice(ids, max(1, files))), list(islice(ids, max(1, files // 400)))
+    more = list(islice(ids, min(MOST_OVER_HTTP, files // 8)))
+    existing, missing = list(islice(ids, max(1, files - len(more)))), list(islice(ids, max(1, files // 400)))
     dice = random.Random(1)  # noqa: S311 - no secrets
     twice = dice.choices(existing, k=max(1, files // 200))
     lines = [*existing, *missing, *twice]
     dice.shuffle(lines)
     path = demo.folder / "ids.txt"
     path.write_text("\n".join(["# file ids to delete, made by `make run`", *lines, ""]), encoding="utf-8")
-    control.add_files(existing)
+    control.add_files([*existing, *more])
     control.refuse_ids([existing[len(existing) // 2]])
     say(f"The list holds {len(existing):,} files, {len(twice):,} of them twice, and {len(missing):,} ids of no file.")
     say("The API refuses one id on purpose, so the request will end as FAILURE with that one.")
-    return path, [*existing, *missing]
+    return path, [*existing, *missing, *more], more
 
 
 def _show_a_rule(demo: Demo) -> None:
@@ -257,12 +271,12 @@ def _show_a_rule(demo: Demo) -> None:
 
 def _compare(demo: Demo, control: Control, file_ids: Sequence[str]) -> None:
     """Show what both sides counted: ours from outcomes and logs, theirs from the simulator. Raises `DemoError`."""
-    found = {each.file_id: str(each.outcome) for each in demo.client.outcomes(REQUEST_ID)}
+    found = {each.file_id: str(each.outcome) for name in demo.requests for each in demo.client.outcomes(name)}
     truth = dict.fromkeys(file_ids, str(Outcome.NOT_FOUND))
     truth |= dict.fromkeys(control.existing(file_ids), str(Outcome.FAILED))
     truth |= dict.fromkeys(control.deleted(), str(Outcome.DELETED))
-    ours = _figures(found, [call for log in demo.folder.rglob("worker*.log") for call in _logged_calls(log)])
-    theirs = _figures(truth, [(call.id_count, call.status) for call in control.calls("bulk_delete")])
+    ours = figures(found, [call for log in demo.folder.rglob("worker*.log") for call in logged_calls(log)])
+    theirs = figures(truth, [(call.id_count, call.status) for call in control.calls("bulk_delete")])
     say(f"\n{'':14}{'Kitsweep':>12}{'simulator':>12}")
     for name, our in ours.items():
         say(f"{name:14}{our:>12}{theirs[name]:>12}   {'agree' if our == theirs[name] else 'DIFFER'}")
@@ -271,27 +285,6 @@ def _compare(demo: Demo, control: Control, file_ids: Sequence[str]) -> None:
     if wrong or ours != theirs:
         raise DemoError("\n".join(["the two do not agree:", *wrong]))
     say("Both agree, file by file.")
-
-
-def _figures(outcomes: Mapping[str, str], calls: Sequence[tuple[int, int | None]]) -> dict[str, str]:
-    count = Counter(outcomes.values())
-    taken = [ids for ids, status in calls if status != 429]  # a call over the limit is answered before its ids are read
-    return {
-        "deleted": f"{count[Outcome.DELETED]:,}",
-        "not found": f"{count[Outcome.NOT_FOUND]:,}",
-        "failed": f"{count[Outcome.FAILED]:,}",
-        "calls made": f"{len(calls):,}",
-        "ids per call": f"{sum(taken) / max(1, len(taken)):.1f}",
-        "answered 429": f"{sum(status == 429 for _, status in calls):,}",
-    }
-
-
-def _logged_calls(log: Path) -> Iterator[tuple[int, int | None]]:
-    """Yield the number of ids and the status of each call in a worker's log, which has one JSON object per line."""
-    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-        event = json.loads(line) if line.startswith("{") and line.endswith("}") else {}
-        if event.get("logger") == "kitsweep.imagekit" and "ids" in event:
-            yield int(event["ids"]), event.get("status")
 
 
 if __name__ == "__main__":

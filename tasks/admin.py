@@ -30,6 +30,7 @@ from worker.queue.approvals import Held
 from worker.reports.audit import Entry
 from worker.states import RunStart
 from worker.store.connection import explained
+from worker.times import milliseconds
 
 if TYPE_CHECKING:
     from worker.runtime.process import App
@@ -136,9 +137,8 @@ class Admin:
 
         Raises `InvalidRequest` if `after` is no such id.
         """
-        since_ms, until_ms = int(since.timestamp() * 1000), int(until.timestamp() * 1000)
         with explained(self._settings):
-            return self._account.audit.page(since_ms, until_ms, most, after)
+            return self._account.audit.page(milliseconds(since), milliseconds(until), most, after)
 
     def audit(self, since: datetime | timedelta) -> Iterator[Entry]:
         """Yield the audit entries since a time, or of a duration up to now, oldest first, in constant memory."""

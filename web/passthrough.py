@@ -42,6 +42,7 @@ class PassThrough:
         self._timeout = httpx2.Timeout(SECONDS, connect=settings.http_connect_timeout_seconds)
         self._client = httpx2.AsyncClient(
             limits=httpx2.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=4.0),
+            trust_env=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )
         self._told: dict[Endpoint, tuple[str, ...]] = {}

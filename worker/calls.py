@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from worker.imagekit.answers import Answer, KeyRefused, ListAnswer, Throttled, Unanswered
-from worker.limiter.slots import Call, Endpoint, Health, Kind, Limiter
+from worker.limiter.slots import Call, Endpoint, Health, Kind, Limiter, Slot
 from worker.store.connection import outlast
 
 HORIZON_MS = 50
@@ -30,6 +30,11 @@ class Permit(NamedTuple):
     """Whether the call tests an API that has been failing."""
 
 
+def permit_of(call_id: str, slot: Slot) -> Permit:
+    """Return a slot that was just granted or refused, with the local time at which to use it."""
+    return Permit(call_id, slot.granted, slot.wait_ms, time.monotonic() + slot.wait_ms / 1000, slot.is_probe)
+
+
 class Gate:
     """Calls to one endpoint of one account, under its limit."""
 
@@ -38,8 +43,7 @@ class Gate:
 
     def ask(self, call_id: str) -> Permit:
         """Request a slot at most `HORIZON_MS` ahead. Never sleeps."""
-        slot = self.limiter.acquire(call_id, HORIZON_MS)
-        return Permit(call_id, slot.granted, slot.wait_ms, time.monotonic() + slot.wait_ms / 1000, slot.is_probe)
+        return permit_of(call_id, self.limiter.acquire(call_id, HORIZON_MS))
 
     def wait(self, patience_ms: float, sleep: Callable[[float], None] = time.sleep) -> Permit:
         """Wait until a slot is granted. Returns a refused permit once the next wait would exceed `patience_ms`."""
@@ -58,6 +62,15 @@ class Gate:
 
         `shows_health`: the call is as likely to succeed as any other, so its result counts toward the account's health.
         """
+        answer, made = self.only_make(permit, call, shows_health=shows_health)
+        return answer, self.record(made)
+
+    def record(self, made: Call) -> Health:
+        """Tell the limiter what a response says about the API."""
+        return outlast(lambda: self.limiter.record(made))
+
+    def only_make(self, permit: Permit, call: Callable[[], A], *, shows_health: bool = False) -> tuple[A, Call]:
+        """Make the call at its slot; the caller must let the limiter record it."""
         time.sleep(max(0.0, permit.slot_at - time.monotonic()))
         answer = call()
         kind, reason, reset_ms = self._news(answer)
@@ -71,7 +84,7 @@ class Gate:
             late_ms=_late_ms(permit, answer.meta.sent_at),
             shows_health=shows_health,
         )
-        return answer, outlast(lambda: self.limiter.record(made))
+        return answer, made
 
     def _news(self, answer: Answer | ListAnswer) -> tuple[Kind, str, int | None]:
         match answer:

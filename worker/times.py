@@ -20,6 +20,11 @@ def iso(ms: str | int | None) -> str | None:
     return datetime.fromtimestamp(int(ms) / 1000, UTC).isoformat(timespec="milliseconds")
 
 
+def milliseconds(moment: datetime) -> int:
+    """Return a time as milliseconds since 1970; 0 for an earlier one."""
+    return max(0, int(moment.timestamp() * 1000))
+
+
 def parse_duration(text: object) -> int:
     """Return seconds. `ValueError` says what is wrong; months and years are refused, since their length varies."""
     match = _FORM.fullmatch(text.strip()) if isinstance(text, str) else None

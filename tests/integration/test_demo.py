@@ -55,7 +55,7 @@ def rows(output: str) -> dict[str, tuple[str, str]]:
 
 
 def test_both_tallies_agree_and_nothing_is_left(tmp_path: Path) -> None:
-    """The list is deleted through the command line; report and ledger agree; everything is stopped."""
+    """The command line and ImageKit's SDK delete; report and ledger agree; everything is stopped."""
     done = make_run(tmp_path, "--files", "800")
     assert done.returncode == 0, done.stdout + done.stderr
     found = rows(done.stdout)
@@ -64,7 +64,8 @@ def test_both_tallies_agree_and_nothing_is_left(tmp_path: Path) -> None:
     assert found["failed"] == ("1", "1")
     assert found["answered 429"][0] == found["answered 429"][1]
     assert set(found) >= {"calls made", "ids per call"}
-    assert "of 802" in done.stderr
+    assert "deletes 100 more files" in done.stdout
+    assert "of 702" in done.stderr
     assert "Both agree, file by file." in done.stdout
     assert list(tmp_path.iterdir()) == []
     assert processes_in(tmp_path) == []

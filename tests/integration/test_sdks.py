@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 import threading
 from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.support_house import KEY, House
+from tests.integration.support_house import KEY, ROOT, House
 from tests.integration.support_waiting import wait_until
 from tests.integration.support_web import BULK, Sdk, WebServer, curl, node6, node7, python4, python5
 
 SDKS = [python5, python4, node7, node6]
+DOCUMENT = ROOT / "docs" / "http.md"
 MISSING = "The requested file(s) does not exist."
 
 
@@ -106,3 +110,19 @@ def test_curl_deletes(house: House, web: WebServer) -> None:
     assert curl(web.url, "-X", "POST", "-H", "Content-Type: application/json", "-d", body, BULK)[0] == 200
     assert curl(web.url, "-X", "DELETE", f"/v1/files/{files[2]}") == (204, None)
     assert not set(files) & set(house.simulator.remaining())
+
+
+def test_every_curl_line_of_the_documentation_works(house: House, web: WebServer) -> None:
+    """Each block is run by a shell, with files of the test; `--fail` makes an error of a status from 400 on."""
+    blocks = re.findall(r"^```bash\n(curl .*?)^```", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 4
+    files = {f"FILE_{number}": file_id for number, file_id in enumerate(house.files(4), 1)}
+    told = {"IMAGEKIT_PRIVATE_KEY": KEY, "KITSWEEP_URL": web.url, **files}
+    script = 'set -e\ncurl() { command curl --silent --show-error --fail-with-body "$@"; }\n' + "\n".join(blocks)
+    done = subprocess.run(
+        ["bash", "-c", script], env={**os.environ, **told}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not {files[name] for name in ("FILE_1", "FILE_2", "FILE_3")} & set(house.simulator.remaining())
+    assert "end of its hold" in done.stdout
+    house.client.cancel("order-17")

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import httpx2
 import psutil
 import pytest
 from celery import Celery
@@ -40,7 +41,8 @@ class Up:
         self.port = free_port()
         self._output = folder / f"up-{self.port}.out"
         # An empty value is the default, whatever the environment of the tests says.
-        told = {"KITSWEEP_REDIS_URL": "", "IMAGE_KIT_BASE_URL": "", **(environment or {})}
+        told = {"KITSWEEP_REDIS_URL": "", "IMAGE_KIT_BASE_URL": "", "KITSWEEP_WEB_PORT": str(free_port())}
+        told |= environment or {}
         command = [sys.executable, "-m", "cli", "up", "--port", str(self.port), "--files", "2000", *options]
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
@@ -125,16 +127,19 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 def test_it_starts_deletes_and_stops(start: Start) -> None:
-    """Any service with Celery can enqueue; SIGTERM stops everything, and no process is left."""
+    """Any service with Celery or HTTP can delete; SIGTERM stops everything, and no process is left."""
     up = start("--workers", "2").wait_until_up()
     assert "NOTHING REAL IS DELETED" in up.output
     assert f"export KITSWEEP_REDIS_URL=redis://127.0.0.1:{up.port}/0" in up.output
-    ids = up.sample_ids(250)
+    *ids, one = up.sample_ids(251)
     result = up.service.send_task("kitsweep.delete_files", [ids], {"source": "catalog"})
     assert result.get(timeout=30)["deleted"] == 250
-    assert sorted(up.simulator.deleted()) == sorted(ids)
+    url = up.found(r"Web +(\S+)")
+    answer = httpx2.delete(f"{url}/v1/files/{one}", auth=("private_simulator", ""), timeout=60)
+    assert answer.status_code == 204
+    assert sorted(up.simulator.deleted()) == sorted([*ids, one])
     pids = up.pids()
-    assert sorted(pids) == ["beat", "redis", "worker1", "worker2"]
+    assert sorted(pids) == ["beat", "redis", "web", "worker1", "worker2"]
     assert up.stop() == 0
     assert [name for name, pid in pids.items() if command_line(pid)] == []
     assert up.pids() == {}
@@ -167,7 +172,7 @@ def test_after_a_kill_the_next_start_cleans_up_and_nothing_is_lost(start: Start)
 def test_killed_processes_are_restarted(start: Start) -> None:
     """A worker or server that is killed is restarted with a message, and requests are finished."""
     up = start().wait_until_up()
-    for name in ("redis", "worker1"):
+    for name in ("redis", "worker1", "web"):
         pid = up.pids()[name]
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda name=name: up.says(f"{name} was killed by signal 9"), 20)  # type: ignore[misc]

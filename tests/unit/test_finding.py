@@ -11,6 +11,7 @@ from tasks.search import Search, Trace
 from tests.unit.support_queue import end_all, ids, must_claim, queue_on, raw, settings_for_tests
 from worker.queue.claims import end, park, retry
 from worker.queue.operations import NewRequest, Queue
+from worker.reports.finding import Finder
 from worker.runtime.process import create_app
 from worker.states import Outcome
 
@@ -60,6 +61,22 @@ def test_an_id_in_a_call_or_in_a_parked_group_is_found(queue: Queue, search: Sea
     assert one(search).state == "in_flight"
     queue.settle("t", park(claim.items, delay_ms=60_000))
     assert one(search).state == "waiting"
+
+
+def test_an_id_that_is_claimed_during_the_search_is_found(
+    queue: Queue, search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has left the list of waiting ids, and was in no claim when the search began."""
+    queue.enqueue(NewRequest("r", "s"), ["x"])
+    real = Finder._abouts
+
+    def then_claim(finder: Finder, request_ids: list[str]) -> dict[str, dict[str, str | None]]:
+        found = real(finder, request_ids)
+        must_claim(queue, "t")
+        return found
+
+    monkeypatch.setattr(Finder, "_abouts", then_claim)
+    assert one(search).state == "in_flight"
 
 
 def test_a_cancelled_id_is_found(queue: Queue, search: Search) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -16,7 +17,7 @@ from redis import Redis
 
 from tasks.tokens import Scope
 from tests.unit import support_web
-from tests.unit.support_queue import check_invariants, end_all, ids, must_claim, queue_on
+from tests.unit.support_queue import check_invariants, end_all, ids, must_claim, queue_on, settings_for_tests
 from tests.unit.support_web import KEY, StandInWorker, context_on, with_app
 from web.context import Context
 from worker.queue.claims import end
@@ -407,7 +408,9 @@ def test_the_audit_trail_is_read_page_by_page(context: Context) -> None:
             break
         page = call(context, "GET", str(page.links["next"]["url"]))
     assert names == [f"r{number}" for number in range(5)]
-    assert call(context, "GET", "/api/v1/audit", params={"until": "2020-01-01"}).json()["entries"] == []
+    for moment in ("2020-01-01", "0235-11-30T20:53:46Z", "0001-01-01T00:00:00+14:00"):
+        assert call(context, "GET", "/api/v1/audit", params={"until": moment}).json()["entries"] == []
+        assert call(context, "GET", REQUESTS, params={"since": moment}).status_code == 200
 
 
 def test_what_became_of_a_file_is_found(context: Context, queue: Queue) -> None:
@@ -421,6 +424,66 @@ def test_what_became_of_a_file_is_found(context: Context, queue: Queue) -> None:
     nobody = call(context, "GET", "/api/v1/files/nobody").json()
     assert (nobody["requests"], nobody["deleted_lately"]) == ([], False)
     assert call(context, "GET", "/api/v1/files/a%20b").status_code == 422
+
+
+# Trouble
+
+
+@pytest.mark.real_server
+@pytest.mark.parametrize("count", [1, CHUNK_IDS + 10])
+def test_a_full_redis_is_503_with_retry_after(real_redis: Redis, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Nothing was enqueued, and the same call works once there is room."""
+    context = context_on(real_redis, monkeypatch)
+    assert call(context, "GET", "/api/v1/stats").status_code == 200
+    real_redis.config_set("maxmemory", "1mb")
+    try:
+        for answer in (create(context, ids("a", count)), stream(context, "\n".join(ids("a", count)))):
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+            assert "Nothing was enqueued" in answer.json()["detail"]
+        assert queue_on(real_redis).claim("t") is None
+    finally:
+        real_redis.config_set("maxmemory", "0")
+    assert create(context, ids("a", count)).status_code == 202
+    context.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", REQUESTS),
+        ("GET", REQUESTS),
+        ("GET", "r"),
+        ("GET", "r/outcomes"),
+        ("POST", "r/cancel"),
+        ("POST", "r/retry"),
+        ("GET", "/api/v1/stats"),
+        ("POST", "/api/v1/pause"),
+        ("GET", "/api/v1/audit"),
+        ("GET", "/api/v1/files/a"),
+        ("POST", "/api/v1/cleanup/off"),
+    ],
+)
+def test_without_redis_it_is_503_with_retry_after(method: str, path: str) -> None:
+    """Not an error of ours, and it says where Redis was looked for."""
+    context = Context(settings_for_tests())
+    body = {"json": {"file_ids": ["a"]}} if path == REQUESTS and method == "POST" else {}
+    answer = call(context, method, path, **body)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert "127.0.0.1:1/0" in answer.json()["detail"]
+    context.close()
+
+
+def test_a_stream_that_falls_silent_is_dropped(context: Context, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds no thread for ever, and nothing of it is enqueued."""
+    monkeypatch.setattr("web.api.bodies.SILENT_SECONDS", 0.1)
+
+    async def pieces() -> Any:
+        yield "\n".join(ids("a", CHUNK_IDS + 10)).encode()
+        await asyncio.sleep(60)
+
+    answer = stream(context, pieces())
+    assert (answer.status_code, "Nothing was enqueued" in answer.json()["detail"]) == (408, True)
+    assert queue.claim("t") is None
 
 
 # Who may

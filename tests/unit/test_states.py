@@ -48,7 +48,7 @@ def test_lua_uses_only_names_that_python_knows(path: Path) -> None:
 
 
 HEADER = re.compile(
-    r"(-- uses: [\w, ]+\n)?-- [A-Z].+\n(-- .+\n)*--\n"
+    r"(-- uses: [\w, /]+\n)?-- [A-Z].+\n(-- .+\n)*--\n"
     r"-- KEYS  1 prefix.*\n(--  .+\n)*-- ARGV  1 \{.+\n(--  .+\n)*-- Returns .+"
 )
 

@@ -15,7 +15,7 @@ from redis import Redis
 from config.settings import Settings, Window
 from worker.identity import whoami
 from worker.store.keys import Keys
-from worker.store.scripts import Scripts
+from worker.store.scripts import Scripts, Step
 
 
 class Endpoint(StrEnum):
@@ -124,8 +124,15 @@ class Limiter:
 
     def acquire(self, call_id: str, horizon_ms: int) -> Slot:
         """Request a slot; one at most `horizon_ms` ahead is reserved under `call_id`."""
-        wait, probe = self._run("acquire", call_id=call_id, **self._settings(horizon_ms))
-        return Slot(int(wait) >= 0, abs(int(wait)), probe == "1")
+        return self._scripts.do(self.acquiring(call_id, horizon_ms))
+
+    def acquiring(self, call_id: str, horizon_ms: int) -> Step[Slot]:
+        """Return `acquire` as a step."""
+        return Step(
+            "limiter/acquire",
+            {"endpoint": self.endpoint, "call_id": call_id, **self._settings(horizon_ms)},
+            lambda reply: Slot(int(reply[0]) >= 0, abs(int(reply[0])), reply[1] == "1"),
+        )
 
     def give_back(self, call_id: str) -> None:
         """Return the slot of a call that is not made."""
@@ -133,7 +140,12 @@ class Limiter:
 
     def record(self, call: Call) -> Health:
         """Record what the response to a call says, for all workers."""
-        return _read_health(self._run("record", **{**vars(call), "windows": _pairs(call.windows)}))
+        return self._scripts.do(self.recording(call))
+
+    def recording(self, call: Call) -> Step[Health]:
+        """Return `record` as a step."""
+        args = {"endpoint": self.endpoint, **vars(call), "windows": _pairs(call.windows)}
+        return Step("limiter/record", args, _read_health)
 
     def read_health(self) -> Health:
         """Return the health of the account, changing nothing."""

@@ -22,7 +22,7 @@ from worker.queue.claims import Claim, Item, Settlements
 from worker.queue.digest import Digest
 from worker.states import Doubt, State
 from worker.store.keys import Keys
-from worker.store.scripts import Scripts
+from worker.store.scripts import Scripts, Step
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +165,11 @@ class Queue:
 
         `fewest` is the smallest number of fresh ids worth a call.
         """
-        reply = self.scripts.run(
+        return self.scripts.do(self.claiming(token, fewest))
+
+    def claiming(self, token: str, fewest: int) -> Step[Claim | None]:
+        """Return `claim` as a step."""
+        return Step(
             "queue/claim",
             {
                 "token": token,
@@ -176,16 +180,16 @@ class Queue:
                 "outbox_delay_ms": LEFT_TO_ALL_MS,
                 "remember_ms": self._remember_ms,
             },
+            lambda reply: _read_claim(token, *reply) if reply else None,
         )
-        if not reply:
-            return None
-        fails, failed_ago, suspect, packed = reply
-        items = list(_unpacked(packed))
-        return Claim(token, items, int(fails), None if int(failed_ago) < 0 else int(failed_ago), suspect == "1")
 
     def settle(self, token: str, settlements: Settlements) -> list[str]:
         """Settle items that the token still holds, in one step; return the requests that are final now."""
-        finished: list[str] = self.scripts.run(
+        return self.scripts.do(self.settling(token, settlements))
+
+    def settling(self, token: str, settlements: Settlements) -> Step[list[str]]:
+        """Return `settle` as a step."""
+        return Step(
             "queue/settle",
             {
                 "token": token,
@@ -194,8 +198,8 @@ class Queue:
                 "remember_ms": self._remember_ms,
                 **vars(settlements),
             },
+            list,
         )
-        return finished
 
     def renew(self, tokens: Sequence[str]) -> int:
         """Renew leases; return how many had not been taken over."""
@@ -257,6 +261,11 @@ class Queue:
     def peek(self, enough: int) -> Work:
         """Return the work that is due now; claimable ids are counted up to `enough`."""
         return Work(*self.scripts.run("queue/peek", {"enough": enough}))
+
+
+def _read_claim(token: str, fails: int, failed_ago: int, suspect: str, packed: str) -> Claim:
+    items = list(_unpacked(packed))
+    return Claim(token, items, int(fails), None if int(failed_ago) < 0 else int(failed_ago), suspect == "1")
 
 
 def _unpacked(packed: str) -> Iterator[Item]:

@@ -98,13 +98,13 @@ class Finder:
         """Return where the file id is in some requests, in their order."""
         abouts = self._abouts(request_ids)
         looks = [_Look(name, about, part) for name, about in abouts.items() for part in _parts(about)]
-        looks += [_Look(name, abouts[name], "claimed") for name in claimed if name in abouts]
         told = self._told(file_id, [name for name in request_ids if name not in abouts])
-        few = [
-            _Look(name, about, "ids") for name, about in abouts.items() if file_id in (about["ids"] or "").split(" ")
-        ]
-        waiting = [look.trace("waiting") for look in few]
-        found = {trace.request_id: trace for trace in (*told, *waiting, *self._stored(file_id, looks, claimed))}
+        few = [_Look(name, about, "ids").trace("waiting") for name, about in abouts.items() if file_id in _ids(about)]
+        found = {trace.request_id: trace for trace in (*told, *few, *self._stored(file_id, looks))}
+        # It may have been claimed since, and so be in no list any more.
+        for name, state in {**claimed, **self._claimed(file_id)}.items():
+            if name in abouts:
+                found.setdefault(name, _Look(name, abouts[name], "").trace(state))
         return [found[name] for name in dict.fromkeys(request_ids) if name in found]
 
     def _abouts(self, request_ids: list[str]) -> dict[str, dict[str, str | None]]:
@@ -125,15 +125,13 @@ class Finder:
                     about = request_id, report["source"], entry.outcome, entry.error, entry.attempts
                     yield Trace(*about, report["enqueued_at"], entry.at)
 
-    def _stored(self, file_id: str, looks: list[_Look], claimed: dict[str, str]) -> Iterator[Trace]:
+    def _stored(self, file_id: str, looks: list[_Look]) -> Iterator[Trace]:
         with self._redis.pipeline(transaction=False) as pipe:
             for look in looks:
                 self._ask(pipe, look, file_id)
             replies = pipe.execute()
         for look, reply in zip(looks, replies, strict=True):
-            if look.part == "claimed":
-                yield look.trace(claimed[look.request_id])
-            elif look.part == "withdrawn" and reply is not None:
+            if look.part == "withdrawn" and reply is not None:
                 yield look.trace(Outcome.CANCELLED, at_ms=look.about["withdrawn_at"])
             elif look.part in _WAITING and reply is not None:
                 yield look.trace("waiting")
@@ -156,6 +154,11 @@ class Finder:
         rest = pages_of(self._redis, key, _GROUPS_AT_ONCE, start=_FIRST_GROUPS) if len(first) == _FIRST_GROUPS else ()
         may_be = (text for text in chain(first, rest) if may_name(text, file_id))
         return next((group for group in map(read_group, may_be) if file_id in group.file_ids), None)
+
+
+def _ids(about: dict[str, str | None]) -> list[str]:
+    """Return the waiting ids of a request that has few."""
+    return (about["ids"] or "").split()
 
 
 def _parts(about: dict[str, str | None]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from worker.batch.pipeline import Batches, Ran
+from worker.batch.pipeline import Batches
 from worker.runtime import stopping
 from worker.runtime.threads import pause_after
 
@@ -37,7 +37,5 @@ class BatchThreads:
         time.sleep(pause_after("batch", self._run_while_full))
 
     def _run_while_full(self) -> float:
-        ran = self._batches.run()
-        while ran is Ran.FULL and not stopping.has_begun():
-            ran = self._batches.run(fewest=self._batches.batch_size)
+        self._batches.run(goes_on=lambda: not stopping.has_begun())
         return 0.0

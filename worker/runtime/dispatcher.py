@@ -1,7 +1,8 @@
 """The dispatcher: one thread per worker that starts batches, sends heartbeats, and publishes unpublished results.
 
 It polls the queue 25 times a second, 100 times while it starts batches, so nothing depends on messages or on beat. It
-starts a batch when there is due work, a free thread, no pause, and a slot within reach; the batch takes the slot.
+also wakes when the web server enqueues. It starts a batch when there is due work, a free thread, no pause, and a slot
+within reach; the batch takes the slot.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 from redis.exceptions import OutOfMemoryError
 
@@ -36,6 +38,10 @@ class FillWait:
         self._clock = clock
         self._since: float | None = None
 
+    def left(self) -> float | None:
+        """Return for how many seconds a partial batch still waits; None if there is none."""
+        return None if self._since is None else max(0.0, self._since + self._seconds - self._clock())
+
     def worth(self, work: Work, batch_size: int) -> int:
         """Return how many batches the work justifies now."""
         full = work.claimable // batch_size
@@ -57,6 +63,20 @@ def batches_to_start(worth: int, free_threads: int, limits: Limits) -> int:
     return min(worth, free_threads, limits.slots)
 
 
+def wakeups(queue: Queue) -> Callable[[float], None]:
+    """Return a function that waits for some seconds, or until requests are enqueued for callers that wait."""
+    channel: Any = queue.redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+
+    def wait(seconds: float) -> None:
+        if not channel.subscribed:
+            channel.subscribe(queue.keys("enqueued"))
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0 and not channel.get_message(timeout=left):
+            pass
+
+    return wait
+
+
 def send_heartbeat(queue: Queue, name: str) -> None:
     """Record that this worker is alive, and remove workers without a heartbeat for an hour."""
     now = queue.now_ms()
@@ -76,6 +96,7 @@ class Dispatcher:
         self._fill_wait = FillWait(app.account.settings.batch_window_seconds)
         self._last_chores = -math.inf
         self._last_start = -math.inf
+        self._wakeups = wakeups(app.account.queue)
 
     def tick(self) -> float:
         """Start batches, after the chores if these are due; return the seconds until the next tick."""
@@ -83,7 +104,16 @@ class Dispatcher:
             self._last_chores = time.monotonic()
             self._do_chores()
         self._start_batches()
-        return BUSY_TICK_SECONDS if time.monotonic() - self._last_start < BUSY_SECONDS else TICK_SECONDS
+        return self._pause()
+
+    def _pause(self) -> float:
+        left = self._fill_wait.left()
+        if left is not None:
+            return min(left, TICK_SECONDS)
+        if time.monotonic() - self._last_start < BUSY_SECONDS:
+            return BUSY_TICK_SECONDS
+        self._wakeups(TICK_SECONDS)
+        return 0.0
 
     def _start_batches(self) -> None:
         free = self._threads.free()

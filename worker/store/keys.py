@@ -58,6 +58,7 @@ leased                 hash    file id → token of the one claim or parked grou
 gone:0 gone:1          set     file ids that we have deleted, alternating every `remember_seconds`
 doubtful               zset    file id → time of the last unanswered call (ms)
 outbox                 zset    finished request id → from when any worker may publish it (ms)
+enqueued               channel nothing, when requests of callers that wait are enqueued
 finished               channel ids of requests, as they become final
 changed                set     unfinished requests whose report changed since it was last published
 waiting, in_flight     hash    source → number of ids
@@ -102,6 +103,7 @@ NAMES = (
     "gone:1",
     "doubtful",
     "outbox",
+    "enqueued",
     "finished",
     "changed",
     "waiting",

@@ -1,6 +1,7 @@
 """Loads and runs the Lua operations, named by room and verb: `queue/claim` is `worker/queue/lua/claim.lua`.
 
 Code that operations share is in `lua/lib`; a file's first line, `-- uses: base, lines`, names the libraries it needs.
+It may also name operations, such as `queue/claim`, which become functions: `claim({arguments as JSON})`.
 The tables of states and outcomes come from Python, so that they are defined once. `KEY.waiting` is that name with the
 account's prefix, KEYS[1]. ARGV[1] is a JSON object.
 
@@ -12,10 +13,10 @@ All but those that accept new work carry Redis' `allow-oom` flag, so that a serv
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from redis import Redis
 from redis.client import Pipeline
@@ -48,6 +49,7 @@ _NAMES = {
     "DEFAULT_ACCOUNT": f"'{DEFAULT_ACCOUNT}'",
 }
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+T = TypeVar("T")
 _HEAD = """\
 local KEY = setmetatable({}, {__index = function(names, name)
   names[name] = KEYS[1] .. name
@@ -67,14 +69,34 @@ def source_of(name: str) -> str:
 
 
 def _include(text: str, included: dict[str, str]) -> None:
-    """Add the libraries that a file uses, each once and after those that it uses itself."""
+    """Add what a file uses, each library and operation once and after what it uses itself."""
     first_line = text.partition("\n")[0]
     if first_line.startswith(_USES):
         for name in first_line.removeprefix(_USES).split(", "):
             if name not in included:
-                library = _LIBRARY[name].read_text("utf-8")
-                _include(library, included)
-                included[name] = library
+                text = (_LIBRARY | OPERATIONS)[name].read_text("utf-8")
+                _include(text, included)
+                included[name] = _as_function(name, text) if name in OPERATIONS else text
+
+
+def _packed(args: Mapping[str, Any]) -> str:
+    return _encode({name: value for name, value in args.items() if value is not None})
+
+
+def _as_function(name: str, text: str) -> str:
+    return f"local function {name.rpartition('/')[2]}(ARGV)\n{text}\nend\n"
+
+
+class Step(NamedTuple, Generic[T]):
+    """One operation with its arguments, and how its reply is read: run alone, or within another operation."""
+
+    name: str
+    args: dict[str, Any]
+    read: Callable[[Any], T]
+
+    def packed(self) -> str:
+        """Return the arguments as the operation takes them."""
+        return _packed(self.args)
 
 
 class Scripts:
@@ -100,8 +122,11 @@ class Scripts:
         """
         if self._shebang is None:
             self._shebang = self._prepare()
-        named = {name: value for name, value in args.items() if value is not None}
-        return self._script(name)([self._keys.prefix, *keys], [_encode(named), *values], client=pipe)
+        return self._script(name)([self._keys.prefix, *keys], [_packed(args), *values], client=pipe)
+
+    def do(self, step: Step[T]) -> T:
+        """Run one step."""
+        return step.read(self.run(step.name, step.args))
 
     def _script(self, name: str) -> Script:
         if name not in self._scripts:

@@ -136,11 +136,8 @@ end
 
 -- Add the candidates whose file id no other claim holds, each file id once.
 local function take_free(candidates, items)
-  local files = {}
-  for i, item in ipairs(candidates) do
-    files[i] = item[2]
-  end
-  local holders = #files > 0 and in_slices('HMGET', KEY.leased, files) or {}
+  local files = ids_of(candidates)
+  local holders = in_slices('HMGET', KEY.leased, files)
   local mine = {}
   for _, item in ipairs(items) do
     mine[item[2]] = true
@@ -169,20 +166,19 @@ local function take_fresh(room, items)
   count_take_off({unpack(items, before + 1)})
 end
 
+local function set_doubt(items, doubt, command, key, files, is_known)
+  if redis.call('EXISTS', key) == 0 then return end
+  for i, reply in ipairs(in_slices(command, key, files)) do
+    if is_known(reply) then items[i][4] = doubt end
+  end
+end
+
 -- Add what calls for other requests have shown about each file id.
 local function add_knowledge(items)
-  local files = {}
-  for i, item in ipairs(items) do
-    files[i] = item[2]
-  end
-  local gone = {in_slices('SMISMEMBER', KEY['gone:0'], files), in_slices('SMISMEMBER', KEY['gone:1'], files)}
-  local doubtful = in_slices('ZMSCORE', KEY.doubtful, files)
-  for i, item in ipairs(items) do
-    if gone[1][i] == 1 or gone[2][i] == 1 then
-      item[4] = DOUBT.GONE
-    elseif doubtful[i] then
-      item[4] = DOUBT.UNANSWERED
-    end
+  local files = ids_of(items)
+  set_doubt(items, DOUBT.UNANSWERED, 'ZMSCORE', KEY.doubtful, files, function(score) return score end)
+  for _, name in ipairs({'gone:0', 'gone:1'}) do
+    set_doubt(items, DOUBT.GONE, 'SMISMEMBER', KEY[name], files, function(is_member) return is_member == 1 end)
   end
 end
 

@@ -51,12 +51,6 @@ local function take_claimed(request, ids)
   return mine, strays
 end
 
-local function ids_of(items_of_request)
-  local ids = {}
-  for i, item in ipairs(items_of_request) do ids[i] = item[2] end
-  return ids
-end
-
 local function take_from_lease(other, request, id)
   local found, others = false, {}
   for _, item in ipairs(read_items(KEY['lease:'] .. other)) do

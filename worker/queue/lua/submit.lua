@@ -50,4 +50,5 @@ for i, request in ipairs(asked.requests) do
   replies[i] = {state, request.request, on_hold and '1' or '0', held and about[1] or '', about[2] or ''}
 end
 write_tally(tally)
+if #tally.sources > 0 then redis.call('PUBLISH', KEY.enqueued, '') end
 return replies

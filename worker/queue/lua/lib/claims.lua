@@ -1,6 +1,12 @@
 -- uses: base
 -- The items of claims and parked groups, each {request, file, attempts, doubt}.
 
+local function ids_of(items)
+  local ids = {}
+  for i, item in ipairs(items) do ids[i] = item[2] end
+  return ids
+end
+
 -- Items as JSON: neighbours with the same request, attempts and doubt make one run, [request, attempts, doubt,
 -- [file…]].
 local function pack_items(items)

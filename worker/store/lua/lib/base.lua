@@ -17,6 +17,7 @@ local SLICE = 2000 -- values per command: Lua's stack takes a few thousand
 
 -- Call `command key values…` in slices. Returns the joined replies of a command that returns a list.
 local function in_slices(command, key, values)
+  if #values <= SLICE then return #values > 0 and redis.call(command, key, unpack(values)) or {} end
   local answers = {}
   for first = 1, #values, SLICE do
     local part = redis.call(command, key, unpack(values, first, math.min(first + SLICE - 1, #values)))
