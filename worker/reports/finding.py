@@ -99,10 +99,10 @@ class Finder:
         abouts = self._abouts(request_ids)
         looks = [_Look(name, about, part) for name, about in abouts.items() for part in _parts(about)]
         told = self._told(file_id, [name for name in request_ids if name not in abouts])
-        few = [_Look(name, about, "ids").trace("waiting") for name, about in abouts.items() if file_id in _ids(about)]
-        found = {trace.request_id: trace for trace in (*told, *few, *self._stored(file_id, looks))}
+        found = {trace.request_id: trace for trace in (*told, *self._stored(file_id, looks))}
         # It may have been claimed since, and so be in no list any more.
-        for name, state in {**claimed, **self._claimed(file_id)}.items():
+        few = {name: "waiting" for name, about in abouts.items() if file_id in _ids(about)}
+        for name, state in {**few, **claimed, **self._claimed(file_id)}.items():
             if name in abouts:
                 found.setdefault(name, _Look(name, abouts[name], "").trace(state))
         return [found[name] for name in dict.fromkeys(request_ids) if name in found]
