@@ -16,10 +16,10 @@ from benchmarks.measures import (
     Row,
     measure_bulk,
     measure_growth,
-    measure_memory,
     measure_quiet_source,
     measure_small,
 )
+from benchmarks.memory import measure_memory
 from benchmarks.messages import measure_messages
 from benchmarks.rest import measure_rest
 from benchmarks.stand import Stand, report_progress, stand
@@ -49,7 +49,10 @@ MEASURES = {
     ),
     "latency": Measure("one id on an idle system, beside the same two", lambda at: measure_latency(at, 100)),
     "idle": Measure("processor time and Redis commands of an idle worker", measure_idle),
-    "memory": Measure("Redis memory of waiting ids", lambda at: measure_memory(at, 1_000_000)),
+    "memory": Measure(
+        "Redis memory of waiting ids, and of requests of one id",
+        lambda at: measure_memory(at, 1_000_000, 20_000),
+    ),
     "quiet": Measure("one id of a quiet source beside a busy one", lambda at: measure_quiet_source(at, 100_000)),
     "web": Measure("single and bulk deletes through the HTTP drop-in", lambda at: measure_web(at, 10_000)),
     "rest": Measure(

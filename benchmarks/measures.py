@@ -101,28 +101,6 @@ def measure_small(stand: Stand, files: int) -> list[Row]:
     ]
 
 
-def measure_memory(stand: Stand, files: int) -> list[Row]:
-    """Redis memory per waiting id of one large request."""
-    stand.redis.flushall()
-    before = _settled_memory(stand)
-    stand.client.enqueue((f"{number:024x}" for number in range(files)), hold_seconds=3600)
-    per_id = (_settled_memory(stand) - before) / files
-    return [Row(f"Redis memory per waiting id, one request of {files:,}", f"{per_id:.1f} bytes", "40 bytes")]
-
-
-def _settled_memory(stand: Stand) -> int:
-    """Return the server's memory in use, once what it frees in the background is freed."""
-    seen = [0, 0]
-
-    def settled() -> bool:
-        memory = int(stand.redis.info("memory")["used_memory"])
-        seen[:] = [seen[1], memory]
-        return abs(seen[0] - seen[1]) < 10_000
-
-    wait_until(settled, every=0.5)
-    return seen[1]
-
-
 def measure_quiet_source(stand: Stand, files: int) -> list[Row]:
     """Count the calls until one id of a quiet source is deleted, while another source has many waiting."""
     with stand.running(files, limits=["10/1s"]) as simulator:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.measures import Row
@@ -19,7 +19,7 @@ PLAIN_SHARE = 8
 def measure_messages(stand: Stand, count: int) -> list[Row]:
     """Count messages a second, from the first worker's start to the last result, and to the last acceptance."""
     accepted = _rate(stand, count, KITSWEEP, _all_accepted, paused=True)
-    done = _rate(stand, count, KITSWEEP, _all_done)
+    done = _rate(stand, count, KITSWEEP, all_done)
     batches = _rate(stand, count, BATCHES, _all_results)
     few = count // PLAIN_SHARE
     plain = _rate(stand, few, PLAIN, _all_results)
@@ -38,7 +38,7 @@ def _rate(
     with stand.running(count, workers=0) as simulator:
         if paused:
             Admin().pause("only accept")
-        _send(stand.url, system, file_ids(count))
+        send_by_name(stand.url, system, file_ids(count))
         started = time.monotonic()
         with stand.workers(simulator, app=system.app):
             wait_until(lambda: is_done(stand, count), 600)
@@ -49,7 +49,8 @@ def _rate(
     return count / seconds
 
 
-def _send(url: str, system: System, ids: list[str]) -> None:
+def send_by_name(url: str, system: System, ids: Sequence[str]) -> None:
+    """Send a message of one id for each id."""
     with producer(url) as app, app.producer_pool.acquire(block=True) as acquired:
         sender: Any = acquired
         with sender.batch(max_size=500):
@@ -61,7 +62,8 @@ def _all_accepted(stand: Stand, count: int) -> bool:  # noqa: ARG001 - one form 
     return stand.client.stats()["unaccepted"] == 0
 
 
-def _all_done(stand: Stand, count: int) -> bool:
+def all_done(stand: Stand, count: int) -> bool:
+    """Return whether so many files are deleted and all results are published."""
     return stand.drained() and stand.client.stats()["ended"]["deleted"] == count
 
 

@@ -91,6 +91,23 @@ def release_holds(queue: Queue) -> None:
         raw(queue).zadd(queue.keys("holds"), {request: LONG_AGO_MS})
 
 
+def waiting_ids(queue: Queue, request: str) -> list[str]:
+    """Return the ids of a request that no claim has taken yet, wherever they are stored."""
+    client = raw(queue)
+    in_hash: str = client.hget(queue.keys.request(request), "ids") or ""
+    return in_hash.split() + [str(file) for file in client.lrange(queue.keys.request(request, "waiting"), 0, -1)]
+
+
+def line_of(queue: Queue, source: str) -> list[str]:
+    """Return the requests in a source's line: those that came back, and the new ones."""
+    back: list[str] = raw(queue).zrange(queue.keys.line(source), 0, -1)
+    unfinished = {
+        entry.partition("-")[0]: fields["request"] for entry, fields in raw(queue).xrange(queue.keys("unfinished"))
+    }
+    fresh = raw(queue).lrange(queue.keys.fresh(source), 0, -1)
+    return back + [unfinished.get(sequence, "a request that is final") for sequence in fresh]
+
+
 @dataclass
 class Seen:
     """Where every id of one request is."""
@@ -160,7 +177,7 @@ def _see(queue: Queue, request: str, picture: Picture) -> Seen:
         source=about["source"],
         state=State(about["state"]),
         about=about,
-        waiting=client.lrange(queue.keys.request(request, "waiting"), 0, -1),
+        waiting=waiting_ids(queue, request),
         retries=retries,
         in_flight=leased[True],
         parked=leased[False],
@@ -262,11 +279,11 @@ def _check_lines(queue: Queue, picture: Picture) -> None:
     holds = {name for key in ("holds", "approvals") for name in client.zrange(queue.keys(key), 0, -1)}
     retrying = dict(client.zrange(queue.keys("retries"), 0, -1, withscores=True))
     for request, seen in picture.requests.items():
-        in_line = client.zscore(queue.keys.line(seen.source), request) is not None
+        in_line = request in line_of(queue, seen.source)
         if seen.waiting:
             assert in_line != (request in holds), f"{request} waits nowhere, or in two places"
         if seen.retries and not in_line:
             first = client.zrange(queue.keys.request(request, "retries"), 0, 0, withscores=True)[0][1]
             assert retrying.get(request, float("inf")) <= first, f"a retry of {request} is forgotten"
     for source in {seen.source for seen in picture.requests.values()}:
-        assert (source in sources) == bool(client.exists(queue.keys.line(source))), f"{source} is not served"
+        assert (source in sources) == bool(line_of(queue, source)), f"{source} is not served"

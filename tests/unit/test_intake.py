@@ -16,7 +16,7 @@ from redis.exceptions import OutOfMemoryError
 
 from config.queue_names import broker_lists
 from tests.unit.support_messages import Sender, put, undecoded
-from tests.unit.support_queue import LONG_AGO_MS, queue_on, raw
+from tests.unit.support_queue import LONG_AGO_MS, line_of, queue_on, raw, waiting_ids
 from tests.unit.support_webhooks import SECRET, URL
 from worker.intake import intake as intake_module
 from worker.intake.intake import Intake, Turn
@@ -101,7 +101,7 @@ def test_a_request_that_is_known_is_not_changed(redis_client: Redis) -> None:
     accept_all(intake_on(queue))
     put(queue, SENDER.send(["c"], task_id="r1", kwargs={"reason": "again"}))
     accept_all(intake_on(queue))
-    assert raw(queue).lrange(queue.keys.request("r1", "waiting"), 0, -1) == ["a"]
+    assert waiting_ids(queue, "r1") == ["a"]
     assert json.loads(raw(queue).get(queue.keys.result("r1")))[1] is None
     assert raw(queue).xlen(queue.keys("audit")) == 1
     check_nothing_is_left(queue)
@@ -212,7 +212,7 @@ def test_order_is_kept(shared_fake: Redis, kinds: list[str], at_once: int) -> No
         patch.setattr(intake_module, "MOST_MESSAGES", at_once)
         wanted = [f"r{place}" for place, kind in enumerate(kinds) if kind == "ordinary"]
         assert accept_all(intake_on(queue)) == wanted
-    assert raw(queue).zrange(queue.keys.line("default"), 0, -1) == wanted
+    assert line_of(queue, "default") == wanted
     assert unusual(queue) == [message for message, kind in zip(messages, kinds, strict=True) if kind != "ordinary"]
     check_nothing_is_left(queue)
 
@@ -298,7 +298,7 @@ def test_messages_that_cannot_be_accepted_in_bulk_are_forwarded(
 ) -> None:
     """A request that makes the operation fail does not stop the intake: Celery runs the messages one by one."""
     queue = queue_on(redis_client)
-    raw(queue).set(queue.keys.request("bad", "waiting"), "no list")
+    raw(queue).set(queue.keys.request("bad"), "no hash")
     messages = [SENDER.send(["a"], task_id=task_id) for task_id in ("r1", "bad", "r2")]
     put(queue, *messages)
     with caplog.at_level(logging.ERROR):

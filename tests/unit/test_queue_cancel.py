@@ -10,6 +10,7 @@ from tests.unit.support_queue import (
     end_all,
     files_of,
     ids,
+    line_of,
     must_claim,
     queue_on,
     raw,
@@ -125,3 +126,19 @@ def test_cancelling_twice_keeps_the_first_time(redis_client: Redis) -> None:
     raw(queue).hset(about, mapping={"revoked": 5, "withdrawn_at": 5})
     assert queue.cancel("r") == (State.PROGRESS, 0)
     assert raw(queue).hmget(about, "revoked", "withdrawn_at") == ["5", "5"]
+
+
+@pytest.mark.parametrize("count", [3, 2600])
+def test_cancelled_requests_hold_up_nobody(redis_client: Redis, count: int) -> None:
+    """Claims pass over some hundred at once: other sources do not wait for it, and nobody waits for long."""
+    queue = queue_on(redis_client)
+    for number in range(count):
+        queue.enqueue(NewRequest(f"r{number}", "s"), [f"a{number}"])
+        queue.cancel(f"r{number}")
+    queue.enqueue(NewRequest("last", "s"), ["z"])
+    queue.enqueue(NewRequest("other", "other"), ["o"])
+    claims = [claim for turn in range(3) if (claim := queue.claim(f"t{turn}"))]
+    assert "o" in files_of(claims[0].items)
+    assert sorted(file for claim in claims for file in files_of(claim.items)) == ["o", "z"]
+    assert line_of(queue, "s") == []
+    assert queue.peek(10).claimable == 0

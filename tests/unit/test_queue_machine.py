@@ -39,8 +39,8 @@ from worker.queue.operations import Chunk, NewRequest, Queue
 from worker.states import Doubt, Outcome
 
 SOURCES = ("alpha", "beta", "gamma")
-POOL = [f"f{number:02d}" for number in range(14)]
-"""Few file ids, so that several requests ask for the same one."""
+POOL = [f"{number:02d}-of-few-files" for number in range(14)]
+"""Few file ids, so that several requests ask for the same one. Up to four of them fit into a request's hash."""
 SIZE = 5
 GUARDED = 3
 """Ids that a request of the source gamma may have without approval."""

@@ -8,7 +8,17 @@ import pytest
 from redis import Redis
 
 from config.settings import Window
-from tests.unit.support_queue import check_invariants, end_all, ids, must_claim, queue_on, settings_for_tests
+from tests.unit.support_queue import (
+    check_invariants,
+    end_all,
+    files_of,
+    ids,
+    line_of,
+    must_claim,
+    queue_on,
+    release_holds,
+    settings_for_tests,
+)
 from worker.limiter.slots import Call, Kind, Limiter
 from worker.queue.approvals import Approvals
 from worker.queue.claims import park, retry
@@ -67,8 +77,16 @@ def test_figures_are_exact_for_thousands_of_requests(real_redis: Redis) -> None:
 
 
 def store_as_before(queue: Queue) -> None:
-    """Change the stored data to the format without counts of retries, ids on hold and parked groups."""
+    """Change the stored data to the first format: ids in lists, lines by sequence, and counts of less."""
     client: Any = queue.redis
+    for request in ("r", "undo", "guarded"):
+        if in_hash := client.hget(queue.keys.request(request), "ids"):
+            client.rpush(queue.keys.request(request, "waiting"), *in_hash.split())
+            client.hdel(queue.keys.request(request), "ids")
+    for source in client.zrange(queue.keys("sources"), 0, -1):
+        for request in line_of(queue, source):
+            client.zadd(queue.keys.line(source), {request: client.hget(queue.keys.request(request), "sequence")})
+        client.delete(queue.keys.fresh(source))
     parked = client.smembers(queue.keys("parked"))
     for token in client.zrange(queue.keys("leases"), 0, -1):
         client.hset(queue.keys.lease(token), "held", "0" if token in parked else "1")
@@ -91,6 +109,10 @@ def test_what_an_earlier_version_stored_is_counted(redis_client: Redis) -> None:
     assert {**stats_of(upgraded), "now": ""} == before
     assert (before["held"], before["due_retries"], before["parked"]) == (7, 2, 1)
     check_invariants(upgraded, {"r": {*ids("a", 8)}, "undo": {*ids("u", 3)}, "guarded": {*ids("g", 4)}})
+    upgraded.enqueue(NewRequest("new", "s"), ["n"])
+    release_holds(upgraded)
+    claimed = [file for turn in range(3) for file in files_of(must_claim(upgraded, f"new{turn}").items)]
+    assert claimed == [*ids("a", 8)[6:], *ids("u", 3), "n"], "in the order in which they came"
 
 
 def test_batches_in_flight_do_not_count_as_parked(redis_client: Redis) -> None:

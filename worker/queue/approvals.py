@@ -56,8 +56,11 @@ class Approvals:
 
     def file_ids(self, request_id: str, page: int = 5000) -> list[str]:
         """Return all file ids of a waiting request."""
-        key, found, start = self._queue.keys.request(request_id, "waiting"), [], 0
-        while ids := self._queue.redis.lrange(key, start, start + page - 1):
+        redis, keys = self._queue.redis, self._queue.keys
+        if in_hash := cast("str | None", redis.hget(keys.request(request_id), "ids")):
+            return in_hash.split(" ")
+        key, found, start = keys.request(request_id, "waiting"), [], 0
+        while ids := redis.lrange(key, start, start + page - 1):
             found += [str(file_id) for file_id in ids]
             start += page
         return found

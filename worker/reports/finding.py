@@ -29,7 +29,7 @@ _FIRST_GROUPS = 10
 _GROUPS_AT_ONCE = 500
 _WAITING = ("waiting", "retries")
 _OUTCOMES = frozenset(Outcome)
-_FIELDS = ("source", "total", "in_flight", "enqueued_at", "withdrawn_at", *Outcome)
+_FIELDS = ("source", "total", "in_flight", "enqueued_at", "withdrawn_at", "ids", *Outcome)
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,8 @@ class Finder:
         told = self._told(file_id, [name for name in request_ids if name not in abouts])
         found = {trace.request_id: trace for trace in (*told, *self._stored(file_id, looks))}
         # It may have been claimed since, and so be in no list any more.
-        for name, state in {**claimed, **self._claimed(file_id)}.items():
+        few = {name: "waiting" for name, about in abouts.items() if file_id in _ids(about)}
+        for name, state in {**few, **claimed, **self._claimed(file_id)}.items():
             if name in abouts:
                 found.setdefault(name, _Look(name, abouts[name], "").trace(state))
         return [found[name] for name in dict.fromkeys(request_ids) if name in found]
@@ -158,6 +159,11 @@ class Finder:
         rest = pages_of(self._redis, key, _GROUPS_AT_ONCE, start=_FIRST_GROUPS) if len(first) == _FIRST_GROUPS else ()
         may_be = (text for text in chain(first, rest) if may_name(text, file_id))
         return next((group for group in map(read_group, may_be) if file_id in group.file_ids), None)
+
+
+def _ids(about: dict[str, str | None]) -> list[str]:
+    """Return the waiting ids of a request that has few."""
+    return (about["ids"] or "").split()
 
 
 def _parts(about: dict[str, str | None]) -> Iterator[str]:

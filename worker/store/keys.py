@@ -10,9 +10,12 @@ request:about:<id>     hash    source, reason, state, total, in_flight, one coun
                                enqueued_at, finished_at, hold_until (ms), canvas (what Celery runs afterwards),
                                origin (who enqueued it), approval (why it needs one), run (of a cleanup rule),
                                content (digest of what was asked, if the caller chose the request id),
-                               retry_of (request whose failed ids it repeats),
-                               callback (URL for the webhook, until the request is final)
-request:waiting:<id>   list    file ids that no claim has taken yet, in the order of the request
+                               retry_of (request whose failed ids it repeats), result_ttl_ms (if it is not that of the
+                               settings), callback (URL for the webhook, until the request is final), ids (see
+                               `request:waiting`); deleted with the lists of outcomes once the result in Celery's
+                               backend contains all that they do
+request:waiting:<id>   list    file ids that no claim has taken yet, in the order of the request; if they are few, they
+                               are the field `ids` instead, separated by spaces
 request:incoming:<id>:<stream>
                        list    file ids of a stream so far, only until the request is sealed
 request:seen:<id>:<stream>
@@ -26,7 +29,8 @@ intake                 zset    token → ms: when the lease of taken messages ex
 intake:<token>         list    taken messages of the broker, unchanged, oldest first, until they are accepted
 unreadable             list    entries of the broker's lists that are not messages, newest first, the last 1000
 sources                zset    source → turn: sources that have work, the next one first
-source:<name>:line     zset    request id → sequence: requests that have work, in the order of enqueueing
+source:<name>:fresh    list    sequences of new requests that have work, the oldest first; `unfinished` has their ids
+source:<name>:line     zset    request id → sequence: requests that have work again, in the order of enqueueing
 retries                zset    request id → when its first retry is due (ms)
 holds                  zset    request id → when its hold ends (ms)
 approvals              zset    request id → since when it waits for approval (ms)
@@ -160,8 +164,12 @@ class Keys:
         return f"{self.prefix}lease:{token}"
 
     def line(self, source: str) -> str:
-        """Return the key of a source's line of requests."""
+        """Return the key of a source's requests that came back into line."""
         return f"{self.prefix}source:{source}:line"
+
+    def fresh(self, source: str) -> str:
+        """Return the key of a source's new requests."""
+        return f"{self.prefix}source:{source}:fresh"
 
     def cleanup(self, kind: str, name: str) -> str:
         """Return a key of the cleanup: kind is run, rule or history."""

@@ -22,7 +22,7 @@ if tonumber(about[5] or 0) > now then
   redis.call('ZADD', KEY.holds, about[5], request)
 else
   end_hold(request, source)
-  enter_line(source, {about[4], request})
+  enter_line(request, source, about[4])
 end
 remember_size(source, total)
 if run then

@@ -7,7 +7,6 @@
 -- Returns {state after the call, number of items it cancelled}; {} when the request is unknown.
 local args = cjson.decode(ARGV[1])
 local request, key = args.request, request_key(args.request)
-local waiting = request_key(request, 'waiting')
 local now = now_ms()
 local cancelled = 0
 
@@ -21,7 +20,7 @@ if state == STATE.OPEN then
       redis.call('UNLINK', request_key(request, 'incoming') .. stream, request_key(request, 'seen') .. stream)
     end
   end
-  redis.call('UNLINK', key, waiting, request_key(request, 'seen'))
+  redis.call('UNLINK', key, request_key(request, 'waiting'), request_key(request, 'seen'))
   return {STATE.REVOKED, 0}
 end
 local source = redis.call('HGET', key, 'source')
@@ -43,9 +42,8 @@ local function leave_hold()
 end
 
 local function cancel_waiting()
-  local n = redis.call('LLEN', waiting)
+  local n = withdraw_waiting(request)
   if n == 0 then return end
-  redis.call('RENAME', waiting, request_key(request, 'withdrawn'))
   redis.call('HINCRBY', key, OUTCOME.CANCELLED, n)
   redis.call('HINCRBY', KEY.totals, OUTCOME.CANCELLED, n)
   count(KEY.waiting, source, -n)
@@ -83,7 +81,8 @@ cancel_retries()
 cancel_parked()
 redis.call('ZREM', KEY.retries, request)
 redis.call('ZREM', line_key(source), request)
-if redis.call('EXISTS', line_key(source)) == 0 then redis.call('ZREM', KEY.sources, source) end
+-- It leaves `fresh` once it is the first there: looking for it would take long.
+if not has_line(source) then redis.call('ZREM', KEY.sources, source) end
 redis.call('HSETNX', key, 'withdrawn_at', now)
 local is_final = finish(request, now, args.result_ttl_ms, args.outbox_delay_ms)
 write_noted()

@@ -66,10 +66,8 @@ local function take_group(old)
   return without_revoked(items), tonumber(about[1] or 0), tonumber(about[2] or 0), about[3] == '1'
 end
 
--- Take up to `room` items of one request: due retries, then waiting ids. The request leaves the line once it has
--- neither.
-local function take_from_request(request, source, room, items)
-  local taken = 0
+-- Take up to `room` due retries of one request. Returns how many.
+local function take_retries(request, source, room, items)
   local retries, tried = request_key(request, 'retries'), request_key(request, 'tried')
   local due = redis.call('ZRANGEBYSCORE', retries, '-inf', now, 'LIMIT', 0, room)
   for _, file in ipairs(due) do
@@ -77,31 +75,32 @@ local function take_from_request(request, source, room, items)
     items[#items + 1] = {request, file, attempts, doubt}
     redis.call('ZREM', retries, file)
     redis.call('HDEL', tried, file)
-    taken = taken + 1
   end
-  count(KEY.retrying, source, -taken)
-  local waiting = request_key(request, 'waiting')
-  if taken < room then
-    for _, file in ipairs(redis.call('LPOP', waiting, room - taken) or {}) do
-      items[#items + 1] = {request, file, '0', DOUBT.NONE}
-      taken = taken + 1
-    end
+  count(KEY.retrying, source, -#due)
+  return #due
+end
+
+-- Take up to `room` items of the first request in line: due retries, then waiting ids. The request leaves the line once
+-- it has neither. Returns how many.
+local function take_from_request(request, source, is_fresh, room, items)
+  local retries = request_key(request, 'retries')
+  local has_retries = redis.call('EXISTS', retries) == 1
+  local retried = has_retries and take_retries(request, source, room, items) or 0
+  local waiting, are_left = take_waiting(request, room - retried)
+  for _, file in ipairs(waiting) do items[#items + 1] = {request, file, '0', DOUBT.NONE} end
+  if not are_left and not (has_retries and redis.call('ZCOUNT', retries, '-inf', now) > 0) then
+    leave_line(request, source, is_fresh)
+    if has_retries then note_next_retry(request) end
   end
-  if taken < room or redis.call('EXISTS', waiting) == 0 then
-    if redis.call('ZCOUNT', retries, '-inf', now) == 0 then
-      redis.call('ZREM', line_key(source), request)
-      note_next_retry(request)
-    end
-  end
-  return taken
+  return retried + #waiting
 end
 
 local function take_from_source(source, room, items)
   local taken = 0
   while taken < room do
-    local first = redis.call('ZRANGE', line_key(source), 0, 0)[1]
+    local first, is_fresh = first_in_line(source)
     if not first then break end
-    taken = taken + take_from_request(first, source, room - taken, items)
+    taken = taken + take_from_request(first, source, is_fresh, room - taken, items)
   end
   return taken
 end
@@ -121,10 +120,10 @@ local function take_shares(room, items)
     sources = still
   end
   for _, source in ipairs(served) do
-    if redis.call('EXISTS', line_key(source)) == 0 then
-      redis.call('ZREM', KEY.sources, source)
-    else
+    if has_line(source) then
       redis.call('ZADD', KEY.sources, next_number(), source)
+    else
+      redis.call('ZREM', KEY.sources, source)
     end
   end
 end

@@ -47,6 +47,6 @@ redis.call('UNLINK', seen)
 redis.call('RENAME', incoming, waiting)
 redis.call('PERSIST', waiting)
 if state then redis.call('DEL', key) end
-local reply = seal_and_tell(tally, asked, total, nil, now)
+local reply = seal_and_tell(tally, asked, fields_of(asked, now), total, nil, now)
 write_tally(tally)
 return reply

@@ -1,4 +1,4 @@
--- uses: base, audit, lines, guards, known
+-- uses: base, audit, lines, guards, known, waiting
 -- How a request is accepted. `asked` has request (its id), source and hold_ms, and may have reason, canvas, origin,
 -- result_ttl_ms, callback, content, retry_of and guard.
 
@@ -26,7 +26,7 @@ local function new_tally() return {sources = {}} end
 
 local function tally_of(tally, source)
   if not tally[source] then
-    tally[source] = {waiting = 0, on_hold = 0, entries = {}}
+    tally[source] = {waiting = 0, on_hold = 0, fresh = {}}
     tally.sources[#tally.sources + 1] = source
   end
   return tally[source]
@@ -37,7 +37,7 @@ local function write_tally(tally)
     local of = tally[source]
     count(KEY.waiting, source, of.waiting)
     count(KEY.on_hold, source, of.on_hold)
-    if #of.entries > 0 then enter_line(source, of.entries) end
+    if #of.fresh > 0 then enter_fresh(source, of.fresh) end
   end
   write_noted()
 end
@@ -65,7 +65,7 @@ local function seal_into(tally, request, about, fields, total, hold_ms, approval
   elseif hold_ms > 0 then
     redis.call('ZADD', KEY.holds, now + hold_ms, request)
   else
-    of.entries[#of.entries + 1], of.entries[#of.entries + 2] = sequence, request
+    of.fresh[#of.fresh + 1] = sequence
   end
   redis.call('HSET', request_key(request), unpack(fields))
   redis.call('XADD', KEY.unfinished, sequence .. '-0', 'request', request)
@@ -79,10 +79,11 @@ local function seal(request, about, fields, total, hold_ms, approval, now)
   write_tally(tally)
 end
 
--- Seal a request whose ids are stored, and write its first result, if any. Returns what `enqueue` returns.
-local function seal_and_tell(tally, asked, total, first_result, now)
+-- Seal a request whose ids are stored, or are among the `fields` of its hash, and write its first result, if any.
+-- Returns what `enqueue` returns.
+local function seal_and_tell(tally, asked, fields, total, first_result, now)
   local approval = approval_of(asked, total)
-  seal_into(tally, asked.request, asked, fields_of(asked, now), total, asked.hold_ms, approval, now)
+  seal_into(tally, asked.request, asked, fields, total, asked.hold_ms, approval, now)
   if first_result then
     redis.call('SET', RESULT .. asked.request, first_result)
     redis.call('PUBLISH', RESULT .. asked.request, first_result)
@@ -99,9 +100,14 @@ local function enqueue_whole(tally, asked, ids, first_result, now)
   local state, total = known_request(asked.request)
   if state and state ~= STATE.OPEN then return {state, '0', total, ''} end
   if #ids == 0 then return {STATE.OPEN, '0', 0, ''} end
-  in_slices('RPUSH', request_key(asked.request, 'waiting'), ids)
+  local fields, field = fields_of(asked, now), not state and as_field(ids)
+  if field then
+    fields[#fields + 1], fields[#fields + 2] = 'ids', field
+  else
+    in_slices('RPUSH', request_key(asked.request, 'waiting'), ids)
+  end
   if state then redis.call('DEL', request_key(asked.request)) end
-  return seal_and_tell(tally, asked, #ids, first_result, now)
+  return seal_and_tell(tally, asked, fields, #ids, first_result, now)
 end
 
 -- Enqueue whole requests, each with its `file_ids` and its first result. Returns what `enqueue` does, for each.

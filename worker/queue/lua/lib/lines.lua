@@ -1,16 +1,70 @@
--- uses: base
--- Who is served next: each source has a line, its requests that have work, and sources take turns.
+-- uses: base, waiting
+-- Who is served next: each source has a line, its requests that have work, and sources take turns. A line has two
+-- parts: new requests are in the list `fresh`, which costs 6 bytes each; those that come back, from a hold, for a retry
+-- or approved, are in the set `line`, which costs 109.
 
 local function line_key(source)
   return KEY['source:'] .. source .. ':line'
 end
 
--- Add requests to their source's line, and the source to those that have work. `entries` is sequence, request,
--- sequence, request …
-local function enter_line(source, entries)
-  in_slices('ZADD', line_key(source), entries)
+local function fresh_key(source)
+  return KEY['source:'] .. source .. ':fresh'
+end
+
+local function has_line(source)
+  return redis.call('EXISTS', line_key(source), fresh_key(source)) > 0
+end
+
+local function enter_sources(source)
   if not redis.call('ZSCORE', KEY.sources, source) then
     redis.call('ZADD', KEY.sources, next_number(), source)
+  end
+end
+
+-- Let new requests into line, by their sequences.
+local function enter_fresh(source, sequences)
+  in_slices('RPUSH', fresh_key(source), sequences)
+  enter_sources(source)
+end
+
+-- Let a request back into line.
+local function enter_line(request, source, sequence)
+  redis.call('ZADD', line_key(source), sequence, request)
+  enter_sources(source)
+end
+
+-- The request with a sequence; false if it is final.
+local function request_of(sequence)
+  local id = sequence .. '-0'
+  local entry = redis.call('XRANGE', KEY.unfinished, id, id)[1]
+  return entry and entry[2][2] or false
+end
+
+-- The first request in `fresh` that is not final, and its sequence; nil if there is none among the first 500. Those
+-- before it were cancelled, and leave.
+local function first_fresh(source)
+  for _ = 1, 500 do
+    local sequence = redis.call('LINDEX', fresh_key(source), 0)
+    if not sequence then return nil end
+    local request = request_of(sequence)
+    if request then return request, tonumber(sequence) end
+    redis.call('LPOP', fresh_key(source))
+  end
+end
+
+-- The request of a source that is served next, nil if there is none, and whether it is the first of `fresh`.
+local function first_in_line(source)
+  local back = redis.call('ZRANGE', line_key(source), 0, 0, 'WITHSCORES')
+  local request, sequence = first_fresh(source)
+  if request and sequence < tonumber(back[2] or 1 / 0) then return request, true end
+  return back[1], false
+end
+
+local function leave_line(request, source, is_fresh)
+  if is_fresh then
+    redis.call('LPOP', fresh_key(source))
+  else
+    redis.call('ZREM', line_key(source), request)
   end
 end
 
@@ -21,14 +75,14 @@ local function promote(set, now, leave)
     local about = redis.call('HMGET', request_key(request), 'source', 'sequence')
     if about[1] then
       if leave then leave(request, about[1]) end
-      enter_line(about[1], {about[2], request})
+      enter_line(request, about[1], about[2])
     end
   end
 end
 
 -- The ids of a request are no longer on hold.
 local function end_hold(request, source)
-  count(KEY.on_hold, source, -redis.call('LLEN', request_key(request, 'waiting')))
+  count(KEY.on_hold, source, -count_waiting(request))
 end
 
 -- Let requests into line whose retries are due or whose hold has ended.
@@ -47,16 +101,20 @@ local function note_next_retry(request)
   end
 end
 
--- Ids that a claim could take now, counted up to `enough`. A lower bound: long lines are not counted to their end.
+-- Ids that a claim could take now, counted up to `enough`. Long lines are not counted to their end, and a
+-- cancelled request that others stand before counts as one id.
 local function count_claimable(now, enough)
   local found = 0
   for _, source in ipairs(redis.call('ZRANGE', KEY.sources, 0, 99)) do
-    local line = line_key(source)
-    found = found + redis.call('ZCARD', line)
+    local line, fresh = line_key(source), fresh_key(source)
+    first_fresh(source)
+    if not has_line(source) then redis.call('ZREM', KEY.sources, source) end
+    found = found + redis.call('ZCARD', line) + redis.call('LLEN', fresh)
     if found >= enough then return enough end
-    for _, request in ipairs(redis.call('ZRANGE', line, 0, 9)) do
-      local ids = redis.call('LLEN', request_key(request, 'waiting'))
-        + redis.call('ZCOUNT', request_key(request, 'retries'), '-inf', now)
+    local first = redis.call('ZRANGE', line, 0, 9)
+    for _, sequence in ipairs(redis.call('LRANGE', fresh, 0, 9)) do first[#first + 1] = request_of(sequence) or nil end
+    for _, request in ipairs(first) do
+      local ids = count_waiting(request) + redis.call('ZCOUNT', request_key(request, 'retries'), '-inf', now)
       found = found + math.max(0, ids - 1)
       if found >= enough then return enough end
     end
