@@ -25,7 +25,7 @@ MAX_REMEMBERED = 1000
 REFUSAL_SECONDS = 1.0
 """How long a wrong credential waits for its answer."""
 MAX_WAITING_REFUSALS = 100
-"""How many may wait at a time; further calls are refused before their credential is checked."""
+"""How many may wait at a time; further wrong ones are told so at once."""
 MAX_SECRET = 512
 
 
@@ -44,7 +44,7 @@ class WrongCredentials(KitsweepError):
 
 
 class TooManyWrong(KitsweepError):
-    """Too many wrong credentials wait for their answer, so no other is checked."""
+    """A wrong credential, while too many others wait for their answer."""
 
     def __str__(self) -> str:
         return "Too many calls with wrong credentials; try again."
@@ -81,6 +81,7 @@ class Credentials:
         self._tokens = tokens
         self._run = run
         self._seen: dict[str, tuple[Caller, float]] = {}
+        self._looking: dict[str, asyncio.Future[Token | None]] = {}
         self._waiting = 0
 
     async def caller(self, authorization: str) -> Caller:
@@ -100,9 +101,7 @@ class Credentials:
         return caller if until > time.monotonic() else None
 
     async def _looked_up(self, secret: str) -> Caller:
-        if self._waiting >= MAX_WAITING_REFUSALS:
-            raise TooManyWrong
-        token: Token | None = await self._run(self._tokens.find, secret)
+        token = await self._found(secret)
         if token is None:
             await self._refuse()
             raise WrongCredentials
@@ -112,8 +111,19 @@ class Credentials:
         self._seen[secret] = caller, time.monotonic() + REMEMBERED_SECONDS
         return caller
 
+    async def _found(self, secret: str) -> Token | None:
+        """Look up a token. Calls that come with the same one meanwhile share the look-up."""
+        looking = self._looking.get(secret)
+        if looking is None:
+            looking = self._looking[secret] = asyncio.ensure_future(self._run(self._tokens.find, secret))
+            looking.add_done_callback(lambda _: self._looking.pop(secret, None))
+        token: Token | None = await asyncio.shield(looking)
+        return token
+
     async def _refuse(self) -> None:
         """Count a wrong credential, and wait, so that guessing is slow."""
+        if self._waiting >= MAX_WAITING_REFUSALS:
+            raise TooManyWrong
         logger.warning("a call with a wrong credential was refused")
         self._waiting += 1
         try:

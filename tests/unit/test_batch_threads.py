@@ -24,40 +24,29 @@ def _no_signal_stays() -> Iterator[None]:
 
 
 class Scripted:
-    """Batches that end as a test says."""
+    """Batches that do what a test says, given whether to go on."""
 
-    batch_size = 100
-
-    def __init__(self, run: Callable[[int], Ran]) -> None:
+    def __init__(self, run: Callable[[Callable[[], bool]], None]) -> None:
         self._run = run
-        self.asked: list[int] = []
-        """The `fewest` of each batch."""
+        self.runs = 0
 
-    def run(self, fewest: int = 1) -> Ran:
-        self.asked.append(fewest)
-        return self._run(len(self.asked))
+    def run(self, goes_on: Callable[[], bool]) -> Ran:
+        self.runs += 1
+        self._run(goes_on)
+        return Ran.PARTIAL
 
 
-def threads_for(run: Callable[[int], Ran], size: int = 2) -> tuple[BatchThreads, Scripted]:
+def threads_for(run: Callable[[Callable[[], bool]], None], size: int = 2) -> tuple[BatchThreads, Scripted]:
     batches = Scripted(run)
     return BatchThreads(cast("Batches", batches), size), batches
 
 
-def test_a_thread_goes_on_while_batches_are_full() -> None:
-    """After the first, only a full batch is worth a call: the dispatcher decides about the rest."""
-    pool, batches = threads_for(lambda number: Ran.FULL if number < 4 else Ran.PARTIAL)
-    pool.start(1)
-    pool.join()
-    assert batches.asked == [1, 100, 100, 100]
-
-
-@pytest.mark.parametrize("ran", [Ran.PARTIAL, Ran.NO_WORK, Ran.NO_SLOT])
-def test_a_thread_is_free_again_when_there_is_no_slot_or_no_full_batch(ran: Ran) -> None:
-    """No thread waits for a slot or for work."""
-    pool, batches = threads_for(lambda _: ran)
+def test_a_thread_is_free_again_when_its_batches_have_ended() -> None:
+    """No thread waits for a slot or for work: the dispatcher does."""
+    pool, batches = threads_for(lambda _: None)
     pool.start(1)
     wait_until(lambda: pool.free() == 2)
-    assert batches.asked == [1]
+    assert batches.runs == 1
     pool.join()
 
 
@@ -65,9 +54,8 @@ def test_running_batches_are_not_free() -> None:
     """Each start takes one thread until its batches end."""
     end = threading.Event()
 
-    def wait(_: int) -> Ran:
+    def wait(_: Callable[[], bool]) -> None:
         end.wait()
-        return Ran.PARTIAL
 
     pool, _ = threads_for(wait, size=3)
     pool.start(2)
@@ -77,17 +65,19 @@ def test_running_batches_are_not_free() -> None:
     pool.join()
 
 
-def test_no_batch_follows_once_the_worker_stops() -> None:
-    """The batch in flight ends, although more work waits."""
+def test_batches_go_on_until_the_worker_is_asked_to_stop() -> None:
+    """The one in flight ends, and none follows."""
+    told: list[bool] = []
 
-    def stop_meanwhile(_: int) -> Ran:
+    def run(goes_on: Callable[[], bool]) -> None:
+        told.append(goes_on())
         stopping._note()
-        return Ran.FULL
+        told.append(goes_on())
 
-    pool, batches = threads_for(stop_meanwhile)
+    pool, _ = threads_for(run)
     pool.start(1)
     pool.join()
-    assert batches.asked == [1]
+    assert told == [True, False]
 
 
 @pytest.mark.parametrize("error", [RedisConnectionError("gone"), RuntimeError("a bug")])
@@ -97,17 +87,18 @@ def test_an_error_is_logged_and_the_thread_lives_on(
     """Its items are claimed again when the lease expires; the next batch may succeed."""
     monkeypatch.setattr(threads, "RETRY_SECONDS", 0.0)
 
-    def fail_once(number: int) -> Ran:
-        if number == 1:
-            raise error
-        return Ran.PARTIAL
+    errors = [error]
+
+    def fail_once(_: Callable[[], bool]) -> None:
+        if errors:
+            raise errors.pop()
 
     pool, batches = threads_for(fail_once, size=1)
     pool.start(1)
     wait_until(lambda: pool.free() == 1)
     pool.start(1)
     pool.join()
-    assert len(batches.asked) == 2
+    assert batches.runs == 2
     assert "batch: " in caplog.text
     assert str(error) in caplog.text
 
@@ -115,6 +106,6 @@ def test_an_error_is_logged_and_the_thread_lives_on(
 @pytest.mark.parametrize(("concurrency", "size"), [(8, 8), (1, 1), (0, 1), (500, MOST_THREADS)])
 def test_as_many_threads_as_the_worker_has_places(concurrency: int, size: int) -> None:
     """`-c` says how many batches run at once, up to a bound: each has two connections."""
-    app = SimpleNamespace(account=SimpleNamespace(batches=Scripted(lambda _: Ran.PARTIAL)))
+    app = SimpleNamespace(account=SimpleNamespace(batches=Scripted(lambda _: None)))
     worker: Any = SimpleNamespace(app=app, concurrency=concurrency, steps=[])
     assert WorkStep(worker)._batches.free() == size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -10,7 +11,7 @@ from fastapi import Depends, FastAPI
 from redis import Redis
 
 import web.credentials
-from tasks.tokens import Scope
+from tasks.tokens import Scope, Token
 from tests.unit.support_web import KEY, api_of, basic, call, context_on
 from web.context import Context
 from web.credentials import Caller
@@ -87,11 +88,32 @@ def test_a_wrong_credential_is_403_slowed_and_counted(app: FastAPI, context: Con
 def test_a_flood_of_wrong_credentials_is_sent_away(
     app: FastAPI, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before they are looked up, while the private key is still let in."""
+    """At once, while the private key and valid tokens are still let in."""
+    token = context.admin.tokens.create("reader", [Scope.READ])
     monkeypatch.setattr(web.credentials, "MAX_WAITING_REFUSALS", 0)
     answer = call(app, "GET", "/api/v1/who", headers={"Authorization": basic("ks_unknown")})
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "5")
-    assert who(app, basic(KEY))[0] == 200
+    for secret in (KEY, token):
+        assert who(app, basic(secret))[0] == 200
+
+
+def test_calls_with_the_same_token_share_its_look_up(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand connections that start at once are not too many."""
+    tokens, header = context.admin.tokens, f"Bearer {context.admin.tokens.create('reader', [Scope.READ])}"
+    looked_up: list[str] = []
+    find = tokens.find
+
+    def counting_find(secret: str) -> Token | None:
+        looked_up.append(secret)
+        return find(secret)
+
+    monkeypatch.setattr(tokens, "find", counting_find)
+
+    async def call_all() -> set[str]:
+        return {each.name for each in await asyncio.gather(*(context.credentials.caller(header) for _ in range(1000)))}
+
+    assert asyncio.run(call_all()) == {"token reader"}
+    assert len(looked_up) == 1
 
 
 @pytest.mark.parametrize(("remembered_seconds", "status"), [(60, 200), (0, 403)])
