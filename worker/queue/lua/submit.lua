@@ -8,8 +8,9 @@
 --          maximum age of the heartbeat of a worker that is alive, repeats_ttl_ms}
 -- Returns {state after the call, request id, '1' if it is on hold or waits for approval, why it waits for approval or
 --         '', content or ''} for each request; {} if no worker is alive: then nothing was enqueued.
-local asked, now, replies, tally = cjson.decode(ARGV[1]), now_ms(), {}, new_tally()
+local asked, now, replies = cjson.decode(ARGV[1]), now_ms(), {}
 if redis.call('ZCOUNT', KEY.workers, now - asked.alive_ms, '+inf') == 0 then return replies end
+local tally = new_tally(#asked.requests)
 
 -- Days from 1970 to a Gregorian date.
 local function days_until(year, month, day)
