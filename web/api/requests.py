@@ -88,7 +88,7 @@ async def cancel_request(request: Request, request_id: RequestId, caller: Cancel
 async def retry_request(request: Request, response: Response, request_id: RequestId, caller: Operator) -> Report:
     """Enqueue the failed files of a final request as a new one, whose `retry_of` names this one."""
     context = context_of(request)
-    accepted = await context.run(context.client.retry, request_id, caller.name)
+    accepted = await context.run(context.failures.retry, request_id, caller.name)
     return await answer_accepted(context, response, accepted)
 
 

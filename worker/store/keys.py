@@ -23,6 +23,7 @@ request:seen:<id>:<stream>
 request:retries:<id>   zset    file id → due (ms): items that wait for a retry
 request:tried:<id>     hash    file id → "attempts doubt" of the items in `retries`
 request:<outcome>:<id> list    JSON [ended_at ms, attempts, error, file id, …]: items that ended, in groups
+request:retried:<id>   hash    file id → id of the request that retries it; only of failed files
 request:repeated:<id>  string  id of the last request that repeats it, once it cannot be joined any more
 request:withdrawn:<id> list    file ids that waited when the request was cancelled (`waiting`, renamed)
 intake                 zset    token → ms: when the lease of taken messages expires
