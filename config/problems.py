@@ -65,6 +65,8 @@ def written(value: object) -> str:
     """Return the value of a setting as written in the environment or in `.env`."""
     if isinstance(value, tuple):
         return "[" + ", ".join(f'"{item}"' for item in value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
