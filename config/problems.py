@@ -75,6 +75,8 @@ def _rule(error: ErrorDetails, field: FieldInfo) -> str:
     match error["type"]:
         case "value_error":
             return str(context["error"])
+        case "bool_parsing":
+            return "must be true or false"
         case "literal_error":
             return f"must be one of {context['expected']}"
         case _ if field.annotation in {int, float}:
