@@ -94,7 +94,7 @@ async def retry_request(request: Request, response: Response, request_id: Reques
 
 @router.post("/requests/{request_id}/approve")
 async def approve_request(request: Request, request_id: RequestId, caller: Approver) -> Report:
-    """Let a request go that a guard holds."""
+    """Let a request go that a guard holds. Its requester may not, unless KITSWEEP_APPROVE_OWN is set."""
     context = context_of(request)
     await context.run(context.admin.approve, request_id, caller.name)
     return await context.run(context.client.status, request_id)
