@@ -13,8 +13,10 @@ from fastapi import Request
 from config.settings import Settings
 from tasks.admin import Admin
 from tasks.client import Client
+from tasks.figures import FigureReader
 from tasks.search import Search
 from web.credentials import Credentials
+from web.figures import LatestFigures
 from web.long_calls import LongCalls, ServerBusy
 from worker.errors import RedisUnreachable
 
@@ -38,6 +40,7 @@ class Context:
         self.client = client or Client(settings)
         self.admin = admin or Admin(settings)
         self.search = Search(settings)
+        self.figures = LatestFigures(FigureReader([settings]).read)
         self.credentials = Credentials(settings.private_key, self.admin.tokens, self.run)
         self.long_calls = LongCalls()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="web")
@@ -66,6 +69,7 @@ class Context:
     def close(self) -> None:
         """Let go of the threads."""
         self.long_calls.close()
+        self.figures.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
