@@ -25,7 +25,7 @@ from redis.exceptions import ResponseError
 
 from worker.states import FINAL_STATES, Doubt, Outcome, State
 from worker.store.buckets import BUCKETS
-from worker.store.keys import DEFAULT_ACCOUNT, FORMAT, RESULT, Keys
+from worker.store.keys import ALL_WAIT, DEFAULT_ACCOUNT, FORMAT, RESULT, Keys
 
 ROOMS = Path(__file__).parents[1]
 OPERATIONS = {f"{path.parts[-3]}/{path.stem}": path for path in sorted(ROOMS.glob("*/lua/*.lua"))}
@@ -49,6 +49,7 @@ _NAMES = {
     "BUCKETS": _table(f"{name} = {_table(map(str, bounds))}" for name, bounds in BUCKETS.items()),
     "RESULT": f"'{RESULT}'",
     "DEFAULT_ACCOUNT": f"'{DEFAULT_ACCOUNT}'",
+    "ALL_WAIT": f"'{ALL_WAIT}'",
 }
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 T = TypeVar("T")
