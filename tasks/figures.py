@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from config.settings import Settings
-from worker.limiter.slots import Limits, Pause
+from worker.limiter.slots import Pause, WindowUse
 from worker.metrics.reading import Figures, Histogram, Memory, Reader, Reading
 from worker.store.connection import connect, explained
 
-__all__ = ["FigureReader", "Figures", "Histogram", "Limits", "Memory", "Pause", "Reading"]
+__all__ = ["FigureReader", "Figures", "Histogram", "Memory", "Pause", "Reading", "WindowUse"]
 
 
 class FigureReader:

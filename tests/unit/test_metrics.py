@@ -40,7 +40,7 @@ from worker.queue.operations import NewRequest, Queue
 from worker.states import Outcome
 
 GUARDS = {"guards": '{"guarded": {"max_files": 1}}'}
-LIMITS = {"rate_limits": (Window(5, 60_000),)}
+LIMITS = {"rate_limits": (Window(5, 60_000),), "rate_share": 0.8}
 Metrics = Mapping[str, float]
 """Name of a metric and its labels besides the account, as in `kitsweep_files_total outcome=deleted` → value."""
 
@@ -93,6 +93,7 @@ def test_files_by_where_they_are(context: Context, queue: Queue) -> None:
     queue.enqueue(NewRequest("b", "beta", hold_seconds=60), ids("b", 4))
     queue.enqueue(NewRequest("c", "guarded"), ids("c", 2))
     found = metrics_of(context)
+    assert found["kitsweep_files_accepted_total"] == 20 + 4 + 2
     assert found["kitsweep_files_total outcome=deleted"] == 3
     assert found["kitsweep_files_total outcome=failed"] == 0
     assert found["kitsweep_files_waiting source=alpha"] == 12
@@ -172,10 +173,10 @@ def test_calls_by_endpoint_status_duration_and_fill(context: Context, limiter: L
 
 
 def test_the_limit_and_its_use(context: Context, limiter: Limiter) -> None:
-    """Every window of every endpoint."""
+    """Every window of every endpoint; only our share of it counts."""
     limiter.acquire("one", 0)
     found = metrics_of(context)
-    assert found["kitsweep_limit_calls endpoint=delete window=1m"] == 5
+    assert found["kitsweep_limit_calls endpoint=delete window=1m"] == 4
     assert found["kitsweep_limit_used_calls endpoint=delete window=1m"] == 1
     assert found["kitsweep_limit_used_calls endpoint=list window=1m"] == 0
 
@@ -185,7 +186,7 @@ def test_what_keeps_the_queue_from_draining(context: Context, queue: Queue, limi
     beat(queue)
     raw(queue).lpush("celery", "message")
     raw(queue).zadd(queue.keys("webhooks:failed"), {"w": 1})
-    raw(queue).zadd(queue.keys("outbox"), {"r": 1})
+    raw(queue).zadd(queue.keys("outbox"), {"late": 1, "just ended": queue.now_ms() + 60_000})
     limiter.record(Call(Kind.KEY_REFUSED, "bad key"))
     found = metrics_of(context)
     assert found["kitsweep_paused reason=key_refused"] == 1

@@ -134,8 +134,8 @@ def _pauses(figures: Figures) -> Samples:
 
 def _windows(value: Callable[[int, int], int]) -> Callable[[Figures], Samples]:
     def samples(figures: Figures) -> Samples:
-        for endpoint, limits in figures.limits.items():
-            for window in limits.windows:
+        for endpoint, windows in figures.windows.items():
+            for window in windows:
                 length = str(Window(1, window.interval_ms)).partition("/")[2]
                 yield (endpoint, length), value(window.limit, window.calls)
 
@@ -151,6 +151,7 @@ def _last_success(figures: Figures) -> Samples:
 
 
 _FILES = (
+    _counter("kitsweep_files_accepted", "Files of accepted requests.", [], _one(lambda each: each.accepted)),
     _counter("kitsweep_files", "Files by how they ended.", ["outcome"], _by(lambda each: each.ended)),
     _gauge(
         "kitsweep_files_waiting",
@@ -189,8 +190,24 @@ _REQUESTS = (
         _one(lambda each: each.requests["unapproved"]),
     ),
     _gauge("kitsweep_messages_unaccepted", "Messages not accepted yet.", [], _one(lambda each: each.unaccepted)),
-    _gauge("kitsweep_results_unpublished", "Results not published yet.", [], _one(lambda each: each.unpublished)),
-    _gauge("kitsweep_webhooks", "Webhooks that wait or failed for good.", ["state"], _by(lambda each: each.webhooks)),
+    _gauge(
+        "kitsweep_results_unpublished", "Results whose publication is late.", [], _one(lambda each: each.unpublished)
+    ),
+    _gauge(
+        "kitsweep_webhooks",
+        "Webhooks that wait, or are kept because they failed.",
+        ["state"],
+        _by(lambda each: each.webhooks),
+    ),
+    _counter(
+        "kitsweep_webhooks_ended", "Webhooks by how they ended.", ["ending"], _by(lambda each: each.webhooks_ended)
+    ),
+    _gauge(
+        "kitsweep_webhook_receivers_failing",
+        "Receivers whose last webhook failed.",
+        [],
+        _one(lambda each: each.receivers_failing),
+    ),
 )
 _CALLS = (
     _counter(
@@ -208,7 +225,10 @@ _CALLS = (
     ),
     _histogram("kitsweep_call_files", "File ids in a bulk delete.", [], lambda each: {(): each.call_files}, 1),
     _gauge(
-        "kitsweep_limit_calls", "Calls allowed in a window.", ["endpoint", "window"], _windows(lambda limit, _: limit)
+        "kitsweep_limit_calls",
+        "Calls allowed in a window.",
+        ["endpoint", "window"],
+        _windows(lambda limit, _: limit),
     ),
     _gauge(
         "kitsweep_limit_used_calls",

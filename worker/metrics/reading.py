@@ -1,9 +1,10 @@
 """Reads what the metrics show: of any number of accounts on one Redis, in two round trips.
 
-The counters of an account are in the hash `metrics`. Its fields are ``calls:<endpoint>:<status>``,
-``requests:<final state>``, and for each histogram ``<name>:<bucket>``, the number of values in a bucket, counted from
-1, and ``<name>:sum``. The histograms are ``request_ms``, ``call_files`` and ``call_ms:<endpoint>``
-(`worker.store.buckets`). `limiter/record` and the operations that make requests final write them.
+The counters of an account are in the hash `metrics`. Its fields are ``accepted`` (file ids),
+``calls:<endpoint>:<status>``, ``requests:<final state>``, ``webhooks:<how they ended>``, and for each histogram ``<name>:<bucket>``, the number of
+values in a bucket, counted from 1, and ``<name>:sum``. The histograms are ``request_ms``, ``call_files`` and
+``call_ms:<endpoint>`` (`worker.store.buckets`). The operations that accept and end requests, record calls and end
+webhooks count them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from redis.exceptions import ResponseError
 
 from config.queue_names import broker_lists, queue_names
 from config.settings import Settings
-from worker.limiter.slots import Endpoint, Limiter, Limits, Pause, pause_of
+from worker.limiter.slots import Endpoint, Limiter, Pause, WindowUse, pause_of
 from worker.reports.stats import ALIVE_MS
 from worker.states import FINAL_STATES, Outcome
 from worker.store.buckets import BUCKETS
@@ -55,6 +56,8 @@ class Figures:
 
     account: str
     now_ms: int
+    accepted: int
+    """File ids accepted so far."""
     ended: dict[str, int]
     """Outcome → number of file ids that have ended with it."""
     waiting: dict[str, int]
@@ -76,8 +79,8 @@ class Figures:
     """Endpoint → duration of calls."""
     call_files: Histogram
     """File ids in bulk calls."""
-    limits: dict[str, Limits]
-    """Endpoint → its limits and their use."""
+    windows: dict[str, list[WindowUse]]
+    """Endpoint → its limits, of which only our share counts, and their use."""
     pause: Pause | None
     """Why no deletions are sent; None if they are."""
     last_success_ms: int | None
@@ -87,9 +90,13 @@ class Figures:
     unaccepted: int
     """Messages, sent by task name, that are not accepted yet."""
     unpublished: int
-    """Finished requests whose result is not published yet."""
+    """Finished requests whose result any worker may publish, because the one that ended them did not."""
     webhooks: dict[str, int]
     """waiting or failed → number of webhooks."""
+    webhooks_ended: dict[str, int]
+    """delivered or failed → number of webhooks."""
+    receivers_failing: int
+    """Receivers of webhooks that failed at the last attempt."""
     refusals: int
     """HTTP calls that were refused because of a wrong credential."""
 
@@ -125,7 +132,7 @@ class _Account:
     """Asks for the figures of one account, and understands the reply."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
-        self._name = settings.account
+        self._name, self._share = settings.account, settings.rate_share
         self._scripts = Scripts(redis, Keys(settings.account))
         self._limits = {each: Limiter(redis, settings, each).reading_limits() for each in Endpoint}
         names = queue_names(settings.account)
@@ -142,6 +149,7 @@ class _Account:
         return Figures(
             account=self._name,
             now_ms=int(read["now"]),
+            accepted=int(counted.get("accepted", 0)),
             ended={each.value: int(read["totals"].get(each, 0)) for each in Outcome},
             waiting=_without(read["waiting"], read["held"]),
             held=_whole(read["held"]),
@@ -153,15 +161,21 @@ class _Account:
             calls=_calls(counted),
             call_ms={each.value: _histogram(counted, "call_ms", f"call_ms:{each}") for each in Endpoint},
             call_files=_histogram(counted, "call_files"),
-            limits={each.value: step.read(one) for (each, step), one in zip(self._limits.items(), limits, strict=True)},
+            windows={each.value: self._windows(each, reply) for each, reply in zip(Endpoint, limits, strict=True)},
             pause=pause_of(int(read["now"]), read["account"], read["throttle"]),
             last_success_ms=int(read["account"]["last_success"]) if "last_success" in read["account"] else None,
             workers=int(read["workers"]),
             unaccepted=int(read["unaccepted"]),
             unpublished=int(read["unpublished"]),
             webhooks={"waiting": int(read["webhooks_waiting"]), "failed": int(read["webhooks_failed"])},
+            webhooks_ended={name: int(counted.get(f"webhooks:{name}", 0)) for name in ("delivered", "failed")},
+            receivers_failing=int(read["receivers_failing"]),
             refusals=int(read["refusals"]),
         )
+
+    def _windows(self, endpoint: Endpoint, reply: list[Any]) -> list[WindowUse]:
+        windows = self._limits[endpoint].read(reply).windows
+        return [use._replace(limit=max(1, int(use.limit * self._share))) for use in windows]
 
 
 def _raise_errors(replies: Iterable[object]) -> None:
