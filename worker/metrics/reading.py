@@ -1,10 +1,16 @@
 """Reads what the metrics show: of any number of accounts on one Redis, in two round trips.
 
-The counters of an account are in the hash `metrics`. Its fields are ``accepted`` (file ids),
-``calls:<endpoint>:<status>``, ``requests:<final state>``, ``webhooks:<how they ended>``, and for each histogram ``<name>:<bucket>``, the number of
-values in a bucket, counted from 1, and ``<name>:sum``. The histograms are ``request_ms``, ``call_files`` and
-``call_ms:<endpoint>`` (`worker.store.buckets`). The operations that accept and end requests, record calls and end
-webhooks count them.
+The hash `metrics` has the counters of an account. The operations that accept and end requests, record calls and end
+webhooks write them. Its fields are::
+
+    accepted                      file ids of accepted requests
+    requests:<final state>        requests
+    calls:<endpoint>:<status>     calls, by HTTP status or `NO_RESPONSE`
+    webhooks:<delivered, failed>  webhooks
+    <histogram>:<bucket>          values in a bucket, counted from 1
+    <histogram>:sum               sum of the values
+
+The histograms are ``request_ms``, ``call_files`` and ``call_ms:<endpoint>`` (`worker.store.buckets`).
 """
 
 from __future__ import annotations
