@@ -18,6 +18,7 @@ from tasks.cleanup_reports import RuleReport, RunReport, run_report
 from tasks.client import app_for
 from tasks.tokens import TokenAdmin
 from worker.account import Account
+from worker.accounts import settings_of
 from worker.cleanup.listing.matching import Match
 from worker.cleanup.listing.paging import ListingError
 from worker.cleanup.rules.file import RulesError, RulesFile
@@ -76,8 +77,9 @@ def describe_rules(path: Path) -> list[str]:
 class Admin:
     """The operator's view of one account. `by` is who decides, for the audit trail; default: user@host."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        self._settings = settings or load_settings()
+    def __init__(self, settings: Settings | None = None, account: str | None = None) -> None:
+        """Use an account of the accounts file, by default that of the environment. Raises `InvalidRequest`."""
+        self._settings = settings_of(settings or load_settings(), account)
         self._account = Account(self._settings)
         self._queue, self._runs, self._rules = self._account.queue, self._account.runs, self._account.rules
 

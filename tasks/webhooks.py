@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from config.settings import Settings, load_settings
 from worker.account import Account
+from worker.accounts import settings_of
 from worker.errors import NotPossible
 from worker.store.connection import explained
 from worker.webhooks.store import Webhook, WebhookState
@@ -18,8 +19,9 @@ _WHY_NOT_SENT = {"sending": "is being sent just now", "unknown": "is unknown or 
 class WebhookAdmin:
     """The webhooks of one account. Every method raises `worker.errors.RedisUnreachable` when Redis does not answer."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        self._settings = settings or load_settings()
+    def __init__(self, settings: Settings | None = None, account: str | None = None) -> None:
+        """Use an account of the accounts file, by default that of the environment. Raises `InvalidRequest`."""
+        self._settings = settings_of(settings or load_settings(), account)
         self._webhooks = Account(self._settings).webhooks
 
     def webhooks(self, *, failed_only: bool = False) -> Iterator[Webhook]:

@@ -97,7 +97,8 @@ end
 -- Enqueue a request with all its ids, unless its id is known. The first write must be a command that a full server
 -- refuses: after any other write it accepts all that follow.
 local function enqueue_whole(tally, asked, ids, first_result, now)
-  local state, total = known_request(asked.request)
+  local state, total, is_taken = known_request(asked.request)
+  if is_taken then return {TAKEN, '0', 0, ''} end
   if state and state ~= STATE.OPEN then return {state, '0', total, ''} end
   if #ids == 0 then return {STATE.OPEN, '0', 0, ''} end
   local fields, field = fields_of(asked, now), not state and as_field(ids)
