@@ -43,8 +43,8 @@ class BatchThreads:
 
         If not all get what they want, batches of all accounts end after the call in flight, so that threads are free.
         """
-        places = self._most - sum(map(len, self._running.values()))
-        shares = fair_shares(wanted, {each: self.held(each) for each in wanted}, places)
+        left = self._most - sum(map(len, self._running.values()))
+        shares = fair_shares(wanted, {each: self.held(each) for each in wanted}, left)
         self._is_short = sum(shares.values()) < sum(wanted.values())
         return shares
 
@@ -78,17 +78,17 @@ class BatchThreads:
         return is_served and not self._is_short and not stopping.has_begun()
 
 
-def fair_shares(wanted: Mapping[Batches, int], held: Mapping[Batches, int], places: int) -> dict[Batches, int]:
-    """Give out places one by one, each to the account that has the fewest and wants more.
+def fair_shares(wanted: Mapping[Batches, int], held: Mapping[Batches, int], left: int) -> dict[Batches, int]:
+    """Give out threads one by one, each to the account that has the fewest and wants more.
 
     No account takes more than half of what is left: several that hang, one after another, leave some to the rest.
     """
     shares = dict.fromkeys(wanted, 0)
-    most = places - places // 2
-    while places > 0:
+    most = left - left // 2
+    while left > 0:
         open_ones = [each for each in wanted if shares[each] < min(wanted[each], most)]
         if not open_ones:
             break
         shares[min(open_ones, key=lambda each: held[each] + shares[each])] += 1
-        places -= 1
+        left -= 1
     return shares

@@ -21,6 +21,7 @@ from worker.calls import HORIZON_MS
 from worker.queue.operations import Queue, Work
 from worker.runtime.batches import BatchThreads
 from worker.runtime.process import App, Member
+from worker.store.keys import ALL_WAIT
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,10 @@ class FillWait:
         """Return for how many seconds a partial batch still waits; None if there is none."""
         return None if self._since is None else max(0.0, self._since + self._seconds - self._clock())
 
+    def end(self) -> None:
+        """Let a partial batch start at once: nobody is left who would fill it."""
+        self._since = -math.inf
+
     def worth(self, work: Work, batch_size: int) -> int:
         """Return how many batches the work justifies now."""
         full = work.claimable // batch_size
@@ -71,7 +76,7 @@ def batches_to_start(worth: int, free_threads: int, limits: Room) -> int:
 
 
 class Wakeups:
-    """Wakes the dispatcher when requests are enqueued for callers that wait."""
+    """Messages of the web servers that they have enqueued requests for callers that wait."""
 
     def __init__(self, redis: Redis) -> None:
         self._channel: Any = redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
@@ -85,13 +90,26 @@ class Wakeups:
             self._channel.subscribe(*new)
         self._names = names
 
-    def wait(self, seconds: float) -> str | None:
-        """Wait for some seconds, or for a message; return its channel."""
+    def wait(self, seconds: float, *, for_all: bool = False) -> dict[str, bool]:
+        """Wait for some seconds, or for a message, or with `for_all` for one that no more requests are expected.
+
+        Return the channels of the messages that came, and whether the last one on each says that.
+        """
+        heard: dict[str, bool] = {}
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             if message := self._channel.get_message(timeout=left):
-                return str(message["channel"])
-        return None
+                heard[message["channel"]] = message["data"] == ALL_WAIT
+                if message["data"] == ALL_WAIT or not for_all:
+                    break
+        return heard
+
+    def drain(self) -> set[str]:
+        """Return the channels of the messages that have come."""
+        heard = set()
+        while self._channel.subscribed and (message := self._channel.get_message()):
+            heard.add(message["channel"])
+        return heard
 
 
 def send_heartbeat(queue: Queue, name: str) -> None:
@@ -187,7 +205,10 @@ class Dispatcher:
         return self._pause()
 
     def _is_due(self, desk: Desk) -> bool:
-        return desk.is_due() and self._threads.free(desk.batches) > 0
+        return desk.is_due() and self._has_free_thread(desk)
+
+    def _has_free_thread(self, desk: Desk) -> bool:
+        return self._threads.free(desk.batches) > 0
 
     def _seat(self) -> None:
         """Take note of accounts that were added, changed or removed."""
@@ -210,24 +231,35 @@ class Dispatcher:
         shares = self._threads.share_out({batches: count for batches, count in wanted.items() if count})
         idle_seconds = min(MAX_IDLE_SECONDS, max(TICK_SECONDS, len(self._desks) * IDLE_SECONDS))
         for desk, look in pairs:
-            started = shares.get(desk.batches, 0)
-            desk.note(look, started, idle_seconds)
-            if started:
-                self._threads.start(desk.batches, started)
+            desk.note(look, shares.get(desk.batches, 0), idle_seconds)
+        if any(shares.values()):
+            # These batches take what the messages for their accounts are about.
+            started = {desk.account.keys("enqueued") for desk in desks if shares.get(desk.batches)}
+            for name in self._wakeups.drain() - started:
+                self._wake(name)
+        for batches, count in shares.items():
+            self._threads.start(batches, count)
 
     def _pause(self) -> float:
-        now, desks = time.monotonic(), self._desks.values()
-        lefts = [left for desk in desks if (left := desk.fill_wait.left()) is not None]
-        if lefts:
-            return min(*lefts, TICK_SECONDS)
-        seconds = min((desk.look_at for desk in desks), default=math.inf) - now
-        if seconds <= BUSY_TICK_SECONDS:
+        desks = self._desks.values()
+        lefts = [left for desk in desks if (left := desk.fill_wait.left()) is not None and self._has_free_thread(desk)]
+        seconds = min(lefts, default=min((desk.look_at for desk in desks), default=math.inf) - time.monotonic())
+        if not lefts and seconds <= BUSY_TICK_SECONDS:
             return BUSY_TICK_SECONDS
-        woken = self._wakeups.wait(min(seconds, CHORES_SECONDS))
-        for desk in desks:
-            if woken == desk.account.keys("enqueued"):
-                desk.look_at = -math.inf
+        longest = TICK_SECONDS if lefts else CHORES_SECONDS
+        for name, is_last in self._wakeups.wait(min(seconds, longest), for_all=bool(lefts)).items():
+            self._wake(name, is_last=is_last)
         return 0.0
+
+    def _wake(self, name: str, *, is_last: bool = False) -> None:
+        """Look soon at the account that has a channel, and let its partial batch start if nobody else will call."""
+        for desk in self._desks.values():
+            queue = desk.account.queue
+            if queue.keys("enqueued") == name:
+                desk.look_at = -math.inf
+                # The callers of a batch in flight will be back soon: their ids fill this one.
+                if is_last and not queue.redis.exists(queue.keys("in_flight")):
+                    desk.fill_wait.end()
 
     def _send_heartbeat(self) -> None:
         try:
