@@ -13,12 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from config.settings import Settings, load_settings
+from config.settings import Settings
+from tasks.accounts import settings_of
 from tasks.cleanup_reports import RuleReport, RunReport, run_report
 from tasks.client import app_for
 from tasks.tokens import TokenAdmin
 from worker.account import Account
-from worker.accounts import settings_of
 from worker.cleanup.listing.matching import Match
 from worker.cleanup.listing.paging import ListingError
 from worker.cleanup.rules.file import RulesError, RulesFile
@@ -79,7 +79,7 @@ class Admin:
 
     def __init__(self, settings: Settings | None = None, account: str | None = None) -> None:
         """Use an account of the accounts file, by default that of the environment. Raises `InvalidRequest`."""
-        self._settings = settings_of(settings or load_settings(), account)
+        self._settings = settings_of(settings, account)
         self._account = Account(self._settings)
         self._queue, self._runs, self._rules = self._account.queue, self._account.runs, self._account.rules
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from redis import Redis
 from redis.exceptions import RedisError
 
-from config.settings import Settings, load_settings
-from worker.accounts import settings_of
+from config.settings import Settings
+from tasks.accounts import settings_of
 from worker.errors import RequestIdTaken, UnknownRequest
 from worker.limiter.slots import Limiter
 from worker.queue.digest import Digest
@@ -79,7 +79,7 @@ class Client:
 
     def __init__(self, settings: Settings | None = None, account: str | None = None) -> None:
         """Use an account of the accounts file, by default that of the environment. Raises `InvalidRequest`."""
-        self._settings = settings_of(settings or load_settings(), account)
+        self._settings = settings_of(settings, account)
         redis = connect(self._settings)
         self._queue = Queue(redis, self._settings)
         self._reports = Reports(redis, self._queue.keys)

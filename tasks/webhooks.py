@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from config.settings import Settings, load_settings
+from config.settings import Settings
+from tasks.accounts import settings_of
 from worker.account import Account
-from worker.accounts import settings_of
 from worker.errors import NotPossible
 from worker.identity import whoami
 from worker.store.connection import explained
@@ -22,7 +22,7 @@ class WebhookAdmin:
 
     def __init__(self, settings: Settings | None = None, account: str | None = None) -> None:
         """Use an account of the accounts file, by default that of the environment. Raises `InvalidRequest`."""
-        self._settings = settings_of(settings or load_settings(), account)
+        self._settings = settings_of(settings, account)
         self._webhooks = Account(self._settings).webhooks
 
     def webhooks(self, *, failed_only: bool = False) -> Iterator[Webhook]:

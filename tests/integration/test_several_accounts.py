@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,7 +40,7 @@ class Town:
         new = self.file.with_suffix(".new")
         new.write_text("".join(tables), encoding="utf-8")
         new.chmod(0o600)
-        os.replace(new, self.file)
+        new.replace(self.file)
 
     def client(self, name: str | None) -> Client:
         return Client(self.settings, account=name)
@@ -133,9 +132,10 @@ def test_trouble_of_one_account_slows_no_other(town: Town, trouble: Callable[[Si
     fast = timed(town, "blog")
     trouble(town.simulators["shop"])
     asked = [town.ask("shop", 150) for _ in range(12)]
-    wait_until(lambda: town.client("shop").stats()["in_flight"] or town.client("shop").stats()["pause"], "calls of shop")
+    shop = town.client("shop")
+    wait_until(lambda: shop.stats()["in_flight"] or shop.stats()["pause"], "calls of shop")
     assert timed(town, "blog") < max(3 * fast, fast + 1)
-    states = [town.client("shop").status(each)["state"] for each in asked]
+    states = [shop.status(each)["state"] for each in asked]
     assert set(states) <= {"QUEUED", "PROGRESS", "SUCCESS"}
     assert "QUEUED" in states or "PROGRESS" in states
 
