@@ -26,8 +26,11 @@ class BatchThreads:
         self._most = max(size, most)
         self._executor = ThreadPoolExecutor(self._most, "kitsweep-batch")
         self._running: dict[Batches, list[Future[None]]] = {}
+        self._equal_share = self._most
+        self._last_started: dict[Batches, float] = {}
         self._served: Collection[Batches] | None = None
-        self._is_short = False
+        self._hungry: set[Batches] = set()
+        """The accounts that did not get all the threads that they wanted last."""
 
     def free(self, batches: Batches) -> int:
         """Return how many more threads an account may have."""
@@ -39,23 +42,31 @@ class BatchThreads:
         return len(self._running.get(batches, ()))
 
     def share_out(self, wanted: Mapping[Batches, int]) -> dict[Batches, int]:
-        """Return how many threads each account gets now, of those that it wants; equals in the order of `wanted`.
+        """Return how many threads each account gets now, of those that it wants.
 
-        If not all get what they want, batches of all accounts end after the call in flight, so that threads are free.
+        Of equals, the one is first that got threads the longest ago.
+        Until all get what they want, those that hold more than an equal share give threads back after the call in
+        flight.
         """
         left = self._most - sum(map(len, self._running.values()))
-        shares = fair_shares(wanted, {each: self.held(each) for each in wanted}, left)
-        self._is_short = sum(shares.values()) < sum(wanted.values())
+        in_turn = sorted(wanted, key=lambda each: self._last_started.get(each, 0.0))
+        shares = fair_shares({each: wanted[each] for each in in_turn}, {each: self.held(each) for each in wanted}, left)
+        self._hungry -= wanted.keys()
+        self._hungry |= {each for each, count in wanted.items() if shares[each] < count}
+        self._equal_share = self._most // max(1, len({*self._running, *self._hungry}))
         return shares
 
     def start(self, batches: Batches, count: int) -> None:
         """Let `count` free threads run batches of an account."""
+        self._last_started[batches] = time.monotonic()
         started = [self._executor.submit(self._run, batches) for _ in range(count)]
         self._running.setdefault(batches, []).extend(started)
 
     def serve_only(self, served: Collection[Batches]) -> None:
         """Let batches of all other accounts end after the call in flight."""
         self._served = served
+        self._hungry &= {*served}
+        self._last_started = {each: at for each, at in self._last_started.items() if each in served}
 
     def join(self) -> None:
         """Wait for the running batches, and start no more."""
@@ -75,11 +86,14 @@ class BatchThreads:
 
     def _goes_on(self, batches: Batches) -> bool:
         is_served = self._served is None or batches in self._served
-        return is_served and not self._is_short and not stopping.has_begun()
+        return is_served and not self._holds_too_many(batches) and not stopping.has_begun()
+
+    def _holds_too_many(self, batches: Batches) -> bool:
+        return bool(self._hungry) and self.held(batches) > self._equal_share
 
 
 def fair_shares(wanted: Mapping[Batches, int], held: Mapping[Batches, int], left: int) -> dict[Batches, int]:
-    """Give out threads one by one, each to the account that has the fewest and wants more.
+    """Give out threads one by one, each to the first account of those that have the fewest and want more.
 
     No account takes more than half of what is left: several that hang, one after another, leave some to the rest.
     """

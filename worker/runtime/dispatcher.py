@@ -150,7 +150,7 @@ class Desk:
         )
         self.look_at = -math.inf
         """When to look next, in monotonic seconds."""
-        self._started_at = self._worked_at = -math.inf
+        self._busy_at = self._worked_at = -math.inf
 
     def is_due(self) -> bool:
         """Return whether it is time to look at the account."""
@@ -162,14 +162,14 @@ class Desk:
             return 0
         return batches_to_start(self.fill_wait.worth(look.work, self.batch_size), free_threads, look.room)
 
-    def note(self, look: Look, started: int, idle_seconds: float) -> None:
-        """Decide when to look next: soon while there is work that may be done."""
+    def note(self, look: Look, idle_seconds: float, *, is_busy: bool) -> None:
+        """Decide when to look next: soon while there is work that may be done, above all if batches could start."""
         now = time.monotonic()
         if look.work != NO_WORK and look.room.pause_ms <= HORIZON_MS:
             self._worked_at = now
-        if started:
-            self._started_at = now
-        if now - self._started_at < BUSY_SECONDS:
+        if is_busy:
+            self._busy_at = now
+        if now - self._busy_at < BUSY_SECONDS:
             self.look_at = now + BUSY_TICK_SECONDS
         else:
             self.look_at = now + (TICK_SECONDS if now - self._worked_at < QUICK_SECONDS else idle_seconds)
@@ -228,17 +228,18 @@ class Dispatcher:
     def _start_batches(self, desks: Sequence[Desk], looks: Sequence[Look]) -> None:
         pairs = list(zip(desks, looks, strict=True))
         wanted = {desk.batches: desk.wanted(look, self._threads.free(desk.batches)) for desk, look in pairs}
-        shares = self._threads.share_out({batches: count for batches, count in wanted.items() if count})
+        shares = self._threads.share_out(wanted)
         idle_seconds = min(MAX_IDLE_SECONDS, max(TICK_SECONDS, len(self._desks) * IDLE_SECONDS))
         for desk, look in pairs:
-            desk.note(look, shares.get(desk.batches, 0), idle_seconds)
+            desk.note(look, idle_seconds, is_busy=wanted[desk.batches] > 0)
         if any(shares.values()):
             # These batches take what the messages for their accounts are about.
-            started = {desk.account.keys("enqueued") for desk in desks if shares.get(desk.batches)}
+            started = {desk.account.keys("enqueued") for desk in desks if shares[desk.batches]}
             for name in self._wakeups.drain() - started:
                 self._wake(name)
         for batches, count in shares.items():
-            self._threads.start(batches, count)
+            if count:
+                self._threads.start(batches, count)
 
     def _pause(self) -> float:
         desks = self._desks.values()
