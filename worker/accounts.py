@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from config.accounts import AccountsError, Stamp, read_accounts, stamp_of
 from config.settings import Settings
 from worker.errors import InvalidRequest
+from worker.logs import hide_keys
 from worker.text import quote
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class Accounts(Generic[T]):
         self._served = {
             name: served[name] if before.get(name) == each else self._make(each) for name, each in wanted.items()
         }
+        hide_keys([*wanted.values(), *before.values()])
         self._settings, self._stamp, self._told = wanted, stamp, ""
         return wanted != before
 

@@ -160,7 +160,7 @@ def test_a_look_at_all_accounts_is_one_round_trip(
     """However many there are."""
     dispatcher.tick()
     sent: list[tuple[Any, ...]] = []
-    execute = app.account.redis.execute_command
+    execute: Any = app.account.redis.execute_command
 
     def counting(*args: Any, **options: Any) -> Any:
         sent.append(args)

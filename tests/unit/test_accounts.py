@@ -21,6 +21,7 @@ from tests.unit.support_queue import end_all, must_claim, raw, settings_for_test
 from worker.account import Account
 from worker.accounts import Accounts, settings_of
 from worker.errors import InvalidRequest, RequestIdTaken
+from worker.logs import LineFormatter
 from worker.queue.operations import NewRequest, Queue
 from worker.runtime import intake as runtime_intake
 from worker.runtime.intake import intake_of
@@ -192,6 +193,16 @@ def test_an_account_that_was_just_added_is_known_when_it_is_named(file: Path) ->
     accounts = Accounts(base(file), names)
     write(file, TWO + "[accounts.new]\nkey = 'n'\n")
     assert accounts.of("new").account == "new"
+
+
+def test_no_log_line_shows_the_key_of_an_account(file: Path) -> None:
+    """Nor that of one that was removed while its last calls were in flight."""
+    formatter = LineFormatter("text")
+    accounts = Accounts(base(file), names)
+    write(file, "[accounts.new]\nkey = 'private_new'\n")
+    accounts.refresh()
+    line = formatter.format(logging.makeLogRecord({"msg": "private_shop private_blog%s private_new", "args": ("!",)}))
+    assert "*** ***! ***" in line
 
 
 # Where requests go
