@@ -33,7 +33,7 @@ def test_two_accounts_in_workers_that_are_killed(tmp_path: Path) -> None:
         file = tmp_path / "accounts.toml"
         file.write_text(f"[accounts.shop]\nkey = '{SHOP_KEY}'\nbase_url = '{shop_sim.url}'\n", "utf-8")
         file.chmod(0o600)
-        with Rig(tmp_path, files=2000, accounts_file=file, lease_seconds=2, http_timeout_seconds=3) as rig:
+        with Rig(tmp_path, files=2000, accounts_file=file, lease_seconds=2, rate_limits='["8/1s"]') as rig:
             shop_sim.add_files(rig.sim.remaining()[:SHARED])
             for kind, probability in FAULTS.items():
                 rig.sim.fault(kind, probability=probability)

@@ -14,6 +14,7 @@ import worker.runtime.dispatcher
 from tests.unit.support_queue import raw, settings_for_tests
 from tests.waiting import wait_until
 from worker.batch.pipeline import Ran
+from worker.limiter.slots import Call, Kind
 from worker.queue.operations import NewRequest
 from worker.runtime.batches import BatchThreads, fair_shares
 from worker.runtime.dispatcher import Dispatcher, look_at
@@ -217,3 +218,16 @@ def test_threads_for_all_accounts_take_turns(app: App) -> None:
         assert [next_name(), next_name()] == ["a3", "a3"]
         with turns.next():
             assert next_name() is None
+
+
+def test_a_new_key_is_tried_at_once(app: App, dispatcher: Dispatcher, tmp_path: Path) -> None:
+    """The pause of a refused key does not last until its next probe."""
+    dispatcher.tick()
+    limiter = app.accounts.of("a0").limiter
+    limiter.record(Call(kind=Kind.KEY_REFUSED, reason="Your account cannot be authenticated."))
+    assert limiter.read_limits().pause_ms > 1000
+    write(tmp_path, NAMES)
+    text = (tmp_path / "accounts.toml").read_text("utf-8").replace("key = 'a0'", "key = 'another'")
+    (tmp_path / "accounts.toml").write_text(text, "utf-8")
+    dispatcher.tick()
+    assert limiter.read_limits().pause_ms == 0

@@ -24,6 +24,7 @@ from worker.errors import InvalidRequest, RequestIdTaken
 from worker.logs import LineFormatter
 from worker.queue.operations import NewRequest, Queue
 from worker.runtime import intake as runtime_intake
+from worker.runtime.beat import CleanupScheduler
 from worker.runtime.intake import intake_of
 from worker.runtime.process import App, create_app
 
@@ -306,3 +307,23 @@ def test_secrets_of_accounts_are_in_no_repr(file: Path, redis_client: Redis) -> 
     app = app_on(redis_client, file)
     shown = repr([app.accounts, *app.accounts.served().items(), app.accounts.home.settings])
     assert not {"private_shop", "private_blog", "private_test"} & set(re.findall(r"\w+", shown))
+
+
+def test_beat_starts_the_rules_of_each_account(
+    file: Path, redis_client: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two accounts may have rules of the same name: their runs make requests with different ids."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("cleanup.toml", "cleanup-shop.toml"):
+        Path(name).write_text("[rules.old]\ntags = ['old']\nevery = '1h'\n", "utf-8")
+    app = app_on(redis_client, file)
+    beat = CleanupScheduler(app, lazy=True)
+    beat.setup_schedule()
+    beat.tick()
+    for name in ("default", "shop"):
+        each = app.accounts.of(name)
+        raw(each.queue).hset(each.keys.cleanup("rule", "old"), "last_due", 1)
+    beat.tick()
+    runs = [app.accounts.of(name).runs.rule_state("old").history for name in ("default", "shop", "blog")]
+    assert [len(each) for each in runs] == [1, 1, 0]
+    assert runs[1][0] == f"{runs[0][0]}:shop"

@@ -223,6 +223,9 @@ class Dispatcher:
             self._queue.redis.sadd(self._queue.home_keys("accounts"), *served)
         for name in before.keys() - served.keys():
             tell_what_waits(before[name])
+        for name in before.keys() & served.keys():
+            if served[name] is not before[name]:  # Perhaps it has a new key.
+                served[name].limiter.probe_soon()
         self._served = served
 
     def _start_batches(self, desks: Sequence[Desk], looks: Sequence[Look]) -> None:
