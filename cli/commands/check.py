@@ -20,7 +20,7 @@ _STYLES = {Grade.OK: "32", Grade.REMARK: "36", Grade.WARNING: "33", Grade.FAILED
 
 
 def check(as_json: AsJson = False) -> int:
-    """Check the settings, the accounts, Redis and ImageKit.
+    """Check the settings, Redis and ImageKit.
 
     Changes nothing. Shows every setting, with secrets hidden. Makes one call to ImageKit per account, which lists
     one file, or without a private key only checks that it can be reached. Exit status: 1 if something must be fixed.
