@@ -62,7 +62,7 @@ def run(*command: object, given: str = "") -> None:
 
 def page_of(redis: Redis) -> str:
     """Return the page of an account on which everything has happened."""
-    return generate_latest(Families(Reader(redis, [settings_for_tests()]).read(), "1")).decode()
+    return generate_latest(Families(Reader(redis).read([settings_for_tests()]), "1")).decode()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from prometheus_client.exposition import choose_encoder
 
 from tasks.figures import Reading
 from tasks.tokens import Scope
-from web.context import Context, context_of
+from web.context import Context, server_of
 from web.metrics.families import Families
 from web.permissions import admit
 from worker.errors import QueueUnavailable
@@ -30,18 +30,18 @@ router = APIRouter(include_in_schema=False)
 @router.get("/metrics")
 async def read_metrics(request: Request) -> Response:
     """Answer with all metrics."""
-    reading = await _reading_for(request, context_of(request))
+    reading = await _reading_for(request, server_of(request))
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
     return Response(encode(Families(reading, version("kitsweep"))), media_type=content_type)
 
 
 async def _reading_for(request: Request, context: Context) -> Reading | None:
-    """Return the figures for a caller that may read them; None if Redis does not answer."""
+    """Return the figures of the accounts that the caller may see; None if Redis does not answer."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            if not context.settings.web_open_metrics:
-                await admit(request, Scope.READ)
-            return await context.figures.get()
+            account = None if context.settings.web_open_metrics else (await admit(request, Scope.READ)).account
+            reading = await context.figures.get()
     except (QueueUnavailable, TimeoutError) as error:
         logger.warning("metrics without figures: %s", str(error) or f"Redis gave no answer in {ANSWER_SECONDS:g} s")
         return None
+    return reading._replace(accounts=[each for each in reading.accounts if account in (None, each.account)])

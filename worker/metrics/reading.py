@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -117,29 +117,34 @@ class Reading(NamedTuple):
 
 
 class Reader:
-    """Reads the figures of some accounts on one Redis. Changes nothing."""
+    """Reads the figures of accounts on one Redis. Changes nothing."""
 
-    def __init__(self, redis: Redis, accounts: Sequence[Settings]) -> None:
+    def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._accounts = [_Account(redis, settings) for settings in accounts]
+        self._known: dict[str, _Account] = {}
 
-    def read(self) -> Reading:
+    def read(self, accounts: Iterable[Settings]) -> Reading:
         """Read all figures. Raises `redis.exceptions.RedisError`."""
+        self._known = {settings.account: self._of(settings) for settings in accounts}
         with self._redis.pipeline(transaction=False) as pipe:
-            for account in self._accounts:
+            for account in self._known.values():
                 account.ask(pipe)
             pipe.info("memory")
             *replies, memory = pipe.execute(raise_on_error=False)
         _raise_errors(replies)
-        figures = [account.figures(reply) for account, reply in zip(self._accounts, replies, strict=True)]
+        figures = [account.figures(reply) for account, reply in zip(self._known.values(), replies, strict=True)]
         return Reading(figures, _memory(memory))
+
+    def _of(self, settings: Settings) -> _Account:
+        known = self._known.get(settings.account)
+        return known if known and known.settings is settings else _Account(self._redis, settings)
 
 
 class _Account:
     """Asks for the figures of one account, and understands the reply."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
-        self._name, self._share = settings.account, settings.rate_share
+        self.settings = settings
         self._scripts = Scripts(redis, Keys(settings.account))
         self._limits = {each: Limiter(redis, settings, each).reading_limits() for each in Endpoint}
         names = queue_names(settings.account)
@@ -154,7 +159,7 @@ class _Account:
         read = {name: value or {} if isinstance(value, list) else value for name, value in json.loads(packed).items()}
         counted = _Counted(read["counted"])
         return Figures(
-            account=self._name,
+            account=self.settings.account,
             now_ms=int(read["now"]),
             accepted=counted["accepted"],
             ended={each.value: int(read["totals"].get(each, 0)) for each in Outcome},
@@ -182,7 +187,7 @@ class _Account:
 
     def _windows(self, endpoint: Endpoint, reply: list[Any]) -> list[WindowUse]:
         windows = self._limits[endpoint].read(reply).windows
-        return [use._replace(limit=max(1, int(use.limit * self._share))) for use in windows]
+        return [use._replace(limit=max(1, int(use.limit * self.settings.rate_share))) for use in windows]
 
 
 def _raise_errors(replies: Iterable[object]) -> None:
