@@ -45,12 +45,15 @@ local function tally_of(tally, source)
 end
 
 local function write_tally(tally)
+  local accepted = 0
   for _, source in ipairs(tally.sources) do
     local of = tally.by_source[source]
+    accepted = accepted + of.waiting
     count(KEY.waiting, source, of.waiting)
     count(KEY.on_hold, source, of.on_hold)
     if #of.fresh > 0 then enter_fresh(source, of.fresh) end
   end
+  if accepted > 0 then redis.call('HINCRBY', KEY.metrics, 'accepted', accepted) end
   write_noted()
 end
 
@@ -121,7 +124,8 @@ end
 
 -- Enqueue a request with all its ids, unless its id is known; an unsealed one with this id makes way.
 local function enqueue_whole(tally, asked, ids, first_result, now)
-  local state, total = known_request(asked.request)
+  local state, total, is_taken = known_request(asked.request)
+  if is_taken then return {TAKEN, '0', 0, ''} end
   if state and state ~= STATE.OPEN then return {state, '0', total, ''} end
   if state and #ids > 0 then
     reserve_sequences(tally)
