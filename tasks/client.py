@@ -128,7 +128,7 @@ class Client:
                 await_disk(self._queue.redis, self._queue.keys, self._settings.redis_address)
         return asked["request_id"]
 
-    def submit(self, asked: Asked, file_ids: Iterable[str], by: str) -> Accepted:
+    def submit(self, asked: Asked, file_ids: Iterable[str], by: str, traceparent: str | None = None) -> Accepted:
         """Enqueue as `enqueue` does, and tell whether the request is new: its sender may send it again.
 
         Raises what `enqueue` raises, and `RequestIdTaken` if the id is that of a request with other content.
@@ -136,7 +136,7 @@ class Client:
         digest = Digest(asked)
         stream = digest.over(checked_stream(file_ids))
         with explained(self._settings):
-            done = self._enqueue(NewRequest(**asked, origin=by, digest=digest), stream)
+            done = self._enqueue(NewRequest(**asked, origin=by, digest=digest, traceparent=traceparent), stream)
             if not done.is_new:
                 deque(stream, maxlen=0)
                 self._require_same(asked["request_id"], digest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -54,7 +55,9 @@ class Context:
             raise ServerBusy
         self._pending += 1
         try:
-            doing = asyncio.get_running_loop().run_in_executor(self._pool, partial(act, *args, **kwargs))
+            doing = asyncio.get_running_loop().run_in_executor(
+                self._pool, partial(copy_context().run, act, *args, **kwargs)
+            )
             return await asyncio.wait_for(doing, ANSWER_SECONDS)
         except TimeoutError:
             raise RedisUnreachable(self.settings.redis_address, f"no answer in {ANSWER_SECONDS:g} s") from None

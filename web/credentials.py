@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from tasks.tokens import Scope, Token, TokenAdmin
 from worker.errors import KitsweepError
+from worker.logs import add_log_fields
 
 logger = logging.getLogger(__name__)
 
@@ -93,8 +94,11 @@ class Credentials:
         if not secret:
             raise MissingCredentials
         if self._key is not None and hmac.compare_digest(secret.encode(), self._key):
-            return ACCOUNT
-        return self._remembered(secret) or await self._looked_up(secret)
+            caller = ACCOUNT
+        else:
+            caller = self._remembered(secret) or await self._looked_up(secret)
+        add_log_fields(by=caller.name)
+        return caller
 
     def _remembered(self, secret: str) -> Caller | None:
         caller, until = self._seen.get(secret, (None, 0.0))

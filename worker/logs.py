@@ -21,12 +21,17 @@ _context: ContextVar[Mapping[str, Any]] = ContextVar("log_fields", default={})  
 
 @contextmanager
 def log_fields(**fields: Any) -> Iterator[None]:
-    """Add fields to every line that this thread logs in the block, such as the requests of a call."""
+    """Add fields to every line that this task or thread logs in the block, such as the requests of a call."""
     token = _context.set({**_context.get(), **fields})
     try:
         yield
     finally:
         _context.reset(token)
+
+
+def add_log_fields(**fields: Any) -> None:
+    """Add fields to every later line of this task or thread."""
+    _context.set({**_context.get(), **fields})
 
 
 class LineFormatter(logging.Formatter):

@@ -17,6 +17,7 @@ from web.permissions import require
 from web.problems import Problem
 from worker.errors import InvalidRequest
 from worker.reports.report import Report
+from worker.tracing import traceparent_in
 
 RETRY_AFTER = "1"
 _IDS = {"schema": {"type": "string"}}
@@ -57,14 +58,15 @@ async def create_request(
     parameters, and nothing is deleted before its last byte has come.
     """
     context, content_type = context_of(request), content_type_of(request)
+    trace = traceparent_in(request.headers.get("traceparent"))
     if content_type == JSON:
         new = await read_json(request)
         asked = _asked(idempotency_key, caller, new)
-        accepted = await context.run(context.client.submit, asked, new.file_ids, caller.name)
+        accepted = await context.run(context.client.submit, asked, new.file_ids, caller.name, trace)
     else:
         asked = _asked(idempotency_key, caller, options)
         file_ids = file_ids_in(request, FORMS[content_type])
-        accepted = await context.long_calls.run(lambda: context.client.submit(asked, file_ids, caller.name))
+        accepted = await context.long_calls.run(lambda: context.client.submit(asked, file_ids, caller.name, trace))
     return await answer_accepted(context, response, accepted)
 
 

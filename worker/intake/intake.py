@@ -10,14 +10,15 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from redis import Redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from config.queue_names import broker_lists
 from worker.intake.messages import Message, Unusual, read_message
-from worker.queue.operations import CHUNK_IDS, NewRequest, Queue, read_enqueued
+from worker.queue.operations import CHUNK_IDS, Queue
+from worker.queue.requests import NewRequest, read_enqueued
 from worker.queue.validation import Asked
 from worker.store.scripts import Scripts
 
@@ -118,14 +119,17 @@ class Intake:
     def _run_accept(self, taken: Taken, read: Sequence[Message | Unusual]) -> list[str]:
         messages = [message for message in read if isinstance(message, Message)]
         results = self._first_results(messages, taken.at_ms)
+        requests = [_request_of(each) for each in messages]
         asked = {
             "token": taken.token,
             "unusual": [[at, each.target] for at, each in enumerate(read) if isinstance(each, Unusual)],
-            "requests": [self._as_request(each) for each in messages],
+            "requests": [
+                self._queue.described(request, each.file_ids) for request, each in zip(requests, messages, strict=True)
+            ],
         }
         replies = self._queue.scripts.run("intake/accept", asked, *results, keys=self._targets)
-        for each, reply in zip(messages, replies, strict=False):
-            read_enqueued(reply, each.asked["request_id"], each.asked["source"])
+        for request, reply in zip(requests, replies, strict=False):
+            read_enqueued(request, *reply)
         return [each.asked["request_id"] for each in messages]
 
     def _first_results(self, messages: Sequence[Message], at_ms: int) -> Iterator[str]:
@@ -138,10 +142,6 @@ class Intake:
                 rendered[alike] = self._first_result({**asked, "request_id": _ANY_ID}, total, at_ms)
             yield rendered[alike].replace(_ANY_ID, asked["request_id"])
 
-    def _as_request(self, message: Message) -> dict[str, Any]:
-        request = NewRequest(**message.asked, canvas=message.canvas, origin=message.origin)
-        return self._queue.described(request, message.file_ids)
-
     def _unless_refused(self, read: Message | Unusual, is_revoked: Callable[[str], bool]) -> Message | Unusual:
         """Leave a request to Celery if it is revoked or its callback is not usable: Celery reports it to the caller."""
         if isinstance(read, Unusual):
@@ -149,3 +149,7 @@ class Intake:
         callback = read.asked["callback"]
         has_problem = callback is not None and self._queue.callback_problem(callback) is not None
         return Unusual(0) if has_problem or is_revoked(read.asked["request_id"]) else read
+
+
+def _request_of(message: Message) -> NewRequest:
+    return NewRequest(**message.asked, canvas=message.canvas, origin=message.origin, traceparent=message.traceparent)

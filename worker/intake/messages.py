@@ -17,6 +17,7 @@ import orjson
 
 from config.queue_names import priority_step
 from worker.queue.validation import Asked, bound_arguments, checked_file_ids, checked_request
+from worker.tracing import traceparent_in
 
 TASK = "kitsweep.delete_files"
 MOST_BYTES = 256 * 1024
@@ -44,6 +45,7 @@ class Message(NamedTuple):
     """What Celery runs after the request; None for nothing."""
     origin: str
     """The sender according to Celery: process and host."""
+    traceparent: str | None
 
 
 class Unusual(NamedTuple):
@@ -133,5 +135,9 @@ def _read_request(
     asked = checked_request(headers["id"], **given)
     file_ids = checked_file_ids(file_ids, most_ids)
     return Message(
-        asked, list(dict.fromkeys(file_ids)), canvas_in({**headers, **embed}), str(headers.get("origin") or "")
+        asked,
+        list(dict.fromkeys(file_ids)),
+        canvas_in({**headers, **embed}),
+        str(headers.get("origin") or ""),
+        traceparent_in(headers.get("traceparent")),
     )

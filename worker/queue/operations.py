@@ -6,25 +6,23 @@ Methods run the Lua operation of the same name, atomic and idempotent. The map o
 from __future__ import annotations
 
 import json
-import logging
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 from redis import Redis
 
 from config.settings import Settings
-from worker.errors import InvalidRequest, RequestVanished
+from worker.errors import InvalidRequest
 from worker.identity import whoami
 from worker.queue.claims import Claim, Item, Settlements
-from worker.queue.digest import Digest
+from worker.queue.requests import Enqueued, NewRequest, read_enqueued
 from worker.states import Doubt, State
 from worker.store.keys import Keys
 from worker.store.scripts import Scripts, Step
 
-logger = logging.getLogger(__name__)
+__all__ = ["CHUNK_IDS", "WHOLE", "Chunk", "Enqueued", "NewRequest", "Queue", "Work", "portions"]
 
 CHUNK_IDS = 5000
 """Maximum file ids per call; a longer request is streamed in chunks of this size."""
@@ -33,28 +31,6 @@ OUTBOX_DELAY_MS = 10_000
 """How long only the worker that settled a request's last item may publish it. Then any worker may."""
 LEFT_TO_ALL_MS = 0
 """The same for a caller that does not publish: any worker may at once."""
-
-
-@dataclass(frozen=True)
-class NewRequest:
-    """A request, without its file ids."""
-
-    request_id: str
-    source: str
-    reason: str | None = None
-    hold_seconds: float = 0
-    canvas: Mapping[str, Any] | None = None
-    """What Celery runs when the request is final."""
-    origin: str | None = None
-    """Who enqueues it, user or program @ host; None: the user of this process."""
-    digest: Digest | None = None
-    """Of its content, so that the same id for other content is refused."""
-    retry_of: str | None = None
-    """The request whose failed ids it repeats."""
-    result_ttl_seconds: int | None = None
-    """How long its result is kept; None: as the settings say."""
-    callback: str | None = None
-    """URL for the webhook; None: that of the source, if it has one."""
 
 
 class Chunk(NamedTuple):
@@ -68,18 +44,6 @@ class Chunk(NamedTuple):
 
 WHOLE = Chunk()
 """The only chunk of a request."""
-
-
-class Enqueued(NamedTuple):
-    """The result of enqueueing."""
-
-    state: State
-    """State of the request after the call."""
-    is_new: bool
-    """Whether this call sealed it; false if the request id was known."""
-    total: int
-    held: str = ""
-    """Why it waits for approval; empty if it does not."""
 
 
 class Work(NamedTuple):
@@ -144,7 +108,7 @@ class Queue:
             },
             *dict.fromkeys(file_ids),
         )
-        return read_enqueued(reply, request.request_id, request.source)
+        return read_enqueued(request, *reply)
 
     def enqueue_many(
         self, requests: Sequence[tuple[NewRequest, list[str]]], first_results: Iterable[str]
@@ -155,10 +119,7 @@ class Queue:
         """
         asked = [self.described(request, file_ids) for request, file_ids in requests]
         replies = self.scripts.run("queue/enqueue_many", {"requests": asked}, *first_results)
-        return [
-            read_enqueued(reply, request.request_id, request.source)
-            for (request, _), reply in zip(requests, replies, strict=True)
-        ]
+        return [read_enqueued(request, *reply) for (request, _), reply in zip(requests, replies, strict=True)]
 
     def claim(self, token: str, fewest: int = 1) -> Claim | None:
         """Claim up to a batch of items, in equal shares from all sources, or a due group; None if there are none.
@@ -240,6 +201,7 @@ class Queue:
             "guard": self._guards.bounds_of(request.source),
             "content": request.digest.text() if request.digest else None,
             "retry_of": request.retry_of,
+            "traceparent": request.traceparent,
             "callback": request.callback or self._callbacks.url_of(request.source),
             "file_ids": file_ids,
         }
@@ -274,17 +236,6 @@ def _unpacked(packed: str) -> Iterator[Item]:
         spent, how_sure = int(attempts), Doubt(doubt)
         for file_id in file_ids:
             yield Item(request_id, file_id, spent, how_sure)
-
-
-def read_enqueued(reply: Any, request_id: str, source: str) -> Enqueued:
-    """Read the reply of the operation `enqueue`, and log a warning if the request waits for approval."""
-    state, is_new, total, held = reply
-    if not state:
-        raise RequestVanished(request_id)
-    if held:
-        fields = {"request_id": request_id, "source": source, "ids": int(total)}
-        logger.warning("request %s waits for approval: %s", request_id, held, extra=fields)
-    return Enqueued(State(state), is_new == "1", int(total), held)
 
 
 def portions(requests: Iterable[tuple[NewRequest, list[str]]]) -> Iterator[list[tuple[NewRequest, list[str]]]]:

@@ -27,6 +27,7 @@ _ORDINARY = frozenset(
         "origin",
         "hold_until",
         "result_ttl_ms",
+        "traceparent",
     }
 ) | frozenset(Outcome)
 """Fields of a request's hash that are in its report, or that do not matter once it is final."""

@@ -70,7 +70,7 @@ class Sender:
             ready_seconds=READY_SECONDS - (time.monotonic() - began),
         )
         body = payload(taken.report, self._public_url)
-        headers = {**self._signed(taken, body), **_authorization(where)}
+        headers = {**self._signed(taken, body), **_authorization(where), **_trace(taken.report)}
         answer = transport.exchange("POST", _without_login(where), headers, body.encode(), MAX_RESPONSE)
         transport.close()
         return judge(answer, attempt, taken.now_ms)
@@ -115,6 +115,10 @@ def _authorization(where: SplitResult) -> dict[str, str]:
     return {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
 
 
+def _trace(report: Mapping[str, Any]) -> dict[str, str]:
+    return {"traceparent": report["traceparent"]} if "traceparent" in report else {}
+
+
 def _without_login(where: SplitResult) -> str:
     return where._replace(netloc=where.netloc.rpartition("@")[2]).geturl()
 
@@ -129,5 +133,10 @@ def _log(taken: Taken, result: AttemptResult) -> None:
         masked(taken.url),
         what,
         result.error,
-        extra={"request_id": taken.report["request_id"], "webhook_id": taken.webhook_id, "status": result.status},
+        extra={
+            "request_id": taken.report["request_id"],
+            "webhook_id": taken.webhook_id,
+            "status": result.status,
+            "traceparent": taken.report.get("traceparent"),
+        },
     )

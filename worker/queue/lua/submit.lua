@@ -8,7 +8,7 @@
 --          maximum age of the heartbeat of a worker that is alive, repeats_ttl_ms, all_wait: whether all callers
 --          that are expected have called}
 -- Returns {state after the call, request id, '1' if it is on hold or waits for approval, why it waits for approval or
---         '', content or ''} for each request; {} if no worker is alive: then nothing was enqueued.
+--         '', content or '', '1' if it is new} for each request; {} if no worker is alive: then nothing was enqueued.
 local asked, now, replies = cjson.decode(ARGV[1]), now_ms(), {}
 if redis.call('ZCOUNT', KEY.workers, now - asked.alive_ms, '+inf') == 0 then return replies end
 local tally = new_tally(#asked.requests)
@@ -45,11 +45,12 @@ end
 
 for i, request in ipairs(asked.requests) do
   request.request = id_of(request)
-  local state = enqueue_whole(tally, request, request.file_ids, nil, now)[1]
+  local state, is_new = unpack(enqueue_whole(tally, request, request.file_ids, nil, now))
   local about = redis.call('HMGET', request_key(request.request), 'approval', 'content')
   local held = redis.call('ZSCORE', KEY.approvals, request.request)
   local on_hold = held or redis.call('ZSCORE', KEY.holds, request.request)
-  replies[i] = {state, request.request, on_hold and '1' or '0', held and about[1] or '', about[2] or ''}
+  replies[i] = {state, request.request, on_hold and '1' or '0', held and about[1] or '', about[2] or '',
+    is_new}
 end
 write_tally(tally)
 if #tally.sources > 0 then redis.call('PUBLISH', KEY.enqueued, asked.all_wait and ALL_WAIT or '') end
