@@ -260,8 +260,7 @@ class Client:
         return done
 
     def _require_same(self, request_id: str, digest: Digest) -> None:
-        known = self._queue.redis.hget(self._queue.keys.request(request_id), "content")
-        if known != digest.text():
+        if self._reports.content_of(request_id) != digest.text():
             raise RequestIdTaken(request_id)
 
     def _drop_unsealed(self, request_id: str) -> None:

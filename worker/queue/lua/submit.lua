@@ -46,10 +46,11 @@ end
 for i, request in ipairs(asked.requests) do
   request.request = id_of(request)
   local state, is_new = unpack(enqueue_whole(tally, request, request.file_ids, nil, now))
-  local about = redis.call('HMGET', request_key(request.request), 'approval', 'content')
+  local about = redis.call('HMGET', request_key(request.request), 'approval', 'content', 'state')
+  local content = about[2] or not about[3] and select(2, told_result(request.request))
   local held = redis.call('ZSCORE', KEY.approvals, request.request)
   local on_hold = held or redis.call('ZSCORE', KEY.holds, request.request)
-  replies[i] = {state, request.request, on_hold and '1' or '0', held and about[1] or '', about[2] or '',
+  replies[i] = {state, request.request, on_hold and '1' or '0', held and about[1] or '', content or '',
     is_new}
 end
 write_tally(tally)

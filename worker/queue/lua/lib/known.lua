@@ -2,13 +2,15 @@
 -- Whether a request is known. Some finished requests are stored only as their published result
 -- (worker/reports/published.py).
 
--- The result of such a request, or nil. Other applications and accounts may store results under the same keys.
+-- The result of such a request, or nil, and the digest of its content, if there is one. Other applications and accounts
+-- may store results under the same keys.
 local function told_result(request)
   local text = redis.call('GET', RESULT .. request)
   if not text or string.sub(text, 1, 19) ~= '{"status":"SUCCESS"' then return nil end
   local told = cjson.decode(text)
   local is_ours = string.find(KEYS[1], ':' .. (told.account or DEFAULT_ACCOUNT) .. '}', 1, true)
-  return is_ours and type(told.result) == 'table' and told.result.request_id == request and told.result or nil
+  return is_ours and type(told.result) == 'table' and told.result.request_id == request and told.result or nil,
+    told.content
 end
 
 -- State and number of ids of a request; nil if it is unknown.
