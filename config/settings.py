@@ -10,7 +10,7 @@ import os
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -20,7 +20,15 @@ from config.names import NAME_RULE, is_name
 from config.problems import ConfigError, describe, shorten
 from config.redis_url import RedisUrl
 from config.result_ttls import MAX_TTL_SECONDS, ResultTtls
-from config.webhooks import Callbacks, Network, WebhookSecret, literal_problem, read_networks, read_secrets
+from config.webhooks import (
+    Callbacks,
+    Network,
+    WebhookSecret,
+    check_ca_file,
+    literal_problem,
+    read_networks,
+    read_secrets,
+)
 from config.windows import Window, read_windows
 
 __all__ = ["ConfigError", "RedisUrl", "Settings", "Window", "environment_name", "load_settings"]
@@ -99,6 +107,8 @@ class Settings(BaseSettings):
     """Webhook URLs per source as JSON, such as {"catalog": "https://example.com/hook"}. "*" is every other source."""
     webhook_allow: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(read_networks)] = ()
     """Networks that are not public and that webhooks may go to, as a JSON list such as ["10.0.0.0/8"]."""
+    webhook_ca_file: Annotated[str, AfterValidator(check_ca_file)] | None = None
+    """PEM file with private authorities that sign certificates of webhook receivers, beside the public ones."""
     webhook_timeout_seconds: float = Field(20, ge=1, le=30)
     """How long to wait for the response to a webhook, in seconds."""
     cleanup_file: str = "cleanup.toml"

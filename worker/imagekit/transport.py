@@ -81,6 +81,8 @@ class Transport:
     """Opens the connection instead of urllib3. Host name and TLS checks stay those of the URL."""
     ready_seconds: float = math.inf
     """Maximum time for DNS, TCP and TLS together; a call that takes longer is not sent."""
+    ca_file: str | None = None
+    """PEM file with authorities to trust beside the public ones."""
     _thread: _ThreadAdapter = field(default_factory=_ThreadAdapter, repr=False)
 
     def exchange(
@@ -92,6 +94,7 @@ class Transport:
         failure: str | None
         current_call.sent_at, current_call.deadline = None, self.deadline
         current_call.open_socket, current_call.connect_by = self.open_socket, time.monotonic() + self.ready_seconds
+        current_call.ca_file = self.ca_file
         try:
             # Not Session.send: it reads the environment, keeps cookies, and reads redirects without limit.
             response = self._adapter().send(

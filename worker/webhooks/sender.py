@@ -42,6 +42,7 @@ class Sender:
         self._signers = [standardwebhooks.Webhook(secret) for secret in settings.webhook_secrets]
         self._allowed = settings.webhook_allow
         self._public_url = settings.web_public_url
+        self._ca_file = settings.webhook_ca_file
         self._timeout_seconds = settings.webhook_timeout_seconds
 
     def send_next(self) -> bool:
@@ -68,6 +69,7 @@ class Sender:
             self._timeout_seconds,
             open_socket=lambda _, port, seconds: connect_to(addresses, port, seconds),
             ready_seconds=READY_SECONDS - (time.monotonic() - began),
+            ca_file=self._ca_file,
         )
         body = payload(taken.report, self._public_url)
         headers = {**self._signed(taken, body), **_authorization(where), **_trace(taken.report)}
