@@ -22,8 +22,7 @@ from tasks.accounts import settings_of
 from worker.errors import RequestIdTaken, UnknownRequest
 from worker.limiter.slots import Limiter
 from worker.queue.digest import Digest
-from worker.queue.enqueued import Enqueued
-from worker.queue.operations import CHUNK_IDS, NewRequest, Queue, portions
+from worker.queue.operations import CHUNK_IDS, Enqueued, NewRequest, Queue, portions
 from worker.queue.validation import (
     Asked,
     check_reason,
@@ -131,7 +130,7 @@ class Client:
                 await_disk(self._queue.redis, self._queue.keys, self._settings.redis_address)
         return asked["request_id"]
 
-    def submit(self, asked: Asked, file_ids: Iterable[str], by: str) -> Accepted:
+    def submit(self, asked: Asked, file_ids: Iterable[str], by: str, traceparent: str | None = None) -> Accepted:
         """Enqueue as `enqueue` does, and tell whether the request is new: its sender may send it again.
 
         Raises what `enqueue` raises, and `RequestIdTaken` if the id is that of a request with other content.
@@ -139,7 +138,7 @@ class Client:
         digest = Digest(asked)
         stream = digest.over(checked_stream(file_ids))
         with explained(self._settings):
-            done = self._enqueue(NewRequest(**asked, origin=by, digest=digest), stream)
+            done = self._enqueue(NewRequest(**asked, origin=by, digest=digest, traceparent=traceparent), stream)
             if not done.is_new:
                 deque(stream, maxlen=0)
                 self._require_same(asked["request_id"], digest)
@@ -263,8 +262,7 @@ class Client:
         return done
 
     def _require_same(self, request_id: str, digest: Digest) -> None:
-        known = self._queue.redis.hget(self._queue.keys.request(request_id), "content")
-        if known != digest.text():
+        if self._reports.content_of(request_id) != digest.text():
             raise RequestIdTaken(request_id)
 
     def _drop_unsealed(self, request_id: str) -> None:

@@ -14,6 +14,7 @@ from worker.queue.operations import NewRequest
 from worker.queue.validation import bound_arguments, checked_account, checked_file_ids, checked_request
 from worker.runtime.canvas import canvas_of
 from worker.store.connection import explained
+from worker.tracing import traceparent_in
 
 
 @app.task(
@@ -43,8 +44,9 @@ def delete_files(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
     file_ids = checked_file_ids(file_ids, about.max_request_ids)
     try:
         with explained(about):
-            origin = str(self.request.origin or "")
-            account.queue.enqueue(NewRequest(**request, canvas=canvas_of(self.request), origin=origin), file_ids)
+            canvas, origin = canvas_of(self.request), str(self.request.origin or "")
+            trace = traceparent_in(self.request.get("traceparent"))
+            account.queue.enqueue(NewRequest(**request, canvas=canvas, origin=origin, traceparent=trace), file_ids)
             account.publisher.publish_reports([request["request_id"]])
     except RedisUnreachable:
         # The message is requeued; enqueuing a request twice changes nothing.

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import cached_property, partial
 from typing import ParamSpec, TypeVar
 
@@ -55,7 +56,9 @@ class Blocking:
             raise ServerBusy
         self._pending += 1
         try:
-            doing = asyncio.get_running_loop().run_in_executor(self._pool, partial(act, *args, **kwargs))
+            doing = asyncio.get_running_loop().run_in_executor(
+                self._pool, partial(copy_context().run, act, *args, **kwargs)
+            )
             return await asyncio.wait_for(doing, ANSWER_SECONDS)
         except TimeoutError:
             raise RedisUnreachable(self._address, f"no answer in {ANSWER_SECONDS:g} s") from None

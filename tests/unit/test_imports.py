@@ -12,7 +12,15 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LEAVES = {"worker.errors", "worker.identity", "worker.logs", "worker.states", "worker.text", "worker.times"}
+LEAVES = {
+    "worker.errors",
+    "worker.identity",
+    "worker.logs",
+    "worker.states",
+    "worker.text",
+    "worker.times",
+    "worker.tracing",
+}
 _STORE = {*LEAVES, "config", "worker.store"}
 _CALLS = {*_STORE, "worker.limiter", "worker.imagekit"}
 _PIPELINE = {*_CALLS, "worker.calls", "worker.queue"}

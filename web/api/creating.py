@@ -17,6 +17,7 @@ from web.permissions import require
 from web.problems import Problem
 from worker.errors import InvalidRequest
 from worker.reports.report import Report
+from worker.tracing import traceparent_in
 
 RETRY_AFTER = "1"
 _IDS = {"schema": {"type": "string"}}
@@ -56,19 +57,19 @@ async def create_request(
     JSON says all in its body. With a stream (`application/x-ndjson`, `text/csv`, `text/plain`), the options are query
     parameters, and nothing is deleted before its last byte has come.
     """
-    content_type = content_type_of(request)
+    content_type, trace = content_type_of(request), traceparent_in(request.headers.get("traceparent"))
     if content_type == JSON:
         new = await read_json(request)
         if new.account is not None:
             request.state.account = caller.account_of(new.account)
         context = context_of(request)
         asked = _asked(idempotency_key, caller, new)
-        accepted = await context.run(context.client.submit, asked, new.file_ids, caller.name)
+        accepted = await context.run(context.client.submit, asked, new.file_ids, caller.name, trace)
     else:
         context = context_of(request)
         asked = _asked(idempotency_key, caller, options)
         file_ids = file_ids_in(request, FORMS[content_type])
-        accepted = await context.long_calls.run(lambda: context.client.submit(asked, file_ids, caller.name))
+        accepted = await context.long_calls.run(lambda: context.client.submit(asked, file_ids, caller.name, trace))
     return await answer_accepted(context, response, accepted)
 
 

@@ -17,6 +17,7 @@ from web.dropin import answers
 from web.dropin.answers import Refusal
 from web.exchange import Exchange
 from worker.errors import InvalidRequest
+from worker.tracing import traceparent_in
 
 MAX_IDS = 100
 DEFAULT_SOURCE = "http"
@@ -81,7 +82,11 @@ def submission_of(exchange: Exchange, caller: Caller, account: str | None, file_
         exchange.header(b"x-kitsweep-reason") or None,
         _hold_seconds(exchange.header(b"x-kitsweep-hold-seconds")),
     )
-    return Submission(NewRequest(**asked, origin=caller.name), file_ids, content if named else None)
+    return Submission(
+        NewRequest(**asked, origin=caller.name, traceparent=traceparent_in(exchange.header(b"traceparent"))),
+        file_ids,
+        content if named else None,
+    )
 
 
 def content_of(caller: Caller, account: str | None, file_ids: list[str]) -> str:

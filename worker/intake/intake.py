@@ -18,8 +18,8 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 from config.queue_names import broker_lists
 from worker.errors import InvalidRequest, RequestIdTaken
 from worker.intake.messages import Message, Unusual, read_message
-from worker.queue.enqueued import read_enqueued
-from worker.queue.operations import CHUNK_IDS, NewRequest, Queue
+from worker.queue.operations import CHUNK_IDS, Queue
+from worker.queue.requests import NewRequest, read_enqueued
 from worker.queue.validation import Asked
 from worker.store.scripts import Scripts
 
@@ -154,7 +154,7 @@ class Intake:
         results = _first_results(messages, taken.at_ms)
         replies = self._queue.scripts.run("intake/accept", asked, *results, keys=[*self._targets, *by_account])
         for each, reply in zip(messages, replies, strict=False):
-            _note(reply, each.message.asked)
+            _note(reply, _request_of(each.message))
         return [each.message.asked["request_id"] for each in messages]
 
     def _routed(self, read: Message | Unusual, is_revoked: Callable[[str], bool]) -> Routed | Unusual:
@@ -185,13 +185,16 @@ def _first_results(messages: Sequence[Routed], at_ms: int) -> Iterator[str]:
 
 def _as_request(routed: Routed) -> dict[str, Any]:
     message, desk = routed
-    request = NewRequest(**message.asked, canvas=message.canvas, origin=message.origin)
-    return desk.queue.described(request, message.file_ids)
+    return desk.queue.described(_request_of(message), message.file_ids)
 
 
-def _note(reply: Any, asked: Asked) -> None:
-    """Log what is special about an accepted request."""
+def _request_of(message: Message) -> NewRequest:
+    return NewRequest(**message.asked, canvas=message.canvas, origin=message.origin, traceparent=message.traceparent)
+
+
+def _note(reply: Sequence[Any], request: NewRequest) -> None:
+    """Log an accepted request."""
     try:
-        read_enqueued(reply, asked["request_id"], asked["source"])
+        read_enqueued(request, *reply)
     except RequestIdTaken as error:
         logger.warning("a message was ignored: %s", error, extra={"request_id": error.request_id})

@@ -17,6 +17,7 @@ import orjson
 
 from config.queue_names import priority_step
 from worker.queue.validation import Asked, bound_arguments, checked_account, checked_file_ids, checked_request
+from worker.tracing import traceparent_in
 
 TASK = "kitsweep.delete_files"
 MOST_BYTES = 256 * 1024
@@ -46,6 +47,7 @@ class Message(NamedTuple):
     """The sender according to Celery: process and host."""
     account: str | None = None
     """The account that is named; None: none is."""
+    traceparent: str | None = None
 
 
 class Unusual(NamedTuple):
@@ -135,4 +137,5 @@ def _read_request(
     asked = checked_request(headers["id"], **given)
     file_ids = checked_file_ids(file_ids, most_ids)
     canvas, origin = canvas_in({**headers, **embed}), str(headers.get("origin") or "")
-    return Message(asked, list(dict.fromkeys(file_ids)), canvas, origin, account)
+    trace = traceparent_in(headers.get("traceparent"))
+    return Message(asked, list(dict.fromkeys(file_ids)), canvas, origin, account, trace)

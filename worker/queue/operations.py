@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -18,11 +17,12 @@ from config.settings import Settings
 from worker.errors import InvalidRequest
 from worker.identity import whoami
 from worker.queue.claims import Claim, Item, Settlements
-from worker.queue.digest import Digest
-from worker.queue.enqueued import Enqueued, read_enqueued
+from worker.queue.requests import Enqueued, NewRequest, read_enqueued
 from worker.states import Doubt, State
 from worker.store.keys import Keys
 from worker.store.scripts import Scripts, Step
+
+__all__ = ["CHUNK_IDS", "WHOLE", "Chunk", "Enqueued", "NewRequest", "Queue", "Work", "portions"]
 
 CHUNK_IDS = 5000
 """Maximum file ids per call; a longer request is streamed in chunks of this size."""
@@ -31,28 +31,6 @@ OUTBOX_DELAY_MS = 10_000
 """How long only the worker that settled a request's last item may publish it. Then any worker may."""
 LEFT_TO_ALL_MS = 0
 """The same for a caller that does not publish: any worker may at once."""
-
-
-@dataclass(frozen=True)
-class NewRequest:
-    """A request, without its file ids."""
-
-    request_id: str
-    source: str
-    reason: str | None = None
-    hold_seconds: float = 0
-    canvas: Mapping[str, Any] | None = None
-    """What Celery runs when the request is final."""
-    origin: str | None = None
-    """Who enqueues it, user or program @ host; None: the user of this process."""
-    digest: Digest | None = None
-    """Of its content, so that the same id for other content is refused."""
-    retry_of: str | None = None
-    """The request whose failed ids it repeats."""
-    result_ttl_seconds: int | None = None
-    """How long its result is kept; None: as the settings say."""
-    callback: str | None = None
-    """URL for the webhook; None: that of the source, if it has one."""
 
 
 class Chunk(NamedTuple):
@@ -130,7 +108,7 @@ class Queue:
             },
             *dict.fromkeys(file_ids),
         )
-        return read_enqueued(reply, request.request_id, request.source)
+        return read_enqueued(request, *reply)
 
     def enqueue_many(
         self, requests: Sequence[tuple[NewRequest, list[str]]], first_results: Iterable[str]
@@ -141,10 +119,7 @@ class Queue:
         """
         asked = [self.described(request, file_ids) for request, file_ids in requests]
         replies = self.scripts.run("queue/enqueue_many", {"requests": asked}, *first_results)
-        return [
-            read_enqueued(reply, request.request_id, request.source)
-            for (request, _), reply in zip(requests, replies, strict=True)
-        ]
+        return [read_enqueued(request, *reply) for (request, _), reply in zip(requests, replies, strict=True)]
 
     def claim(self, token: str, fewest: int = 1) -> Claim | None:
         """Claim up to a batch of items, in equal shares from all sources, or a due group; None if there are none.
@@ -226,6 +201,7 @@ class Queue:
             "guard": self._guards.bounds_of(request.source),
             "content": request.digest.text() if request.digest else None,
             "retry_of": request.retry_of,
+            "traceparent": request.traceparent,
             "callback": request.callback or self._callbacks.url_of(request.source),
             "file_ids": file_ids,
         }

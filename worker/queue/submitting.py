@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from worker.queue.operations import NewRequest, Queue
+from worker.queue.operations import Queue
+from worker.queue.requests import NewRequest, log_accepted
 from worker.states import State
 
 REPEATS_TTL_MS = 86_400_000
@@ -38,6 +39,8 @@ class Submitted(NamedTuple):
     """Why it waits for approval; empty if it does not."""
     content: str
     """The digest stored with it; empty if none is."""
+    is_new: bool
+    """Whether this submission made it."""
 
 
 def submit(queue: Queue, submissions: Sequence[Submission], *, join_ms: int, alive_ms: int) -> list[Submitted] | None:
@@ -57,4 +60,14 @@ def submit(queue: Queue, submissions: Sequence[Submission], *, join_ms: int, ali
     all_wait = any(each.is_last for each in submissions)
     about = {"join_ms": join_ms, "alive_ms": alive_ms, "repeats_ttl_ms": REPEATS_TTL_MS, "all_wait": all_wait}
     replies = queue.scripts.run("queue/submit", {"requests": requests, **about}, keys=[queue.home_keys("workers")])
-    return [Submitted(State(state), name, on_hold == "1", *rest) for state, name, on_hold, *rest in replies] or None
+    if not replies:
+        return None
+    return [_submitted(each, *reply) for each, reply in zip(submissions, replies, strict=True)]
+
+
+def _submitted(
+    submission: Submission, state: str, request_id: str, on_hold: str, held: str, content: str, is_new: str
+) -> Submitted:
+    if is_new == "1":
+        log_accepted(replace(submission.request, request_id=request_id), len(submission.file_ids), held)
+    return Submitted(State(state), request_id, on_hold == "1", held, content, is_new == "1")

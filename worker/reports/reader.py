@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 
 from redis import Redis
 
-from worker.reports.published import Group, is_told_by_report, may_name, read_result, told_outcomes
+from worker.reports.published import Group, content_in, is_told_by_report, may_name, read_result, told_outcomes
 from worker.reports.report import FileOutcome, Report
 from worker.states import Outcome, State
 from worker.store.keys import Keys
@@ -31,6 +31,8 @@ class Known(NamedTuple):
     canvas: dict[str, Any] | None = None
     result_ttl_ms: int | None = None
     """How long its result is kept; None: as the settings say."""
+    content: str = ""
+    """Digest of what was asked for; empty if its caller did not choose the request id."""
     is_told: bool = False
     """Whether its report contains all there is to know."""
     is_stored: bool = True
@@ -113,6 +115,11 @@ class Reports:
         }
         return {each: Known(report, is_told=True, is_stored=False) for each, report in read.items() if report}
 
+    def content_of(self, request_id: str) -> str:
+        """Return the digest of what a request asks for; empty if there is none, or the request is unknown."""
+        stored = cast("str | None", self._redis.hget(self._keys.request(request_id), "content"))
+        return stored or content_in(cast("str | None", self._redis.get(self._keys.result(request_id))))
+
     def outcomes(self, request_id: str, wanted: Collection[Outcome] = tuple(Outcome)) -> Iterator[FileOutcome]:
         """Yield each file id that has one of the wanted outcomes, in constant memory."""
         known = self.read_all([request_id])[0]
@@ -167,7 +174,8 @@ class Reports:
     def _known(self, request_id: str, about: dict[str, str], first: FirstGroups) -> Known:
         groups = [group for outcome in _LISTED for group in first.get((request_id, outcome), ())]
         canvas, ttl_ms = (json.loads(about.get(name, "null")) for name in ("canvas", "result_ttl_ms"))
-        return Known(self._report(request_id, about, first), canvas, ttl_ms, is_told_by_report(about, groups))
+        is_told = is_told_by_report(about, groups)
+        return Known(self._report(request_id, about, first), canvas, ttl_ms, about.get("content", ""), is_told)
 
     def _report(self, request_id: str, about: dict[str, str], first: FirstGroups) -> Report:
         counts = {outcome: int(about.get(outcome, 0)) for outcome in Outcome}

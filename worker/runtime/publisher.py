@@ -134,6 +134,8 @@ class Publisher:
             "is_last": not known.canvas,
             "forget": [each for each in Outcome if report[each.value]] if known.is_told else None,
         }
+        if known.is_told and known.content:
+            meta = {**meta, "content": known.content}
         self._scripts.run("runtime/publish", about, self._encode(report, meta), pipe=pipe)
 
     def _meta(self, state: str) -> dict[str, Any]:

@@ -12,8 +12,8 @@ request:about:<id>     hash    source, reason, state, total, in_flight, one coun
                                content (digest of what was asked, if the caller chose the request id),
                                retry_of (request whose failed ids it repeats), result_ttl_ms (if it is not that of the
                                settings), callback (URL for the webhook, until the request is final), ids (see
-                               `request:waiting`); deleted with the lists of outcomes once the result in Celery's
-                               backend contains all that they do
+                               `request:waiting`), traceparent (if its producer sent one); deleted with the lists of
+                               outcomes once the result in Celery's backend contains all that they do
 request:waiting:<id>   list    file ids that no claim has taken yet, in the order of the request; if they are few, they
                                are the field `ids` instead, separated by spaces
 request:incoming:<id>:<stream>

@@ -1,6 +1,6 @@
 -- uses: base, audit, entering, guards, known, waiting
 -- How a request is accepted. `asked` has request (its id), source and hold_ms, and may have reason, canvas, origin,
--- result_ttl_ms, callback, content, retry_of and guard.
+-- result_ttl_ms, callback, content, retry_of, traceparent and guard.
 
 -- Why a request needs approval, in words; '' when it does not.
 local function approval_of(asked, total)
@@ -14,15 +14,16 @@ end
 -- The first fields of a request's hash: names and values.
 local function fields_of(asked, now)
   local fields = {'source', asked.source, 'enqueued_at', now}
-  local names = {'reason', 'canvas', 'origin', 'result_ttl_ms', 'callback', 'content', 'retry_of'}
+  local names = {'reason', 'canvas', 'origin', 'result_ttl_ms', 'callback', 'content', 'retry_of',
+    'traceparent'}
   for _, name in ipairs(names) do
     if asked[name] then fields[#fields + 1], fields[#fields + 2] = name, asked[name] end
   end
   return fields
 end
 
--- What several requests (at most `most`) change together: their sequences are reserved at once, and `write_tally` writes
--- the keys that they share, by source.
+-- What several requests (at most `most`) change together: their sequences are reserved at once, and `write_tally`
+-- writes the keys that they share, by source.
 local function new_tally(most) return {most = most, sources = {}, by_source = {}} end
 
 -- This must be the first write, a command that a full server refuses: after any other it accepts all that follow.
@@ -62,7 +63,7 @@ end
 -- values of its hash.
 local function seal_into(tally, request, about, fields, total, hold_ms, approval, now)
   local of, sequence = tally_of(tally, about.source), next_sequence(tally)
-  local detail = {reason = about.reason, retry_of = about.retry_of}
+  local detail = {reason = about.reason, retry_of = about.retry_of, traceparent = about.traceparent}
   local function set(name, value) fields[#fields + 1], fields[#fields + 2] = name, value end
   set('state', STATE.QUEUED)
   set('total', total)
