@@ -8,9 +8,17 @@ from __future__ import annotations
 
 import os
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -20,6 +28,7 @@ from config.names import NAME_RULE, is_name
 from config.problems import ConfigError, describe, shorten
 from config.redis_url import RedisUrl
 from config.result_ttls import MAX_TTL_SECONDS, ResultTtls
+from config.urls import PlainUrl
 from config.webhooks import (
     Callbacks,
     Network,
@@ -63,12 +72,14 @@ class Settings(BaseSettings):
 
     private_key: SecretStr | None = Field(None, validation_alias="IMAGEKIT_PRIVATE_KEY")
     """Private key of the ImageKit account. If unset, `kitsweep up` and `make run` use the simulator."""
-    base_url: str = Field(API_URL, validation_alias="IMAGE_KIT_BASE_URL")
+    base_url: PlainUrl = Field(API_URL, validation_alias="IMAGE_KIT_BASE_URL")
     """Base URL of the ImageKit API. The vendor's SDKs read the same variable."""
     redis_url: str = Field("redis://127.0.0.1:6379/0", repr=False)
     """URL of the Redis or Valkey server for broker, results and queue: redis, rediss, unix or sentinel."""
     account: str = "default"
     """Name of the ImageKit account in all Redis keys. Accounts with different names can share a server."""
+    accounts_file: str | None = None
+    """TOML file with further ImageKit accounts that the same workers serve. If unset, there is one account."""
     rate_limits: Annotated[tuple[Window, ...], NoDecode, BeforeValidator(read_windows)] = (Window(5, 1000),)
     """Rate limits as a JSON list of "calls/time". With [], only the limits that the API announces apply."""
     rate_share: float = Field(1.0, gt=0, le=1)
@@ -121,14 +132,36 @@ class Settings(BaseSettings):
     """Port that `kitsweep web` listens on."""
     web_wait_seconds: float = Field(50, ge=0, le=55)
     """How long a drop-in call waits for its deletion, in seconds. ImageKit's SDKs give up after 60."""
-    web_public_url: str | None = None
+    web_public_url: PlainUrl | None = None
     """URL under which clients reach `kitsweep web`, such as https://kitsweep.example.com. If unset, links are paths."""
-    upload_url: str | None = None
+    upload_url: PlainUrl | None = None
     """Base URL for uploads passed through. If unset, IMAGE_KIT_BASE_URL if that is set, else ImageKit's upload host."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     """Minimum level of log messages."""
     log_format: Literal["text", "json"] = "text"
     """Format of log messages: text, or json with one object per line."""
+
+    _home: str | None = PrivateAttr(None)
+
+    @property
+    def home_account(self) -> str:
+        """The account whose keys hold what all accounts share: the workers' heartbeats, the intake, the tokens."""
+        return self._home or self.account
+
+    @property
+    def is_of_accounts_file(self) -> bool:
+        """Whether these are the settings of one account, as the accounts file says."""
+        return self._home is not None
+
+    def of_account(self, values: dict[str, Any]) -> Settings:
+        """Return these settings with other values, of an account that the same workers serve.
+
+        Raises `pydantic.ValidationError`, which shows secrets.
+        """
+        known = {name: getattr(self, name) for name in type(self).model_fields}
+        settings = Settings(**{**known, **values})
+        settings._home = self.home_account
+        return settings
 
     @property
     def upload_base_url(self) -> str:
@@ -185,13 +218,6 @@ class Settings(BaseSettings):
         if not text.isascii() or not text.isprintable() or " " in text or ":" in text:
             raise ValueError("must be printable ASCII without spaces or colons; copy it from the ImageKit dashboard")
         return value
-
-    @field_validator("base_url", "web_public_url", "upload_url")
-    @classmethod
-    def _plain_url(cls, value: str | None) -> str | None:
-        if value is not None and not _is_plain_url(value):
-            raise ValueError("must be an http or https URL without credentials, query or fragment")
-        return value and value.rstrip("/")
 
     @field_validator("redis_url")
     @classmethod
@@ -267,14 +293,3 @@ def _without(secrets: set[str], lines: list[str]) -> list[str]:
     for secret in secrets:
         lines = [line.replace(secret, "***") for line in lines]
     return lines
-
-
-def _is_plain_url(value: str) -> bool:
-    try:
-        parts = urlsplit(value)
-        port = parts.port
-    except ValueError:
-        return False
-    plain = value.isascii() and value.isprintable() and " " not in value and port != 0
-    extras = parts.username or parts.password or "?" in value or "#" in value
-    return plain and parts.scheme in {"http", "https"} and bool(parts.hostname) and not extras

@@ -33,6 +33,7 @@ _WORKER = {
     "worker.webhooks",
     "worker.tokens",
     "worker.account",
+    "worker.accounts",
     "worker.runtime",
 }
 _CALLERS = {"config", "tasks", "worker.reports.report", "worker.reports.stats", *LEAVES}
@@ -52,7 +53,8 @@ ALLOWED = {
     "worker.reports": {*_STORE, "worker.limiter", "worker.queue"},
     "worker.webhooks": {*_STORE, "worker.imagekit.transport"},
     "worker.tokens": _STORE,
-    "worker.account": _WORKER - {"worker.runtime"},
+    "worker.account": _WORKER - {"worker.runtime", "worker.accounts"},
+    "worker.accounts": {"config", *LEAVES},
     "worker.runtime": _WORKER,
     "worker.app": _WORKER,
     "tasks": {*_WORKER, "worker.app"},

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
 from web.api.callers import Owner, RequestId, visible
-from web.context import Context, context_of
+from web.context import AccountContext, context_of
 from worker.reports.report import FileOutcome
 from worker.states import Outcome
 
@@ -56,7 +56,7 @@ async def read_outcomes(
     return StreamingResponse(_on_threads(context, pieces), media_type=CSV if is_csv else NDJSON)
 
 
-async def _on_threads(context: Context, pieces: Iterator[str]) -> AsyncIterator[str]:
+async def _on_threads(context: AccountContext, pieces: Iterator[str]) -> AsyncIterator[str]:
     while piece := await context.run(next, pieces, ""):
         yield piece
 

@@ -153,9 +153,11 @@ class Limiter:
 
     def read_limits(self, horizon_ms: int = 0) -> Limits:
         """Return the limits of the endpoint and their use, changing nothing."""
-        pause, slots, margin, *flat = self._run("read_limits", **self._settings(horizon_ms))
-        windows = [WindowUse(int(a), int(b), int(c)) for a, b, c in zip(*[iter(flat)] * 3, strict=True)]
-        return Limits(int(pause), int(slots), float(margin), windows)
+        return self._scripts.do(self.reading_limits(horizon_ms))
+
+    def reading_limits(self, horizon_ms: int) -> Step[Limits]:
+        """Return `read_limits` as a step."""
+        return Step("limiter/read_limits", {"endpoint": self.endpoint, **self._settings(horizon_ms)}, _read_limits)
 
     def read_pause(self) -> Pause | None:
         """Return why calls are paused and until when; None if they are not."""
@@ -192,6 +194,12 @@ class Limiter:
 
 def _pairs(windows: Iterable[Window]) -> list[tuple[int, int]]:
     return [(window.limit, window.interval_ms) for window in windows]
+
+
+def _read_limits(reply: tuple[Any, ...]) -> Limits:
+    pause, slots, margin, *flat = reply
+    windows = [WindowUse(int(a), int(b), int(c)) for a, b, c in zip(*[iter(flat)] * 3, strict=True)]
+    return Limits(int(pause), int(slots), float(margin), windows)
 
 
 def _read_health(reply: tuple[int, int, str]) -> Health:

@@ -60,7 +60,7 @@ class Queue:
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self.redis = redis
-        self.keys = Keys(settings.account)
+        self.keys, self.home_keys = Keys(settings.account), Keys(settings.home_account)
         self.scripts = Scripts(redis, self.keys)
         self._lease_ms = max(1000, int(settings.lease_seconds * 900))
         # Nine tenths: the rest is for polling, so that a dead worker's items are claimed again within the setting.
@@ -212,6 +212,11 @@ class Queue:
         seconds, micros = self.redis.time()
         return seconds * 1000 + micros // 1000
 
+    def count_waiting(self) -> int:
+        """Return how many ids wait or are in flight."""
+        counts = [*self.redis.hvals(self.keys("waiting")), *self.redis.hvals(self.keys("in_flight"))]
+        return sum(map(int, counts))
+
     def any_gone_id(self) -> str | None:
         """Return the id of a file that we have deleted; None if none is remembered."""
         for name in ("gone:0", "gone:1"):
@@ -222,7 +227,11 @@ class Queue:
 
     def peek(self, enough: int) -> Work:
         """Return the work that is due now; claimable ids are counted up to `enough`."""
-        return Work(*self.scripts.run("queue/peek", {"enough": enough}))
+        return self.scripts.do(self.peeking(enough))
+
+    def peeking(self, enough: int) -> Step[Work]:
+        """Return `peek` as a step."""
+        return Step("queue/peek", {"enough": enough}, lambda reply: Work(*reply))
 
 
 def _read_claim(token: str, fails: int, failed_ago: int, suspect: str, packed: str) -> Claim:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from worker.errors import RequestVanished
+from worker.errors import RequestIdTaken, RequestVanished
 from worker.queue.digest import Digest
-from worker.states import State
+from worker.states import TAKEN, State
 from worker.tracing import is_sampled
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,12 @@ class Enqueued(NamedTuple):
 
 
 def read_enqueued(request: NewRequest, state: str, is_new: str, total: int, held: str) -> Enqueued:
-    """Read the reply of the operation `enqueue`, and log it. Raises `RequestVanished` if earlier chunks are gone."""
+    """Read the reply of the operation `enqueue`, and log it.
+
+    Raises `RequestVanished`, and `RequestIdTaken` if a request of another account has the id.
+    """
+    if state == TAKEN:
+        raise RequestIdTaken(request.request_id)
     if not state:
         raise RequestVanished(request.request_id)
     if is_new == "1":

@@ -70,9 +70,11 @@ totals                 hash    outcome → number of items that have ended with 
 account                hash    pause of the operator, outage and key pauses, last success, average of successes
 limits:<endpoint>      hash    throttle pause, learned windows, margin of one endpoint
 calls:<endpoint>       zset    call id → ms: the sliding log
-tokens                 hash    SHA-256 of a token → JSON {name, scopes, source, created_at (ms), by}
+tokens                 hash    SHA-256 of a token → JSON {name, scopes, source, account, created_at (ms), by}
 refusals               string  number of HTTP requests with wrong credentials
-workers                zset    worker name → last heartbeat (ms)
+workers                zset    worker name → last heartbeat (ms); of all accounts, as are `intake`, `tokens` and
+                               `refusals`, under the keys of the account of the environment
+accounts               set     names of the accounts that workers have served
 sequence               string  counter: order of requests, and turns of sources
 format                 string  version of this map; `store/lua/upgrade.lua` upgrades older ones
 =====================  ======  ===================================================================================
@@ -114,6 +116,7 @@ NAMES = (
     "parked",
     "totals",
     "account",
+    "accounts",
     "tokens",
     "refusals",
     "workers",
