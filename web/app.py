@@ -15,6 +15,7 @@ from web.dropin.endpoints import DropIn
 from web.dropin.reading import call_of
 from web.dropin.watching import Watcher
 from web.exchange import Exchange, header_in
+from web.metrics import endpoint
 from web.passthrough import PassThrough
 from worker.logs import add_log_fields
 from worker.tracing import traceparent_in
@@ -38,6 +39,7 @@ def create_api(context: Context, watcher: Watcher) -> FastAPI:
     app.state.context, app.state.watcher = context, watcher
     problems.add_handlers(app)
     app.include_router(health.router)
+    app.include_router(endpoint.router)
     routes.add_routes(app)
     return app
 

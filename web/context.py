@@ -17,9 +17,11 @@ from tasks.accounts import Accounts
 from tasks.admin import Admin
 from tasks.client import Client
 from tasks.failures import Failures
+from tasks.figures import FigureReader
 from tasks.search import Search
 from tasks.tokens import TokenAdmin
 from web.credentials import Credentials
+from web.figures import LatestFigures
 from web.long_calls import LongCalls, ServerBusy
 from worker.errors import RedisUnreachable
 
@@ -113,6 +115,7 @@ class Context(AccountContext):
         super().__init__(settings, *shared)
         self._accounts = Accounts(settings, lambda each: AccountContext(each, *shared))
         self._refreshed_at = time.monotonic()
+        self.figures = LatestFigures(FigureReader(settings, self._settings_of_accounts).read)
 
     @property
     def accounts(self) -> Accounts[AccountContext]:
@@ -129,7 +132,11 @@ class Context(AccountContext):
     def close(self) -> None:
         """Let go of the threads."""
         self.long_calls.close()
+        self.figures.close()
         self._blocking.close()
+
+    def _settings_of_accounts(self) -> list[Settings]:
+        return [each.settings for each in self.accounts.served().values()]
 
     def _private_keys(self) -> dict[str, bytes]:
         """Return the private key of each account."""

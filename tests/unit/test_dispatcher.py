@@ -20,11 +20,11 @@ from worker.runtime.dispatcher import (
     Dispatcher,
     FillWait,
     Room,
-    Wakeups,
     batches_to_start,
     send_heartbeat,
 )
 from worker.runtime.process import App, create_app
+from worker.runtime.wakeups import Wakeups
 
 
 class Clock:
