@@ -22,7 +22,8 @@ from tasks.accounts import settings_of
 from worker.errors import RequestIdTaken, UnknownRequest
 from worker.limiter.slots import Limiter
 from worker.queue.digest import Digest
-from worker.queue.operations import CHUNK_IDS, Enqueued, NewRequest, Queue, portions
+from worker.queue.operations import CHUNK_IDS, NewRequest, Queue, portions
+from worker.queue.requests import Enqueued
 from worker.queue.validation import (
     Asked,
     check_reason,

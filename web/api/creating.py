@@ -57,7 +57,8 @@ async def create_request(
     JSON says all in its body. With a stream (`application/x-ndjson`, `text/csv`, `text/plain`), the options are query
     parameters, and nothing is deleted before its last byte has come.
     """
-    content_type, trace = content_type_of(request), traceparent_in(request.headers.get("traceparent"))
+    content_type = content_type_of(request)
+    trace = traceparent_in(request.headers.get("traceparent"))
     if content_type == JSON:
         new = await read_json(request)
         if new.account is not None:

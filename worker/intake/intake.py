@@ -146,15 +146,19 @@ class Intake:
         for routed in by_account.values():
             routed[0].desk.queue.scripts.prepare()
         messages = [each for routed in by_account.values() for each in routed]
+        accounts = [[(_request_of(each.message), each) for each in routed] for routed in by_account.values()]
         asked = {
             "token": taken.token,
             "unusual": [[at, each.target] for at, each in enumerate(read) if isinstance(each, Unusual)],
-            "accounts": [[_as_request(each) for each in routed] for routed in by_account.values()],
+            "accounts": [
+                [desk.queue.described(request, message.file_ids) for request, (message, desk) in routed]
+                for routed in accounts
+            ],
         }
         results = _first_results(messages, taken.at_ms)
         replies = self._queue.scripts.run("intake/accept", asked, *results, keys=[*self._targets, *by_account])
-        for each, reply in zip(messages, replies, strict=False):
-            _note(reply, _request_of(each.message))
+        for request, reply in zip((request for routed in accounts for request, _ in routed), replies, strict=False):
+            _note(request, reply)
         return [each.message.asked["request_id"] for each in messages]
 
     def _routed(self, read: Message | Unusual, is_revoked: Callable[[str], bool]) -> Routed | Unusual:
@@ -183,16 +187,11 @@ def _first_results(messages: Sequence[Routed], at_ms: int) -> Iterator[str]:
         yield rendered[alike].replace(_ANY_ID, asked["request_id"])
 
 
-def _as_request(routed: Routed) -> dict[str, Any]:
-    message, desk = routed
-    return desk.queue.described(_request_of(message), message.file_ids)
-
-
 def _request_of(message: Message) -> NewRequest:
     return NewRequest(**message.asked, canvas=message.canvas, origin=message.origin, traceparent=message.traceparent)
 
 
-def _note(reply: Sequence[Any], request: NewRequest) -> None:
+def _note(request: NewRequest, reply: Any) -> None:
     """Log an accepted request."""
     try:
         read_enqueued(request, *reply)

@@ -54,7 +54,7 @@ class Enqueued(NamedTuple):
 def read_enqueued(request: NewRequest, state: str, is_new: str, total: int, held: str) -> Enqueued:
     """Read the reply of the operation `enqueue`, and log it.
 
-    Raises `RequestVanished` if earlier chunks are gone, and `RequestIdTaken` if the id belongs to another account.
+    Raises `RequestVanished`, and `RequestIdTaken` if a request of another account has the id.
     """
     if state == TAKEN:
         raise RequestIdTaken(request.request_id)

@@ -3,7 +3,7 @@
 -- (worker/reports/published.py).
 
 -- The result stored under a request id, or nil; whether it is one of another account; and the digest of its content, if
--- there is one. Other applications may store results under the same keys.
+-- it has one. Other applications may store results under the same keys.
 local function told_result(request)
   local text = redis.call('GET', RESULT .. request)
   if not text or string.sub(text, 1, 11) ~= '{"status":"' then return nil end

@@ -32,8 +32,7 @@ end
 -- request id is used again, and contains no full stop, which would make the signed text ambiguous.
 local function queue_webhook(request, key, url, report, now)
   report.request_id, report.finished_at = request, now
-  local about = redis.call('HMGET', key, 'enqueued_at', 'traceparent')
-  report.enqueued_at, report.traceparent = tonumber(about[1]), about[2] or nil
+  report.traceparent = redis.call('HGET', key, 'traceparent') or nil
   local id = string.gsub(request, '%.', '~') .. string.format(':%.0f', now)
   redis.call('HSET', KEY['webhook:'] .. id, 'url', url, 'report', cjson.encode(report), 'attempts', 0, 'since', now)
   redis.call('ZADD', KEY['webhooks:waiting'], now, id)
