@@ -70,6 +70,7 @@ account                hash    pause of the operator, outage and key pauses, las
 limits:<endpoint>      hash    throttle pause, learned windows, margin of one endpoint
 calls:<endpoint>       zset    call id → ms: the sliding log
 tokens                 hash    SHA-256 of a token → JSON {name, scopes, source, created_at (ms), by}
+session:<digest>       string  SHA-256 of the token of a person who is logged in; the digest is that of the cookie
 refusals               string  number of HTTP requests with wrong credentials
 workers                zset    worker name → last heartbeat (ms)
 sequence               string  counter: order of requests, and turns of sources
@@ -129,7 +130,7 @@ DEFAULT_ACCOUNT = "default"
 RESULT = "celery-task-meta-"
 """Start of the keys under which Celery's callers find results, followed by the task id. It belongs to no account."""
 
-BASES = ("request:", "intake:", "webhook:", "source:", "lease:", "limits:", "calls:", "cleanup:")
+BASES = ("request:", "intake:", "webhook:", "source:", "lease:", "limits:", "calls:", "cleanup:", "session:")
 """Prefixes of keys that exist many times."""
 
 
@@ -170,6 +171,10 @@ class Keys:
     def fresh(self, source: str) -> str:
         """Return the key of a source's new requests."""
         return f"{self.prefix}source:{source}:fresh"
+
+    def session(self, digest: str) -> str:
+        """Return the key of one session of the dashboard."""
+        return f"{self.prefix}session:{digest}"
 
     def cleanup(self, kind: str, name: str) -> str:
         """Return a key of the cleanup: kind is run, rule or history."""

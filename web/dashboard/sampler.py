@@ -1,0 +1,204 @@
+"""One sampler reads Redis once a second for all viewers, and sleeps when nobody looks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from tasks.search import History
+from web.context import Context
+from worker.errors import KitsweepError
+from worker.reports.report import Report
+from worker.reports.stats import Stats
+from worker.states import Outcome
+
+EVERY_SECONDS = 1.0
+SLEEP_AFTER_SECONDS = 15.0
+"""How long it goes on after the last look: pages without JavaScript reload that often."""
+FRESH_SECONDS = 1.5
+"""How old a sample may be that a page shows at once."""
+STEP_SECONDS = 5
+STEPS = 60
+"""The chart shows so many steps: five minutes."""
+RATE_SECONDS = 5.0
+GAP_SECONDS = 4.0
+"""Samples that are further apart say nothing about a rate: nobody looked between them."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The account at one moment."""
+
+    at: float
+    """Monotonic seconds."""
+    stats: Stats | None
+    """None if Redis did not answer."""
+    error: str = ""
+    """Why it did not."""
+    requests: dict[str, tuple[Report, History]] = field(default_factory=dict)
+    """The requests that viewers look at; their reports have no lists of ids."""
+    oldest_seconds: float | None = None
+    """Age of the oldest request that waits."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a page shows: the last sample, and what the ones before it say about speed."""
+
+    sample: Sample
+    rates: dict[str, float] | None
+    """Outcome → files a second in the last seconds; None until it is known."""
+    steps: list[dict[str, float]]
+    """For each step of the chart, the oldest first: outcome → files a second."""
+    error_seconds: float
+    """How long Redis has not answered; 0 if it does."""
+    still_seconds: float
+    """How long no file has ended, as far as it is known."""
+    throttled: int | None = None
+    """Calls answered 429 while it was sampled; None if that is not known."""
+
+    @property
+    def rate(self) -> float | None:
+        """Files that end a second."""
+        return None if self.rates is None else sum(self.rates.values())
+
+
+class Sampler:
+    """Samples while there are viewers. All methods are called on the event loop."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._history: deque[Sample] = deque(maxlen=STEPS * STEP_SECONDS + 10)
+        self._task: asyncio.Task[None] | None = None
+        self._sampled = asyncio.Event()
+        self._wanted_at = 0.0
+        self._watched: Counter[str] = Counter()
+        self._failing_since = 0.0
+        self._moved_at = 0.0
+        self._is_stopped = False
+
+    async def look(self) -> Look:
+        """Return what is known now, at most `FRESH_SECONDS` old."""
+        self._wanted_at = time.monotonic()
+        if not self._history or self._history[-1].at < self._wanted_at - FRESH_SECONDS:
+            await self._sample()
+        self._keep_sampling()
+        return self._look()
+
+    async def looks(self, request_ids: Iterable[str] = ()) -> AsyncIterator[Look]:
+        """Yield what is known after each sample, with the reports of these requests."""
+        with self._watching(request_ids):
+            while True:
+                self._wanted_at = time.monotonic()
+                self._keep_sampling()
+                sampled = self._sampled
+                await sampled.wait()
+                if self._is_stopped:
+                    return
+                yield self._look()
+
+    def stop(self) -> None:
+        """Stop sampling, and end all live pages."""
+        self._is_stopped = True
+        self._sampled.set()
+        if self._task is not None:
+            self._task.cancel()
+
+    @property
+    def is_awake(self) -> bool:
+        """Whether it samples."""
+        return self._task is not None and not self._task.done()
+
+    @contextmanager
+    def _watching(self, request_ids: Iterable[str]) -> Iterator[None]:
+        ids = list(request_ids)
+        self._watched.update(ids)
+        try:
+            yield
+        finally:
+            self._watched.subtract(ids)
+            self._watched += Counter()  # It drops those that nobody watches.
+
+    def _keep_sampling(self) -> None:
+        if not self.is_awake:
+            self._sampled = asyncio.Event()
+            self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while time.monotonic() < self._wanted_at + SLEEP_AFTER_SECONDS:
+            await asyncio.sleep(EVERY_SECONDS)
+            await self._sample()
+            sampled, self._sampled = self._sampled, asyncio.Event()
+            sampled.set()
+
+    async def _sample(self) -> None:
+        watched = list(self._watched)
+        try:
+            stats, requests = await self._context.run(self._read, watched)
+            sample = Sample(time.monotonic(), stats, requests=requests)
+            self._failing_since = 0.0
+        except KitsweepError as error:
+            sample = Sample(time.monotonic(), None, str(error))
+            self._failing_since = self._failing_since or sample.at
+        self._note(sample)
+
+    def _read(self, watched: list[str]) -> tuple[Stats, dict[str, tuple[Report, History]]]:
+        client, search = self._context.client, self._context.search
+        reports = client.statuses(watched) if watched else []
+        return client.stats(), {each["request_id"]: (each, search.history(each)) for each in reports if each}
+
+    def _note(self, sample: Sample) -> None:
+        before = self._history[-1] if self._history else None
+        has_gap = before is None or sample.at - before.at > GAP_SECONDS or before.stats is None
+        if has_gap or (sample.stats and before and before.stats and sample.stats["ended"] != before.stats["ended"]):
+            self._moved_at = sample.at
+        self._history.append(sample)
+
+    def _look(self) -> Look:
+        last = self._history[-1]
+        moves = list(_moves(self._history))
+        return Look(
+            sample=last,
+            rates=_rates(moves, last.at),
+            steps=_steps(moves, last.at),
+            error_seconds=last.at - self._failing_since if self._failing_since else 0.0,
+            still_seconds=last.at - self._moved_at,
+        )
+
+
+Move = tuple[float, float, dict[str, int]]
+"""From when to when, and the outcome → files that ended meanwhile."""
+
+
+def _moves(history: Iterable[Sample]) -> Iterator[Move]:
+    """Yield what happened between samples that follow each other."""
+    before: Sample | None = None
+    for sample in history:
+        if before and before.stats and sample.stats and sample.at - before.at <= GAP_SECONDS:
+            old, new = before.stats["ended"], sample.stats["ended"]
+            yield before.at, sample.at, {each: max(0, new[each] - old.get(each, 0)) for each in new}
+        before = sample
+
+
+def _rates(moves: list[Move], now: float) -> dict[str, float] | None:
+    recent = [move for move in moves if move[0] >= now - RATE_SECONDS - 0.5]
+    seconds = sum(end - start for start, end, _ in recent)
+    if not seconds:
+        return None
+    return {each.value: sum(counts.get(each, 0) for _, _, counts in recent) / seconds for each in Outcome}
+
+
+def _steps(moves: list[Move], now: float) -> list[dict[str, float]]:
+    """Return the rates by steps that end at whole multiples, so that a bar does not change once it is past."""
+    last = int(now // STEP_SECONDS)
+    steps: list[dict[str, float]] = [{} for _ in range(STEPS)]
+    for _, end, counts in moves:
+        at = STEPS - 1 - (last - int(end // STEP_SECONDS))
+        if at >= 0:
+            for outcome, count in counts.items():
+                steps[at][outcome] = steps[at].get(outcome, 0) + count / STEP_SECONDS
+    return steps
