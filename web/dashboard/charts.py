@@ -45,10 +45,11 @@ def gauge(used: int, limit: int) -> Markup:
     whole = 0.75 * _TAU * radius
     arc = f'cx="70" cy="70" r="{radius}" transform="rotate(135 70 70)"'
     level = "full" if share >= 0.8 else "part"
+    filled = f'<circle class="arc {level}" {arc} stroke-dasharray="{whole * share:.1f} 999"/>' if used else ""
     return Markup(  # noqa: S704 - made of numbers
         f'<svg class="gauge" viewBox="0 0 140 122" role="img" aria-label="{used} of {limit} calls">'
         f'<circle class="track" {arc} stroke-dasharray="{whole:.1f} 999"/>'
-        f'<circle class="arc {level}" {arc} stroke-dasharray="{whole * share:.1f} 999"/>'
+        f"{filled}"
         f'<text class="used" x="70" y="76" text-anchor="middle">{number(used)}</text>'
         f'<text class="of" x="70" y="97" text-anchor="middle">of {number(limit)}</text></svg>'
     )

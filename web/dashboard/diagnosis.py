@@ -69,10 +69,10 @@ def _working(look: Look, stats: Stats) -> Iterator[Diagnosis]:
     if ready + stats["in_flight"]:
         yield _deleting(look, stats)
     if stats["unapproved"]:
-        told = f"Nothing is being deleted: {_of_requests(stats['unapproved'])} for approval."
+        told = f"{_of_requests(stats['unapproved'])} for approval; nothing else waits."
         yield Diagnosis(Level.WAIT, told, "A guard stopped them; nothing of them is deleted before that.")
     if stats["held"]:
-        told = f"Nothing is being deleted: all {counted(stats['held'], 'file')} are inside their undo window."
+        told = f"Idle: all {counted(stats['held'], 'waiting file')} are inside their undo window."
         yield Diagnosis(Level.IDLE, told)
     if stats["unaccepted"]:
         yield Diagnosis(Level.GOOD, f"{counted(stats['unaccepted'], 'message')} are being accepted.")
@@ -133,9 +133,14 @@ def _left(pause: PauseStats, stats: Stats) -> str:
     return duration(seconds_between(stats["now"], pause["until"] or stats["now"]))
 
 
+def windows_of(stats: Stats) -> list[WindowStats]:
+    """Return the windows of the limit, each once: one that is set may be announced as well."""
+    return list({(window["limit"], window["interval_ms"]): window for window in stats["windows"]}.values())
+
+
 def full_windows(stats: Stats) -> list[WindowStats]:
     """Return the windows of the limit that are full, or nearly so."""
-    return [window for window in stats["windows"] if window["calls"] >= max(1, NEARLY * window["limit"])]
+    return [window for window in windows_of(stats) if window["calls"] >= max(1, NEARLY * window["limit"])]
 
 
 def window_text(window: WindowStats) -> str:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from tasks.client import check_reason
 from tasks.tokens import Scope
-from web.dashboard.diagnosis import full_windows, window_text
+from web.dashboard.diagnosis import window_text, windows_of
 from web.dashboard.live import stream
 from web.dashboard.sampler import STEP_SECONDS, Look
 from web.dashboard.visits import Visit, back_to, route
@@ -32,7 +32,7 @@ def _values(look: Look) -> dict[str, Any]:
         "look": look,
         "step_seconds": STEP_SECONDS,
         "drain_seconds": ready / look.rate if look.rate and ready else None,
-        "full": full_windows(stats) if stats else [],
+        "windows": windows_of(stats) if stats else [],
         "window_text": window_text,
     }
 

@@ -21,7 +21,7 @@ from worker.errors import NotPossible
 from worker.reports.report import FileOutcome, Report
 from worker.states import Outcome, State
 
-FILES_SHOWN = 100
+FILES_SHOWN = 50
 _FORMS = {"csv": CSV, "ndjson": NDJSON}
 
 
@@ -122,7 +122,7 @@ def _values(visit: Visit, report: Report, history: History, look: Look) -> dict[
 def _events(report: Report, history: History) -> list[Event]:
     """Return what happened, in its order, and what is to come."""
     is_final = State(report["state"]).is_final
-    events = [Event("Accepted", report["enqueued_at"], f"by {history.by}" if history.by else "")]
+    events = [Event("Accepted", report["enqueued_at"], _by(history.by))]
     if history.hold_until:
         is_ahead = not is_final and not history.first_ended_at
         events.append(Event("Undo window ends", history.hold_until, is_to_come=is_ahead))
@@ -134,15 +134,17 @@ def _events(report: Report, history: History) -> list[Event]:
     if history.first_ended_at:
         events.append(Event("First file done", history.first_ended_at))
     if history.cancelled_at:
-        events.append(
-            Event("Cancelled", history.cancelled_at, f"by {history.cancelled_by}" if history.cancelled_by else "")
-        )
+        events.append(Event("Cancelled", history.cancelled_at, _by(history.cancelled_by)))
     if history.retrying:
         more = f"{counted(history.retrying, 'file')} failed"
         events.append(Event("Next retry", history.next_retry_at, more, is_to_come=True))
     if is_final:
         events.append(Event("Done", report["finished_at"]))
     return events
+
+
+def _by(who: str | None) -> str:
+    return f"by {who}" if who else ""
 
 
 ROUTES = [

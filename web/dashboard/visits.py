@@ -85,17 +85,17 @@ class Visit:
         """Run blocking code in a thread."""
         return await self.context.run(act, *args, **kwargs)
 
-    async def page(self, template: str, status: int = 200, **more: Any) -> Response:
+    async def page(self, template: str, status: int = 200, /, **more: Any) -> Response:
         """Return a page."""
         look = await self.sampler.look()
         done = DONE.get(self.request.query_params.get("done", ""), "")
         return rendering.page(template, status, **self._values(look, done=done, **more))
 
-    def rendered(self, template: str, look: Look, **more: Any) -> str:
+    def rendered(self, template: str, look: Look, /, **more: Any) -> str:
         """Return a part of a page."""
         return rendering.rendered(template, self._values(look, **more))
 
-    def _values(self, look: Look, **more: Any) -> dict[str, Any]:
+    def _values(self, look: Look, /, **more: Any) -> dict[str, Any]:
         """Return what every template gets."""
         settings, url, stats = self.context.settings, self.request.url, look.sample.stats
         return {

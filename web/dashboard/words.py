@@ -52,10 +52,12 @@ def clock(iso: str | None, zone: tzinfo = UTC) -> str:
 
 
 def moment(iso: str | None, zone: tzinfo = UTC) -> str:
-    """Return a date and a time: 24 Nov 2026, 14:02:31."""
+    """Return a date and a time: 24 Nov, 14:02:31, with the year if it is another one."""
     if not iso:
         return "-"
-    return f"{datetime.fromisoformat(iso).astimezone(zone):%-d %b %Y, %H:%M:%S}".replace(" ", _NO_BREAK, 2)
+    when = datetime.fromisoformat(iso).astimezone(zone)
+    year = "" if when.year == datetime.now(zone).year else " %Y"
+    return when.strftime(f"%-d %b{year}, %H:%M:%S").replace(" ", _NO_BREAK)
 
 
 def seconds_between(earlier: str, later: str) -> float:
