@@ -20,7 +20,7 @@ from web.dashboard.visits import COOKIE
 
 EVIL = '<script>alert("&")</script>'
 PUBLIC = "https://sweep.example.com"
-QUESTIONS = {"/pause", "/resume"}
+QUESTIONS = {"/pause", "/resume", "/cleanup/on", "/cleanup/off", "/failures/retry"}
 """Pages that ask before a change."""
 
 

@@ -14,7 +14,19 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from web.context import Context
-from web.dashboard import login, overview, rendering, request, requests
+from web.dashboard import (
+    about,
+    approvals,
+    audit,
+    cleanup,
+    failures,
+    finding,
+    login,
+    overview,
+    rendering,
+    request,
+    requests,
+)
 from web.dashboard.sampler import Sampler
 from web.dashboard.visits import ROOT
 from web.problems import Problem, status_of
@@ -22,7 +34,7 @@ from worker.errors import KitsweepError
 
 logger = logging.getLogger(__name__)
 
-PARTS = (login, overview, requests, request)
+PARTS = (login, overview, requests, request, approvals, failures, cleanup, finding, audit, about)
 
 
 class Dashboard:
@@ -36,6 +48,7 @@ class Dashboard:
         handlers = {Problem: _problem, KitsweepError: _failure, HTTPException: _http, Exception: _bug}
         self._app = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type] # each takes its own
         self._app.state.context, self._app.state.sampler = context, self._sampler
+        self._app.state.retries, self._app.state.tasks = {}, set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""

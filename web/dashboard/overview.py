@@ -6,13 +6,11 @@ from typing import Any
 
 from starlette.responses import Response
 
-from tasks.client import check_reason
 from tasks.tokens import Scope
 from web.dashboard.diagnosis import window_text, windows_of
 from web.dashboard.live import stream
 from web.dashboard.sampler import STEP_SECONDS, Look
 from web.dashboard.visits import Visit, back_to, route
-from web.problems import Problem
 
 
 async def overview(visit: Visit) -> Response:
@@ -44,11 +42,7 @@ async def ask_pause(visit: Visit) -> Response:
 
 async def pause(visit: Visit) -> Response:
     """Pause all calls."""
-    try:
-        reason = check_reason(visit.form.get("reason", "").strip() or None)
-    except ValueError as error:
-        raise Problem(422, str(error)) from None
-    await visit.run(visit.admin.pause, reason, visit.by)
+    await visit.run(visit.admin.pause, visit.reason(), visit.by)
     return back_to("", "paused")
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from starlette.responses import Response
 
 from tasks.search import History
-from web.api.outcomes import CSV, NDJSON, streamed
+from web.api.outcomes import streamed
+from web.dashboard.export import FORMS, as_file, form_of
 from web.dashboard.live import stream
-from web.dashboard.rendering import HEADERS
 from web.dashboard.sampler import Look
 from web.dashboard.visits import Visit, back_to, route
 from web.dashboard.waiting import hold_seconds, why_waiting
@@ -22,7 +22,6 @@ from worker.reports.report import FileOutcome, Report
 from worker.states import Outcome, State
 
 FILES_SHOWN = 50
-_FORMS = {"csv": CSV, "ndjson": NDJSON}
 
 
 @dataclass(frozen=True)
@@ -60,13 +59,9 @@ async def live(visit: Visit) -> Response:
 async def download(visit: Visit) -> Response:
     """Send the outcome of each file as CSV or NDJSON."""
     report = await _report(visit)
-    form = visit.request.query_params.get("format", "csv")
-    if form not in _FORMS:
-        raise Problem(422, "The format is csv or ndjson.")
-    entries = visit.client.outcomes(report["request_id"])
-    response = streamed(visit.context, entries, _FORMS[form])
-    name = f'attachment; filename="{report["request_id"]}.{form}"'
-    response.headers.update({**HEADERS, "Content-Disposition": name})
+    form = form_of(visit)
+    response = streamed(visit.context, visit.client.outcomes(report["request_id"]), FORMS[form])
+    response.headers.update(as_file(f"{report['request_id']}.{form}"))
     return response
 
 

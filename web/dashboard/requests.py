@@ -49,8 +49,8 @@ class Filter:
             "states": self.states,
             "source": self.source or None,
             "text": self.text or None,
-            "since": _moment("since", self.since, zone),
-            "until": _moment("until", self.until, zone),
+            "since": moment_of("since", self.since, zone),
+            "until": moment_of("until", self.until, zone),
             "after": position_of(self.after or None),
         }
 
@@ -81,7 +81,8 @@ async def listed(visit: Visit) -> Response:
     )
 
 
-def _moment(name: str, text: str, zone: tzinfo) -> datetime | None:
+def moment_of(name: str, text: str, zone: tzinfo) -> datetime | None:
+    """Return the moment of a field of a form, in the viewer's time zone. Raises `Problem`."""
     try:
         moment = datetime.fromisoformat(text) if text else None
     except ValueError:

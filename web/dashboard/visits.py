@@ -14,7 +14,8 @@ from starlette.routing import Route
 
 from config.settings import API_URL
 from tasks.admin import Admin
-from tasks.client import Client
+from tasks.client import Client, check_reason
+from tasks.failures import Failures
 from tasks.search import Search
 from tasks.tokens import Scope, Token
 from web.context import Context
@@ -61,6 +62,11 @@ class Visit:
         return self.context.search
 
     @property
+    def failures(self) -> Failures:
+        """The failed files of the account."""
+        return self.context.failures
+
+    @property
     def by(self) -> str:
         """Who acts, for the audit trail."""
         return f"token {self.token.name}"
@@ -80,6 +86,13 @@ class Visit:
     def may_cancel(self, source: str) -> bool:
         """Whether the token may cancel requests of a source."""
         return self.may(Scope.OPERATE) or (self.may(Scope.DELETE) and self.token.source == source)
+
+    def reason(self) -> str | None:
+        """Return the reason in the form. Raises `Problem`."""
+        try:
+            return check_reason(self.form.get("reason", "").strip() or None)
+        except ValueError as error:
+            raise Problem(422, str(error)) from None
 
     async def run(self, act: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run blocking code in a thread."""
