@@ -24,4 +24,6 @@ def _value(settings: Settings, name: str) -> str:
         parts = settings.redis_parts
         login = "user and password hidden, " if parts.username or parts.password else ""
         return f"{settings.redis_address} ({login}{parts.scheme})"
+    if name == "callbacks":
+        return f"hidden, for {', '.join(value.root)}" if value.root else "none"
     return written(value)
