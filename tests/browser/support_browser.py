@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -57,9 +57,11 @@ class Browser:
         self.open("/login")
         self.one("#token").send_keys(token)
         self.click("main form button")
+        self.one(".who")
 
     def one(self, selector: str) -> WebElement:
-        """Return an element. Raises if there is none."""
+        """Return an element, once the page has it."""
+        wait_until(lambda: self.has(selector), every=0.03)
         return self.driver.find_element(By.CSS_SELECTOR, selector)
 
     def has(self, selector: str) -> bool:
@@ -67,10 +69,10 @@ class Browser:
         return bool(self.driver.find_elements(By.CSS_SELECTOR, selector))
 
     def text(self, selector: str = "main") -> str:
-        """Return the text of an element; empty if it has just been replaced."""
+        """Return the text of an element; empty if there is none yet, or it has just been replaced."""
         try:
-            return " ".join(self.one(selector).text.split())
-        except StaleElementReferenceException:
+            return " ".join(self.driver.find_element(By.CSS_SELECTOR, selector).text.split())
+        except (StaleElementReferenceException, NoSuchElementException):
             return ""
 
     def run(self, script: str, *arguments: Any) -> Any:
@@ -119,7 +121,7 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """Return errors of the console since the last look, violations of the policy among them."""
-        log: list[dict[str, Any]] = self.driver.get_log("browser")
+        log: list[dict[str, Any]] = self.driver.get_log("browser")  # type: ignore[no-untyped-call] # selenium's
         return [entry["message"] for entry in log if entry["level"] in {"SEVERE", "WARNING"}]
 
     def barriers(self) -> list[str]:

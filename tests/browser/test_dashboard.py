@@ -15,16 +15,9 @@ from worker.states import Outcome
 
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 PAGES = (
-    "",
-    "/requests",
-    "/approvals",
-    "/failures",
-    "/cleanup",
-    "/cleanup/rules/old-drafts",
-    "/find?q=nothing",
-    "/audit",
+    *("", "/requests", "/approvals", "/failures", "/cleanup", "/cleanup/rules/old-drafts"),
+    *("/find?q=nothing", "/audit", "/workers", "/settings", "/pause", "/cleanup/off"),
 )
-PAGES += ("/workers", "/settings", "/pause", "/cleanup/off")
 LOCKED = "The file is locked by a version."
 _SELECT = """\
 const link = document.querySelector("#sources th a");
