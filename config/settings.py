@@ -113,6 +113,8 @@ class Settings(BaseSettings):
     """How long a drop-in call waits for its deletion, in seconds. ImageKit's SDKs give up after 60."""
     web_public_url: str | None = None
     """URL under which clients reach `kitsweep web`, such as https://kitsweep.example.com. If unset, links are paths."""
+    web_open_metrics: bool = False
+    """Whether /metrics of `kitsweep web` needs no token."""
     upload_url: str | None = None
     """Base URL for uploads passed through. If unset, IMAGE_KIT_BASE_URL if that is set, else ImageKit's upload host."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"

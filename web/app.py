@@ -16,6 +16,7 @@ from web.dropin.endpoints import DropIn
 from web.dropin.reading import call_of
 from web.dropin.watching import Watcher
 from web.exchange import Exchange
+from web.metrics import endpoint
 from web.passthrough import PassThrough
 
 OWN_PATHS = ("/api/v1/", "/livez", "/readyz", "/metrics", "/openapi.json", "/docs")
@@ -37,6 +38,7 @@ def create_api(context: Context, watcher: Watcher) -> FastAPI:
     app.state.context, app.state.watcher = context, watcher
     problems.add_handlers(app)
     app.include_router(health.router)
+    app.include_router(endpoint.router)
     routes.add_routes(app)
     return app
 

@@ -14,8 +14,10 @@ from config.settings import Settings
 from tasks.admin import Admin
 from tasks.client import Client
 from tasks.failures import Failures
+from tasks.figures import FigureReader
 from tasks.search import Search
 from web.credentials import Credentials
+from web.figures import LatestFigures
 from web.long_calls import LongCalls, ServerBusy
 from worker.errors import RedisUnreachable
 
@@ -39,6 +41,7 @@ class Context:
         self.client = client or Client(settings)
         self.admin = admin or Admin(settings)
         self.search = Search(settings)
+        self.figures = LatestFigures(FigureReader([settings]).read)
         self.failures = Failures(settings, self.client)
         self.credentials = Credentials(settings.private_key, self.admin.tokens, self.run)
         self.long_calls = LongCalls()
@@ -68,6 +71,7 @@ class Context:
     def close(self) -> None:
         """Let go of the threads."""
         self.long_calls.close()
+        self.figures.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 

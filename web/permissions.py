@@ -22,10 +22,15 @@ def require(*scopes: Scope) -> Callable[[Request, _Described], Awaitable[Caller]
     """Return a dependency that admits callers with any of the scopes, and returns who calls."""
 
     async def caller(request: Request, _: _Described) -> Caller:
-        found = await context_of(request).credentials.caller(request.headers.get("authorization", ""))
-        if not found.scopes.intersection(scopes):
-            needed = " or ".join(scopes)
-            raise Problem(403, f"The {found.name} does not have the scope {needed}, which this operation needs.")
-        return found
+        return await admit(request, *scopes)
 
     return caller
+
+
+async def admit(request: Request, *scopes: Scope) -> Caller:
+    """Return who calls, if it has any of the scopes. Raises `Problem`, and what `Credentials.caller` does."""
+    found = await context_of(request).credentials.caller(request.headers.get("authorization", ""))
+    if not found.scopes.intersection(scopes):
+        needed = " or ".join(scopes)
+        raise Problem(403, f"The {found.name} does not have the scope {needed}, which this operation needs.")
+    return found

@@ -57,19 +57,24 @@ class Gate:
         """Return the slot of a call that is not made."""
         self.limiter.give_back(permit.call_id)
 
-    def make(self, permit: Permit, call: Callable[[], A], *, shows_health: bool = False) -> tuple[A, Health]:
+    def make(
+        self, permit: Permit, call: Callable[[], A], *, files: int = 0, shows_health: bool = False
+    ) -> tuple[A, Health]:
         """Make the call at its slot, and tell the limiter what the response says about the API.
 
-        `shows_health`: the call is as likely to succeed as any other, so its result counts toward the account's health.
+        `files`: the number of file ids in a bulk call. `shows_health`: the call is as likely to succeed as any other,
+        so its result counts toward the account's health.
         """
-        answer, made = self.only_make(permit, call, shows_health=shows_health)
+        answer, made = self.only_make(permit, call, files=files, shows_health=shows_health)
         return answer, self.record(made)
 
     def record(self, made: Call) -> Health:
         """Tell the limiter what a response says about the API."""
         return outlast(lambda: self.limiter.record(made))
 
-    def only_make(self, permit: Permit, call: Callable[[], A], *, shows_health: bool = False) -> tuple[A, Call]:
+    def only_make(
+        self, permit: Permit, call: Callable[[], A], *, files: int = 0, shows_health: bool = False
+    ) -> tuple[A, Call]:
         """Make the call at its slot; the caller must let the limiter record it."""
         time.sleep(max(0.0, permit.slot_at - time.monotonic()))
         answer = call()
@@ -83,6 +88,9 @@ class Gate:
             call_id=permit.call_id,
             late_ms=_late_ms(permit, answer.meta.sent_at),
             shows_health=shows_health,
+            status=answer.meta.status,
+            elapsed_ms=answer.meta.elapsed_ms,
+            files=files,
         )
         return answer, made
 

@@ -18,6 +18,7 @@ from redis import Redis
 
 import tasks.client
 import tasks.failures
+import tasks.figures
 import tasks.search
 import worker.account
 from local.ports import LOOPBACK
@@ -40,6 +41,7 @@ def context_on(redis: Redis, monkeypatch: pytest.MonkeyPatch, **overrides: Any) 
     monkeypatch.setattr(tasks.client, "connect", lambda _: redis)
     monkeypatch.setattr(tasks.failures, "connect", lambda _: redis)
     monkeypatch.setattr(tasks.search, "connect", lambda _: redis)
+    monkeypatch.setattr(tasks.figures, "connect", lambda _, **__: redis)
     monkeypatch.setattr(worker.account, "connect", lambda _: redis)
     return Context(settings_for_tests(**overrides))
 

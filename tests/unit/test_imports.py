@@ -25,6 +25,7 @@ _WORKER = {
     "worker.webhooks",
     "worker.tokens",
     "worker.account",
+    "worker.metrics",
     "worker.runtime",
 }
 _CALLERS = {"config", "tasks", "worker.reports.report", "worker.reports.stats", *LEAVES}
@@ -42,9 +43,10 @@ ALLOWED = {
     "worker.cleanup.runs": {*_PIPELINE, "worker.cleanup"},
     "worker.intake": {*_STORE, "worker.queue"},
     "worker.reports": {*_STORE, "worker.limiter", "worker.queue"},
+    "worker.metrics": {*_STORE, "worker.limiter", "worker.reports.stats"},
     "worker.webhooks": {*_STORE, "worker.imagekit.transport"},
     "worker.tokens": _STORE,
-    "worker.account": _WORKER - {"worker.runtime"},
+    "worker.account": _WORKER - {"worker.metrics", "worker.runtime"},
     "worker.runtime": _WORKER,
     "worker.app": _WORKER,
     "tasks": {*_WORKER, "worker.app"},
@@ -62,6 +64,7 @@ FOREIGN = {
     "requests": {"worker.imagekit.transport", "simulator.control.remote", "benchmarks"},
     "httpx2": {"web"},
     "fastapi": {"web"},
+    "prometheus_client": {"web.metrics"},
     "uvicorn": {"web.server", "web.connection", "simulator.serving"},
 }
 """Libraries that only some rooms may import."""

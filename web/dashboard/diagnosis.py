@@ -8,12 +8,14 @@ from datetime import UTC, tzinfo
 from enum import StrEnum
 from itertools import chain
 
+from tasks.figures import Memory
 from web.dashboard.sampler import Look
 from web.dashboard.words import clock, counted, duration, number, seconds_between
 from worker.reports.stats import PauseStats, Stats, WindowStats
 
 NEARLY = 0.8
 """Use of a window from which its limit counts as reached. A window is seldom seen full."""
+NEARLY_FULL = 0.9
 STILL_SECONDS = 20.0
 """For how long no file may end before that is worth a warning."""
 
@@ -58,6 +60,11 @@ def _stopped(look: Look, stats: Stats, zone: tzinfo) -> Iterator[Diagnosis]:
         yield Diagnosis(Level.BAD, f"No worker is running{waits}.", "Start one: celery -A worker.app worker")
     if stats["pause"]:
         yield _by_the_api(stats["pause"], stats, zone)
+    if (full := _full(look.sample.memory)) >= NEARLY_FULL:
+        told = f"Redis is {full:.0%} full: soon it refuses new requests."
+        yield Diagnosis(
+            Level.BAD, told, "What is accepted is still deleted. Give it more memory, or keep results shorter."
+        )
     if look.still_seconds >= STILL_SECONDS and open_ids and stats["due_retries"] < open_ids:
         told = f"{counted(open_ids, 'file')} wait, but none has been deleted for {duration(look.still_seconds)}."
         yield Diagnosis(Level.WAIT, told, "Workers are alive and nothing is paused. Look at their logs.")
@@ -77,6 +84,10 @@ def _working(look: Look, stats: Stats) -> Iterator[Diagnosis]:
     if stats["unaccepted"]:
         yield Diagnosis(Level.GOOD, f"{counted(stats['unaccepted'], 'message')} are being accepted.")
     yield Diagnosis(Level.IDLE, "All is well: nothing waits.", "New requests start at once.")
+
+
+def _full(memory: Memory | None) -> float:
+    return memory.used / memory.most if memory and memory.most else 0.0
 
 
 def _ready(stats: Stats) -> int:

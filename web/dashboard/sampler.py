@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from tasks.figures import Figures, Memory
 from tasks.search import History
 from web.context import Context
 from worker.errors import KitsweepError
@@ -24,6 +25,7 @@ FRESH_SECONDS = 1.5
 STEP_SECONDS = 5
 STEPS = 60
 """The chart shows so many steps: five minutes."""
+CHART_SECONDS = STEP_SECONDS * STEPS
 RATE_SECONDS = 5.0
 GAP_SECONDS = 4.0
 """Samples that are further apart say nothing about a rate: nobody looked between them."""
@@ -41,8 +43,21 @@ class Sample:
     """Why it did not."""
     requests: dict[str, tuple[Report, History]] = field(default_factory=dict)
     """The requests that viewers look at; their reports have no lists of ids."""
-    oldest_seconds: float | None = None
-    """Age of the oldest request that waits."""
+    figures: Figures | None = None
+    memory: Memory | None = None
+    """The memory of Redis, if it says."""
+
+    @property
+    def oldest_seconds(self) -> float | None:
+        """Age of the oldest request with files that wait and are not on hold."""
+        if self.figures is None or not self.figures.oldest_ms:
+            return None
+        return max(0.0, (self.figures.now_ms - min(self.figures.oldest_ms.values())) / 1000)
+
+    def calls(self, status: str | None = None) -> int:
+        """Return how many deleting calls were made ever, or those answered with a status."""
+        made = self.figures.calls if self.figures else {}
+        return sum(n for (endpoint, got), n in made.items() if endpoint == "delete" and status in (None, got))
 
 
 @dataclass(frozen=True)
@@ -58,8 +73,9 @@ class Look:
     """How long Redis has not answered; 0 if it does."""
     still_seconds: float
     """How long no file has ended, as far as it is known."""
-    throttled: int | None = None
-    """Calls answered 429 while it was sampled; None if that is not known."""
+    calls: int
+    throttled: int
+    """Calls in the time of the chart, as far as it was sampled, and those of them answered 429."""
 
     @property
     def rate(self) -> float | None:
@@ -139,7 +155,9 @@ class Sampler:
         watched = list(self._watched)
         try:
             stats, requests = await self._context.run(self._read, watched)
-            sample = Sample(time.monotonic(), stats, requests=requests)
+            accounts, memory = await self._context.figures.get()
+            figures = next((each for each in accounts if each.account == self._context.settings.account), None)
+            sample = Sample(time.monotonic(), stats, "", requests, figures, memory)
             self._failing_since = 0.0
         except KitsweepError as error:
             sample = Sample(time.monotonic(), None, str(error))
@@ -161,12 +179,15 @@ class Sampler:
     def _look(self) -> Look:
         last = self._history[-1]
         moves = list(_moves(self._history))
+        oldest = next((each for each in self._history if each.figures and each.at >= last.at - CHART_SECONDS), last)
         return Look(
             sample=last,
             rates=_rates(moves, last.at),
             steps=_steps(moves, last.at),
             error_seconds=last.at - self._failing_since if self._failing_since else 0.0,
             still_seconds=last.at - self._moved_at,
+            calls=max(0, last.calls() - oldest.calls()),
+            throttled=max(0, last.calls("429") - oldest.calls("429")),
         )
 
 

@@ -67,6 +67,7 @@ retrying               hash    source → number of ids in `retries`, included i
 on_hold                hash    source → number of ids of requests in `holds` or `approvals`, included in `waiting`
 parked                 set     tokens of parked groups
 totals                 hash    outcome → number of items that have ended with it
+metrics                hash    counters and histograms of calls and finished requests (see `worker.metrics.reading`)
 account                hash    pause of the operator, outage and key pauses, last success, average of successes
 limits:<endpoint>      hash    throttle pause, learned windows, margin of one endpoint
 calls:<endpoint>       zset    call id → ms: the sliding log
@@ -114,6 +115,7 @@ NAMES = (
     "on_hold",
     "parked",
     "totals",
+    "metrics",
     "account",
     "tokens",
     "refusals",

@@ -24,6 +24,7 @@ from redis.commands.core import Script
 from redis.exceptions import ResponseError
 
 from worker.states import FINAL_STATES, Doubt, Outcome, State
+from worker.store.buckets import BUCKETS
 from worker.store.keys import ALL_WAIT, DEFAULT_ACCOUNT, FORMAT, RESULT, Keys
 
 ROOMS = Path(__file__).parents[1]
@@ -45,6 +46,7 @@ _NAMES = {
     "OUTCOME": _table(f"{outcome.name} = '{outcome}'" for outcome in Outcome),
     "OUTCOMES": _table(f"'{outcome}'" for outcome in Outcome),
     "DOUBT": _table(f"{doubt.name} = '{doubt}'" for doubt in Doubt),
+    "BUCKETS": _table(f"{name} = {_table(map(str, bounds))}" for name, bounds in BUCKETS.items()),
     "RESULT": f"'{RESULT}'",
     "DEFAULT_ACCOUNT": f"'{DEFAULT_ACCOUNT}'",
     "ALL_WAIT": f"'{ALL_WAIT}'",

@@ -85,5 +85,5 @@ redis.call('ZREM', line_key(source), request)
 if not has_line(source) then redis.call('ZREM', KEY.sources, source) end
 redis.call('HSETNX', key, 'withdrawn_at', now)
 local is_final = finish(request, now, args.result_ttl_ms, args.outbox_delay_ms)
-write_noted()
+write_ends()
 return {is_final and redis.call('HGET', key, 'state') or STATE.PROGRESS, cancelled}

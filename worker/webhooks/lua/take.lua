@@ -13,7 +13,7 @@ local function postpone(id, key, until_ms)
     redis.call('ZADD', KEY['webhooks:waiting'], until_ms, id)
   else
     redis.call('HSET', key, 'error', 'not sent: other webhooks to this receiver fail')
-    end_webhook(id, KEY['webhooks:failed'], now, args.keep_ms)
+    end_webhook(id, 'webhooks:failed', now, args.keep_ms)
   end
 end
 

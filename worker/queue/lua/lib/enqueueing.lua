@@ -45,12 +45,15 @@ local function tally_of(tally, source)
 end
 
 local function write_tally(tally)
+  local accepted = 0
   for _, source in ipairs(tally.sources) do
     local of = tally.by_source[source]
+    accepted = accepted + of.waiting
     count(KEY.waiting, source, of.waiting)
     count(KEY.on_hold, source, of.on_hold)
     if #of.fresh > 0 then enter_fresh(source, of.fresh) end
   end
+  if accepted > 0 then redis.call('HINCRBY', KEY.metrics, 'accepted', accepted) end
   write_noted()
 end
 

@@ -1,4 +1,4 @@
--- uses: base, audit
+-- uses: base, audit, metrics
 -- How items end, and with the last one their request.
 
 local REMARK_DOUBTFUL = 'cancelled after a call whose answer was lost: the file may be deleted'
@@ -14,8 +14,8 @@ local function end_items(request, outcome, attempts, error, ids, counter, now)
   count(counter, redis.call('HGET', key, 'source'), -#ids)
 end
 
--- Record how a request ended, in the audit trail (the operation calls `write_noted`) and in the cleanup run that it
--- came from.
+-- Record how a request ended: in the audit trail and the metrics, which `write_ends` writes at the end of the
+-- operation, and in the cleanup run that it came from.
 local function record_end(request, about, state, by_outcome)
   local detail = {reason = about.reason or nil}
   for outcome, n in pairs(by_outcome) do
@@ -32,7 +32,6 @@ end
 -- request id is used again, and contains no full stop, which would make the signed text ambiguous.
 local function queue_webhook(request, key, url, report, now)
   report.request_id, report.finished_at = request, now
-  report.enqueued_at = tonumber(redis.call('HGET', key, 'enqueued_at'))
   local id = string.gsub(request, '%.', '~') .. string.format(':%.0f', now)
   redis.call('HSET', KEY['webhook:'] .. id, 'url', url, 'report', cjson.encode(report), 'attempts', 0, 'since', now)
   redis.call('ZADD', KEY['webhooks:waiting'], now, id)
@@ -44,11 +43,11 @@ end
 local function finish(request, now, result_ttl, outbox_delay)
   local key = request_key(request)
   local about = redis.call('HMGET', key, 'state', 'total', 'revoked', 'source', 'reason', 'run', 'origin',
-    'result_ttl_ms', 'callback', 'sequence', unpack(OUTCOMES))
+    'result_ttl_ms', 'callback', 'sequence', 'enqueued_at', unpack(OUTCOMES))
   if not about[1] or FINAL[about[1]] or about[1] == STATE.OPEN then return false end
   local ended, by_outcome = 0, {}
   for i, outcome in ipairs(OUTCOMES) do
-    by_outcome[outcome] = tonumber(about[10 + i] or 0)
+    by_outcome[outcome] = tonumber(about[11 + i] or 0)
     ended = ended + by_outcome[outcome]
   end
   if ended < tonumber(about[2]) then
@@ -73,12 +72,21 @@ local function finish(request, now, result_ttl, outbox_delay)
   if state ~= STATE.SUCCESS then redis.call('XADD', KEY.unsuccessful, '*', 'request', request) end
   local known = {source = about[4] or '', reason = about[5], run = about[6], origin = about[7], total = about[2]}
   record_end(request, known, state, by_outcome)
+  add('requests:' .. state, 1)
+  observe('request_ms', 'request_ms', math.max(0, now - (tonumber(about[11]) or now)))
   if about[9] then
-    local report = {source = known.source, reason = known.reason or nil, state = state, total = tonumber(known.total)}
+    local report = {source = known.source, reason = known.reason or nil, state = state, total = tonumber(known.total),
+      enqueued_at = tonumber(about[11])}
     for outcome, n in pairs(by_outcome) do report[outcome] = n end
     queue_webhook(request, key, about[9], report, now)
   end
   redis.call('ZADD', KEY.outbox, now + outbox_delay, request)
   redis.call('PUBLISH', KEY.finished, request)
   return true
+end
+
+-- Write what `finish` noted about the requests that are final now.
+local function write_ends()
+  write_noted()
+  write_counted()
 end
