@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -90,8 +90,9 @@ class Sampler:
         self._context = context
         self._history: deque[Sample] = deque(maxlen=STEPS * STEP_SECONDS + 10)
         self._task: asyncio.Task[None] | None = None
+        self._sampling: asyncio.Future[None] | None = None
         self._sampled = asyncio.Event()
-        self._wanted_at = 0.0
+        self._wanted_at = self._fresh_from = 0.0
         self._watched: Counter[str] = Counter()
         self._failing_since = 0.0
         self._moved_at = 0.0
@@ -100,12 +101,13 @@ class Sampler:
     async def look(self) -> Look:
         """Return what is known now, at most `FRESH_SECONDS` old."""
         self._wanted_at = time.monotonic()
-        if not self._history or self._history[-1].at < self._wanted_at - FRESH_SECONDS:
+        oldest = max(self._fresh_from, self._wanted_at - FRESH_SECONDS)
+        while not self._history or self._history[-1].at < oldest:
             await self._sample()
         self._keep_sampling()
         return self._look()
 
-    async def looks(self, request_ids: Iterable[str] = ()) -> AsyncIterator[Look]:
+    async def looks(self, request_ids: Iterable[str] = ()) -> AsyncGenerator[Look, None]:
         """Yield what is known after each sample, with the reports of these requests."""
         with self._watching(request_ids):
             while True:
@@ -116,6 +118,10 @@ class Sampler:
                 if self._is_stopped:
                     return
                 yield self._look()
+
+    def expire(self) -> None:
+        """Let the next look read anew, because something was changed."""
+        self._fresh_from = time.monotonic()
 
     def stop(self) -> None:
         """Stop sampling, and end all live pages."""
@@ -152,15 +158,21 @@ class Sampler:
             sampled.set()
 
     async def _sample(self) -> None:
-        watched = list(self._watched)
+        """Sample once; all who ask meanwhile wait for the same sample."""
+        if self._sampling is None or self._sampling.done():
+            self._sampling = asyncio.ensure_future(self._read_sample())
+        await asyncio.shield(self._sampling)
+
+    async def _read_sample(self) -> None:
+        watched, at = list(self._watched), time.monotonic()
         try:
             stats, requests = await self._context.run(self._read, watched)
             accounts, memory = await self._context.figures.get()
             figures = next((each for each in accounts if each.account == self._context.settings.account), None)
-            sample = Sample(time.monotonic(), stats, "", requests, figures, memory)
+            sample = Sample(at, stats, "", requests, figures, memory)
             self._failing_since = 0.0
         except KitsweepError as error:
-            sample = Sample(time.monotonic(), None, str(error))
+            sample = Sample(at, None, str(error))
             self._failing_since = self._failing_since or sample.at
         self._note(sample)
 

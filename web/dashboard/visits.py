@@ -153,7 +153,10 @@ def route(path: str, act: Act, *scopes: Scope, methods: tuple[str, ...] = ("GET"
         visit = Visit(request, context, request.app.state.sampler, token, await read_form(request))
         if not visit.may(Scope.READ) or (scopes and not visit.may(*scopes)):
             raise Problem(403, f"The {visit.by} does not have the scope {' or '.join(scopes)}, which this needs.")
-        return await act(visit)
+        response = await act(visit)
+        if request.method == "POST":
+            visit.sampler.expire()
+        return response
 
     return Route(ROOT + path, answer, methods=list(methods), name=f"{path} {act.__name__}")
 
