@@ -30,6 +30,11 @@ class Level(StrEnum):
     BAD = "bad"
     """It does not work until an operator acts."""
 
+    @property
+    def word(self) -> str:
+        """Return it as one or two words, for the side of every page."""
+        return {"good": "Working", "idle": "Idle", "wait": "Waiting", "bad": "Needs attention"}[self]
+
 
 @dataclass(frozen=True)
 class Diagnosis:

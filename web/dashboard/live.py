@@ -25,7 +25,7 @@ async def _events(visit: Visit, render: Callable[[Look], str], request_ids: Sequ
         count += 1
         if count % CHECK_EVERY == 0 and not await _goes_on(visit):
             return
-        text = render(look)
+        text = render(look) + visit.rendered("_side.html", look)
         # A comment shows a dead connection as well.
         yield _event(text) if text != before else ":\n\n"
         before = text
