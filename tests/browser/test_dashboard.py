@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from selenium.webdriver.common.keys import Keys
 
+from tasks.client import checked_request, new_request_id
 from tests.browser.conftest import Stack
 from tests.browser.support_browser import HUGE, NARROW, Browser
 from tests.waiting import wait_until
@@ -51,19 +52,30 @@ def pictured(browser: Browser, name: str) -> None:
         browser.picture(PICTURES / f"{name}.png")
 
 
+def take_pictures_of_a_long_run(browser: Browser, stack: Stack) -> None:
+    """Let the chart fill, which takes more than a minute, if pictures are wanted."""
+    if not WITH_PICTURES:
+        return
+    files = stack.house.files(100_000)
+    long = stack.client.enqueue(files[3000:], source="catalog", reason="Product line 4711 was withdrawn")
+    stack.client.enqueue(files[:3000] + stack.house.no_files(900), source="editorial", reason="Press pictures, 2019")
+    browser.open()
+    wait_until(lambda: browser.run("return document.querySelectorAll('.chart rect').length") >= 20, 100, every=1)
+    pictured(browser, "overview")
+    with browser.dark():
+        pictured(browser, "overview-dark")
+    stack.client.cancel(long)
+
+
 def test_a_live_run_is_watched(browser: Browser, stack: Stack, failed: str, held: str) -> None:
     """The figures change by themselves; focus and selection stay. The sentence says what limits it, and the end."""
-    files = stack.house.files(100_000 if WITH_PICTURES else 5500)
-    request_id = stack.client.enqueue(files[1500:], source="catalog", reason="Product line 4711 was withdrawn")
+    take_pictures_of_a_long_run(browser, stack)
+    files = stack.house.files(5500)
+    stack.client.enqueue(files[1500:], source="catalog", reason="Product line 4711 was withdrawn")
     stack.client.enqueue(files[:1500] + stack.house.no_files(60), source="editorial", reason="Press pictures, 2019")
     browser.open()
     browser.wait_for("files a second, as fast as the limit allows", "h1")
-    if WITH_PICTURES:
-        wait_until(lambda: browser.run("return document.querySelectorAll('.chart rect').length") >= 20, 90, every=1)
-        pictured(browser, "overview")
-        with browser.dark():
-            pictured(browser, "overview-dark")
-        stack.client.cancel(request_id)
+    browser.wait_for("Done in", "#figures")
     browser.run(_SELECT)
     before = browser.text("#figures")
     wait_until(lambda: browser.text("#figures") not in ("", before), every=0.05)
@@ -75,12 +87,14 @@ def test_a_live_run_is_watched(browser: Browser, stack: Stack, failed: str, held
 
 def test_a_request_is_followed(browser: Browser, stack: Stack) -> None:
     """Its page says why it waits and when it will be done, and then that it is, by itself."""
-    request_id = stack.client.enqueue(stack.house.files(5000), source="catalog", reason="Variants of product 815")
+    asked = checked_request(new_request_id(), "catalog", "Variants of product 815", 0)
+    request_id = stack.client.submit(asked, stack.house.files(5000), "token catalog").request_id
     browser.open(f"/requests/{request_id}")
     browser.wait_for("It takes its turn", "#why")
     browser.wait_for("Done in about", "#why")
     pictured(browser, "request")
     browser.wait_for("all gone", "#progress", 15)
+    browser.wait_for("deleted 5,000", "#files")
     assert not browser.has("#why")
 
 
@@ -90,7 +104,7 @@ def test_requests_are_filtered(browser: Browser, failed: str) -> None:
     browser.type("#q", "product pictures")
     browser.click('input[value="FAILURE"]')
     browser.click(".filter button")
-    assert "state=FAILURE" in browser.driver.current_url
+    wait_until(lambda: "state=FAILURE" in browser.driver.current_url)
     assert len(browser.driver.find_elements("css selector", "tbody tr")) == 1
     browser.click("tbody th a")
     browser.wait_for(LOCKED, "#files")

@@ -228,10 +228,12 @@ def _rates(moves: list[Move], now: float) -> dict[str, float] | None:
 def _steps(moves: list[Move], now: float) -> list[dict[str, float]]:
     """Return the rates by steps that end at whole multiples, so that a bar does not change once it is past."""
     last = int(now // STEP_SECONDS)
+    passed = max(1.0, now - last * STEP_SECONDS)
     steps: list[dict[str, float]] = [{} for _ in range(STEPS)]
     for _, end, counts in moves:
         at = STEPS - 1 - (last - int(end // STEP_SECONDS))
         if at >= 0:
             for outcome, count in counts.items():
-                steps[at][outcome] = steps[at].get(outcome, 0) + count / STEP_SECONDS
+                seconds = passed if at == STEPS - 1 else STEP_SECONDS
+                steps[at][outcome] = steps[at].get(outcome, 0) + count / seconds
     return steps
