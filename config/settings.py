@@ -10,7 +10,7 @@ import os
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -61,6 +61,8 @@ class Settings(BaseSettings):
     """URL of the Redis or Valkey server for broker, results and queue: redis, rediss, unix or sentinel."""
     account: str = "default"
     """Name of the ImageKit account in all Redis keys. Accounts with different names can share a server."""
+    accounts_file: str | None = None
+    """TOML file with further ImageKit accounts that the same workers serve. If unset, there is one account."""
     rate_limits: Annotated[tuple[Window, ...], NoDecode, BeforeValidator(read_windows)] = (Window(5, 1000),)
     """Rate limits as a JSON list of "calls/time". With [], only the limits that the API announces apply."""
     rate_share: float = Field(1.0, gt=0, le=1)
@@ -121,6 +123,28 @@ class Settings(BaseSettings):
     """Minimum level of log messages."""
     log_format: Literal["text", "json"] = "text"
     """Format of log messages: text, or json with one object per line."""
+
+    _home: str | None = PrivateAttr(None)
+
+    @property
+    def home_account(self) -> str:
+        """The account whose keys hold what all accounts share: the workers' heartbeats, the intake, the tokens."""
+        return self._home or self.account
+
+    @property
+    def is_of_accounts_file(self) -> bool:
+        """Whether these are the settings of one account, as the accounts file says."""
+        return self._home is not None
+
+    def of_account(self, values: dict[str, Any]) -> Settings:
+        """Return these settings with other values, of an account that the same workers serve.
+
+        Raises `pydantic.ValidationError`, which shows secrets.
+        """
+        known = {name: getattr(self, name) for name in type(self).model_fields}
+        settings = Settings(**{**known, **values})
+        settings._home = self.home_account
+        return settings
 
     @property
     def upload_base_url(self) -> str:

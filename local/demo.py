@@ -137,7 +137,7 @@ class Demo:
         self.folder = folder
         self.signals = signals
         self.settings = {**settings, **_LOGGING, "KITSWEEP_REDIS_URL": url, "KITSWEEP_WEB_PORT": str(free_port())}
-        self.client = Client(load_settings(redis_url=url))
+        self.client = Client(load_settings(redis_url=url, accounts_file=None))
         self.requests = [REQUEST_ID]
         """All requests of the run."""
         self.up = self._process("up", "--workers", "2", "--files", "0", "--data", str(folder / "data"))

@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from config.settings import Settings, load_settings
+from config.settings import Settings
+from tasks.accounts import settings_of
 from tasks.cleanup_reports import RuleReport, RunReport, run_report
 from tasks.client import app_for
 from tasks.tokens import TokenAdmin
@@ -76,8 +77,9 @@ def describe_rules(path: Path) -> list[str]:
 class Admin:
     """The operator's view of one account. `by` is who decides, for the audit trail; default: user@host."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        self._settings = settings or load_settings()
+    def __init__(self, settings: Settings | None = None, account: str | None = None) -> None:
+        """Use an account of the accounts file, by default that of the environment. Raises `InvalidRequest`."""
+        self._settings = settings_of(settings, account)
         self._account = Account(self._settings)
         self._queue, self._runs, self._rules = self._account.queue, self._account.runs, self._account.rules
 

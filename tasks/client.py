@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from redis import Redis
 from redis.exceptions import RedisError
 
-from config.settings import Settings, load_settings
+from config.settings import Settings
+from tasks.accounts import settings_of
 from worker.errors import RequestIdTaken, UnknownRequest
 from worker.limiter.slots import Limiter
 from worker.queue.digest import Digest
-from worker.queue.operations import CHUNK_IDS, Enqueued, NewRequest, Queue, portions
+from worker.queue.enqueued import Enqueued
+from worker.queue.operations import CHUNK_IDS, NewRequest, Queue, portions
 from worker.queue.validation import (
     Asked,
     check_reason,
@@ -75,8 +77,9 @@ class Accepted(NamedTuple):
 class Client:
     """Enqueues deletions, and reports how they end."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        self._settings = settings or load_settings()
+    def __init__(self, settings: Settings | None = None, account: str | None = None) -> None:
+        """Use an account of the accounts file, by default that of the environment. Raises `InvalidRequest`."""
+        self._settings = settings_of(settings, account)
         redis = connect(self._settings)
         self._queue = Queue(redis, self._settings)
         self._reports = Reports(redis, self._queue.keys)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from config.settings import Settings, load_settings
+from config.settings import Settings
+from tasks.accounts import settings_of
 from worker.queue.validation import check_file_id
 from worker.reports.finding import Finder, Found, Trace
 from worker.reports.history import Histories, History
@@ -25,8 +26,9 @@ __all__ = ["Found", "History", "Page", "Search", "Trace"]
 class Search:
     """Reads page by page. A page may be short, or empty, and yet not be the last: it is when its `after` is None."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        self._settings = settings or load_settings()
+    def __init__(self, settings: Settings | None = None, account: str | None = None) -> None:
+        """Use an account of the accounts file, by default that of the environment. Raises `InvalidRequest`."""
+        self._settings = settings_of(settings, account)
         redis, keys = connect(self._settings), Keys(self._settings.account)
         self._listing, self._finder = Listing(redis, keys), Finder(redis, keys)
         self._histories = Histories(redis, keys)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from config.settings import Settings, load_settings
+from config.settings import Settings
+from tasks.accounts import settings_of
 from worker.account import Account
 from worker.errors import NotPossible
 from worker.identity import whoami
@@ -19,8 +20,9 @@ _WHY_NOT_SENT = {"sending": "is being sent just now", "unknown": "is unknown or 
 class WebhookAdmin:
     """The webhooks of one account. Every method raises `worker.errors.RedisUnreachable` when Redis does not answer."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        self._settings = settings or load_settings()
+    def __init__(self, settings: Settings | None = None, account: str | None = None) -> None:
+        """Use an account of the accounts file, by default that of the environment. Raises `InvalidRequest`."""
+        self._settings = settings_of(settings, account)
         self._webhooks = Account(self._settings).webhooks
 
     def webhooks(self, *, failed_only: bool = False) -> Iterator[Webhook]:

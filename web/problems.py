@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 
 from tasks.admin import ListingError, ListingRefused, RulesError, UnknownRule
 from tasks.id_files import InputError
-from web.credentials import MissingCredentials, TooManyWrong, WrongCredentials
+from web.credentials import MissingCredentials, TooManyWrong, WrongAccount, WrongCredentials
 from worker.errors import (
     InvalidRequest,
     KitsweepError,
@@ -36,6 +36,7 @@ RETRY = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 STATUSES: tuple[tuple[type[KitsweepError], int, Mapping[str, str]], ...] = (
     (MissingCredentials, 401, CHALLENGE),
     (WrongCredentials, 403, {}),
+    (WrongAccount, 403, {}),
     (TooManyWrong, 429, RETRY),
     (InvalidRequest, 422, {}),
     (InputError, 422, {}),

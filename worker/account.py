@@ -123,5 +123,5 @@ class Account:
 
     @cached_property
     def tokens(self) -> Tokens:
-        """The credentials of HTTP callers."""
-        return Tokens(self.redis, self.keys)
+        """The credentials of HTTP callers, of all accounts."""
+        return Tokens(self.redis, self.queue.home_keys)

@@ -5,7 +5,7 @@
     KitsweepError
     ├── InvalidRequest        the request is invalid; nothing was enqueued
     ├── UnknownRequest        no such request id, or its results have expired
-    ├── RequestIdTaken        the request id belongs to a request with other content
+    ├── RequestIdTaken        the request id belongs to a request with other content, or of another account
     ├── NotPossible           the operation is not possible in the current state
     │   └── OwnRequest            the requester may not approve a request
     ├── RequestVanished       part of a streamed request disappeared; nothing was enqueued
@@ -59,7 +59,7 @@ class UnknownRequest(_NoRequest):
 
 
 class RequestIdTaken(KitsweepError):
-    """A request with this id was accepted before, and asked for something else. Nothing was enqueued."""
+    """A request with this id was accepted before, for other content or another account. Nothing was enqueued."""
 
     def __init__(self, request_id: str) -> None:
         super().__init__(request_id)
@@ -67,7 +67,8 @@ class RequestIdTaken(KitsweepError):
 
     def __str__(self) -> str:
         return (
-            f"request id {self.request_id} was used before, with other content; choose a new one. Nothing was enqueued."
+            f"request id {self.request_id} was used before, with other content or for another account; "
+            "choose a new one. Nothing was enqueued."
         )
 
 

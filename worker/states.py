@@ -36,6 +36,8 @@ class State(StrEnum):
 
 
 FINAL_STATES = frozenset({State.SUCCESS, State.FAILURE, State.REVOKED})
+TAKEN = "TAKEN"
+"""What enqueueing answers instead of a state if a request of another account has the request id."""
 
 
 class Outcome(StrEnum):

@@ -11,7 +11,7 @@ from cli.common import DONE, INCOMPLETE, CommandError
 from cli.options import AsJson, RequestId, RuleName
 from cli.records import is_csv, opened, write_records
 from cli.screen.output import answer, counted, moment, number, say, write, write_json, write_table
-from config.settings import load_settings
+from tasks.accounts import settings_of
 from tasks.admin import Admin, Match, RuleReport, RulesError, RunReport, Summary, describe_rules
 from worker.text import escape
 from worker.times import iso
@@ -28,7 +28,7 @@ def check(
       kitsweep cleanup check
       kitsweep cleanup check new-rules.toml
     """
-    path = file or Path(load_settings().cleanup_file)
+    path = file or Path(settings_of().cleanup_file)
     if not path.exists():
         raise CommandError(f"{path}: file not found; copy cleanup.example.toml to start", INCOMPLETE)
     try:

@@ -15,7 +15,8 @@ from cli.input import InputFile, opened
 from cli.options import AsJson
 from cli.screen.output import counted, duration, is_terminal, number, say, write, write_json
 from cli.screen.wording import error_lines, outcomes
-from config.settings import Settings, load_settings
+from config.settings import Settings
+from tasks.accounts import settings_of
 from tasks.client import Asked, Client, checked_request, new_request_id
 from tasks.id_files import Form
 from worker.errors import InvalidRequest, NotDurable, RedisUnreachable, UnknownRequest
@@ -74,7 +75,7 @@ def delete(
       kitsweep delete ids.txt --hold 24h            time to change your mind: kitsweep cancel ID
       ID=$(some-query | kitsweep delete -) && kitsweep watch $ID
     """
-    settings = load_settings()
+    settings = settings_of()
     ttl = None if result_ttl is None else int(seconds_in(result_ttl, "--result-ttl"))
     asked = _asked(request_id, source, reason, seconds_in(hold, "--hold"), ttl, callback)
     client = Client(settings)

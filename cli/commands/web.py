@@ -10,6 +10,8 @@ from config.settings import load_settings
 from web.server import run
 from worker.logs import configure_logging
 
+IS_OF_ALL_ACCOUNTS = True
+
 
 def web(
     host: Annotated[

@@ -9,7 +9,7 @@ import pytest
 
 from config.settings import load_settings
 from tasks.client import Client
-from tasks.tokens import Scope
+from tasks.tokens import Scope, TokenAdmin
 from tests.browser.support_browser import CHROMIUM, DRIVER, WIDE, Browser
 from tests.conftest import IN_CI
 from tests.integration.support_house import KEY, House
@@ -38,7 +38,7 @@ class Stack:
         self.house.start_worker("w0", "--without-mingle")
         self.house.wait_for_workers()
         self.web = WebServer(self.house)
-        tokens = self.house.admin.tokens
+        tokens = TokenAdmin.of(load_settings(redis_url=redis_url, private_key=KEY))
         self.alice = tokens.create("alice", [Scope.READ, Scope.OPERATE, Scope.APPROVE])
         self.bob = tokens.create("bob", [Scope.READ])
 

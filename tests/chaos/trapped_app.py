@@ -15,7 +15,8 @@ from unittest.mock import patch
 from worker.app import app
 from worker.intake import intake
 from worker.intake.messages import Message, read_message
-from worker.queue.operations import Queue, read_enqueued
+from worker.queue.enqueued import read_enqueued
+from worker.queue.operations import Queue
 from worker.runtime import canvas
 from worker.runtime import publisher as results
 from worker.runtime.publisher import Publisher

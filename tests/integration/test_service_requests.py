@@ -143,7 +143,7 @@ BAD = [
     pytest.param([[GOOD]], {"colour": "red"}, "arguments", None, "colour", id="an unknown argument"),
     pytest.param([[GOOD]], {"callback": "a.example"}, "callback", None, "http or https URL", id="a bad callback"),
     pytest.param([[GOOD]], {"result_ttl_seconds": 59}, "result_ttl_seconds", None, "from 60", id="a short result TTL"),
-    pytest.param([[GOOD], "s", None, 0, None, None, 1], {}, "arguments", None, "too many", id="too many arguments"),
+    pytest.param([[GOOD], "s", None, 0, *[None] * 3, 1], {}, "arguments", None, "too many", id="too many arguments"),
     pytest.param([], {}, "arguments", None, "file_ids", id="no arguments"),
     pytest.param([[GOOD]], {"file_ids": [GOOD]}, "arguments", None, "file_ids", id="an argument twice"),
 ]

@@ -24,7 +24,7 @@ class Browser:
     def __init__(self, context: Context, *scopes: Scope, name: str = "ann") -> None:
         self.app = Dashboard(context)
         self.context = context
-        self.token = context.admin.tokens.create(name, scopes or ALL)
+        self.token = context.tokens.create(name, scopes or ALL)
         self.cookie = self.log_in(self.token).cookies[COOKIE]
 
     def log_in(self, token: str) -> httpx2.Response:

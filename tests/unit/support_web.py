@@ -20,6 +20,7 @@ import tasks.client
 import tasks.failures
 import tasks.figures
 import tasks.search
+import tasks.submissions
 import worker.account
 from local.ports import LOOPBACK
 from tests.unit.support_queue import raw, settings_for_tests
@@ -43,6 +44,7 @@ def context_on(redis: Redis, monkeypatch: pytest.MonkeyPatch, **overrides: Any) 
     monkeypatch.setattr(tasks.search, "connect", lambda _: redis)
     monkeypatch.setattr(tasks.figures, "connect", lambda _, **__: redis)
     monkeypatch.setattr(worker.account, "connect", lambda _: redis)
+    monkeypatch.setattr(tasks.submissions, "connect", lambda _: redis)
     return Context(settings_for_tests(**overrides))
 
 

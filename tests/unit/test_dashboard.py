@@ -68,7 +68,7 @@ def test_a_cookie_of_https_is_secure(fake_redis: Redis, monkeypatch: pytest.Monk
 
 def test_a_revoked_token_ends_its_sessions(browser: Browser) -> None:
     """At the next click."""
-    browser.context.admin.tokens.revoke("ann")
+    browser.context.tokens.revoke("ann")
     answer = browser.get("/requests")
     assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard/login?next=%2Fdashboard%2Frequests")
 
@@ -92,7 +92,7 @@ def test_a_wrong_token_is_refused(browser: Browser, token: str, told: str) -> No
 
 
 def test_a_token_that_may_not_read_is_refused(context: Context) -> None:
-    token = context.admin.tokens.create("deleter", [Scope.DELETE], "shop")
+    token = context.tokens.create("deleter", [Scope.DELETE], "shop")
     answer = Browser(context).log_in(token)
     assert (answer.status_code, "scope read" in text_of(answer)) == (403, True)
 

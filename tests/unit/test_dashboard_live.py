@@ -49,7 +49,7 @@ def test_many_viewers_cost_one_reading_a_second(context: Context, monkeypatch: p
                 await anext(looks)
 
     async def run() -> None:
-        sampler = Sampler(context)
+        sampler = Sampler(context, context.figures)
         await asyncio.gather(*(view(sampler) for _ in range(50)), *(sampler.look() for _ in range(50)))
         assert len(readings) <= 8
         await until(lambda: not sampler.is_awake)
@@ -62,7 +62,7 @@ def test_many_viewers_cost_one_reading_a_second(context: Context, monkeypatch: p
 
 def test_rates_are_those_of_the_last_seconds(context: Context, fake_redis: Redis) -> None:
     async def run() -> Look:
-        sampler, queue = Sampler(context), queue_on(fake_redis)
+        sampler, queue = Sampler(context, context.figures), queue_on(fake_redis)
         assert (await sampler.look()).rate is None
         async with aclosing(sampler.looks()) as looks:
             context.client.enqueue([f"f{number}" for number in range(100)])
@@ -88,7 +88,7 @@ def test_a_live_page_sends_its_part_and_ends_with_the_session(context: Context) 
     async def send(message: dict[str, bytes]) -> None:
         seen.append(message.get("body", b"").decode())
         if "data: <section" in seen[-1]:
-            context.admin.tokens.revoke("ann")
+            context.tokens.revoke("ann")
 
     cookie = f"kitsweep_session={browser.cookie}".encode()
     scope = {"type": "http", "method": "GET", "path": "/dashboard/live", "raw_path": b"/dashboard/live"}

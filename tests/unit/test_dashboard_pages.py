@@ -118,7 +118,7 @@ def test_a_request_on_hold_is_undone(ann: Browser) -> None:
 
 def test_a_deleter_cancels_requests_of_its_own_source_alone(context: Context) -> None:
     own, other = (context.client.enqueue(["a"], source=source) for source in ("catalog", "editorial"))
-    token = context.admin.tokens.create("catalog", [Scope.DELETE, Scope.READ], "catalog")
+    token = context.tokens.create("catalog", [Scope.DELETE, Scope.READ], "catalog")
     browser = Browser(context)
     browser.cookie = browser.log_in(token).cookies["kitsweep_session"]
     assert browser.post(f"/requests/{other}/cancel").status_code == 403

@@ -26,6 +26,7 @@ _WORKER = {
     "worker.tokens",
     "worker.account",
     "worker.metrics",
+    "worker.accounts",
     "worker.runtime",
 }
 _CALLERS = {"config", "tasks", "worker.reports.report", "worker.reports.stats", *LEAVES}
@@ -46,7 +47,8 @@ ALLOWED = {
     "worker.metrics": {*_STORE, "worker.limiter", "worker.reports.stats"},
     "worker.webhooks": {*_STORE, "worker.imagekit.transport"},
     "worker.tokens": _STORE,
-    "worker.account": _WORKER - {"worker.metrics", "worker.runtime"},
+    "worker.account": _WORKER - {"worker.metrics", "worker.runtime", "worker.accounts"},
+    "worker.accounts": {"config", *LEAVES},
     "worker.runtime": _WORKER,
     "worker.app": _WORKER,
     "tasks": {*_WORKER, "worker.app"},

@@ -10,6 +10,7 @@ from celery import Celery
 from redis import Redis
 
 from tests.unit.support_queue import end_all, ids, make_retries_due, must_claim, queue_on, raw, release_holds
+from worker.errors import RequestIdTaken
 from worker.queue.approvals import Approvals
 from worker.queue.claims import end, retry
 from worker.queue.operations import Chunk, NewRequest, Queue
@@ -132,14 +133,13 @@ def test_keys_that_go_between_two_reads_are_no_empty_report(
 @pytest.mark.parametrize(
     "result",
     [
-        {"status": "SUCCESS", "result": {"request_id": "r", "total": 1}, "account": "another"},
         {"status": "SUCCESS", "result": {"request_id": "another", "total": 1}},
         {"status": "SUCCESS", "result": [1]},
         {"status": "FAILURE", "result": {"request_id": "r", "total": 1}},
     ],
 )
 def test_a_result_of_somebody_else_is_no_request(queue: Queue, result: dict[str, Any]) -> None:
-    """Other accounts and applications may keep results under the same id; the request is accepted."""
+    """Other applications may keep results under the same id; the request is accepted."""
     raw(queue).set(queue.keys.result("r"), json.dumps(result, separators=(",", ":")))
     assert Reports(queue.redis, queue.keys).read(["r"]) == [None]
     assert queue.cancel("r") is None
@@ -147,14 +147,18 @@ def test_a_result_of_somebody_else_is_no_request(queue: Queue, result: dict[str,
 
 
 def test_an_account_knows_its_own_results(redis_client: Redis, app: Celery) -> None:
-    """The result of another account than the default one names it."""
+    """The result of another account than the default one names it, and no other account replaces it."""
     queue = queue_on(redis_client, account="shop")
     queue.enqueue(NewRequest("r", "s"), ["a"])
     end_all(queue, must_claim(queue, "t"))
     publish(queue, app)
     assert own_keys(queue) == []
     assert not queue.enqueue(NewRequest("r", "s"), ["b"]).is_new
-    assert queue_on(redis_client).enqueue(NewRequest("r", "s"), ["b"]).is_new
+    other = queue_on(redis_client)
+    assert Reports(other.redis, other.keys).read(["r"]) == [None]
+    assert other.cancel("r") is None
+    with pytest.raises(RequestIdTaken):
+        other.enqueue(NewRequest("r", "s"), ["b"])
 
 
 def test_results_are_where_celery_looks(app: Celery) -> None:

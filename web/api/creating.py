@@ -10,7 +10,7 @@ from tasks.client import Accepted, Asked, checked_request, new_request_id
 from tasks.tokens import Scope
 from web.api.bodies import FORMS, JSON, content_type_of, file_ids_in, read_json
 from web.api.shapes import NewRequest, Options
-from web.context import Context, context_of
+from web.context import AccountContext, context_of
 from web.credentials import Caller
 from web.dropin.reading import DEFAULT_SOURCE
 from web.permissions import require
@@ -56,19 +56,23 @@ async def create_request(
     JSON says all in its body. With a stream (`application/x-ndjson`, `text/csv`, `text/plain`), the options are query
     parameters, and nothing is deleted before its last byte has come.
     """
-    context, content_type = context_of(request), content_type_of(request)
+    content_type = content_type_of(request)
     if content_type == JSON:
         new = await read_json(request)
+        if new.account is not None:
+            request.state.account = caller.account_of(new.account)
+        context = context_of(request)
         asked = _asked(idempotency_key, caller, new)
         accepted = await context.run(context.client.submit, asked, new.file_ids, caller.name)
     else:
+        context = context_of(request)
         asked = _asked(idempotency_key, caller, options)
         file_ids = file_ids_in(request, FORMS[content_type])
         accepted = await context.long_calls.run(lambda: context.client.submit(asked, file_ids, caller.name))
     return await answer_accepted(context, response, accepted)
 
 
-async def answer_accepted(context: Context, response: Response, accepted: Accepted) -> Report:
+async def answer_accepted(context: AccountContext, response: Response, accepted: Accepted) -> Report:
     """Return the report of a request that was accepted: 202 if it is new, else 200."""
     response.headers["Location"] = context.link_to(f"/api/v1/requests/{accepted.request_id}")
     if accepted.is_new:

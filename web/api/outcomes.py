@@ -13,7 +13,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
 from web.api.callers import Owner, RequestId, visible
-from web.context import Context, context_of
+from web.context import AccountContext, context_of
 from worker.reports.report import FileOutcome
 from worker.states import Outcome
 
@@ -55,13 +55,13 @@ async def read_outcomes(
     return streamed(context, entries, CSV if is_csv else NDJSON)
 
 
-def streamed(context: Context, entries: Iterator[FileOutcome], form: str) -> StreamingResponse:
+def streamed(context: AccountContext, entries: Iterator[FileOutcome], form: str) -> StreamingResponse:
     """Return the response that streams outcomes as NDJSON or CSV."""
     pieces = _csv_pieces(entries) if form == CSV else _json_pieces(entries)
     return StreamingResponse(_on_threads(context, pieces), media_type=form)
 
 
-async def _on_threads(context: Context, pieces: Iterator[str]) -> AsyncIterator[str]:
+async def _on_threads(context: AccountContext, pieces: Iterator[str]) -> AsyncIterator[str]:
     while piece := await context.run(next, pieces, ""):
         yield piece
 

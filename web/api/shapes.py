@@ -28,6 +28,8 @@ class Options(BaseModel):
     """How long the result is kept once the request is final. Default: as the server's settings say."""
     callback: str | None = None
     """URL that gets a webhook once the request is final. Default: that of the source, if it has one."""
+    account: str | None = None
+    """Account of the accounts file. Default: that of the token, else of the environment."""
 
 
 class NewRequest(Options):
@@ -55,6 +57,7 @@ class RequestFilters(BaseModel):
     """Enqueued before this time."""
     limit: Limit = 50
     after: After = None
+    account: str | None = None
 
 
 class _Page(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -27,13 +28,14 @@ from web.dashboard import (
     request,
     requests,
 )
-from web.dashboard.sampler import Sampler
+from web.dashboard.sampler import Samplers
 from web.dashboard.visits import ROOT
 from web.problems import Problem, status_of
 from worker.errors import KitsweepError
 
 logger = logging.getLogger(__name__)
 
+_OF_AN_ACCOUNT = re.compile(rf"{ROOT}/@([^/]+)(|/.*)")
 PARTS = (login, overview, requests, request, approvals, failures, cleanup, finding, audit, about)
 
 
@@ -41,22 +43,25 @@ class Dashboard:
     """The dashboard as an ASGI application. Stop it before the server waits for open connections."""
 
     def __init__(self, context: Context) -> None:
-        self._sampler = Sampler(context)
+        self._samplers = Samplers(context.figures)
         home = Route("/", to_overview)
         static = Route(f"{ROOT}/static/{{version}}/{{name}}", static_file)
         routes = [home, static, *(route for part in PARTS for route in part.ROUTES)]
         handlers = {Problem: _problem, KitsweepError: _failure, HTTPException: _http, Exception: _bug}
         self._app = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type] # each takes its own
-        self._app.state.context, self._app.state.sampler = context, self._sampler
+        self._app.state.context, self._app.state.samplers = context, self._samplers
         self._app.state.retries, self._app.state.tasks = {}, set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request."""
+        """Answer one HTTP request. `/dashboard/@name/…` is a page of the account with that name."""
+        if found := _OF_AN_ACCOUNT.fullmatch(scope["path"]):
+            path = ROOT + found[2]
+            scope = {**scope, "path": path, "raw_path": path.encode(), "account": found[1]}
         await self._app(scope, receive, send)
 
     def stop(self) -> None:
         """Stop sampling, and end live pages."""
-        self._sampler.stop()
+        self._samplers.stop()
 
 
 async def to_overview(_: Request) -> Response:

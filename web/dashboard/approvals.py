@@ -38,14 +38,14 @@ async def approve(visit: Visit) -> Response:
     if visit.form.get("number", "").translate(_IGNORED) != str(held.total):
         return await _shown(visit, held, f"Type the number of files, {number(held.total)}, to approve.", 422)
     await visit.run(visit.admin.approve, held.request_id, visit.by, visit.reason())
-    return back_to(f"/requests/{held.request_id}", "approved")
+    return back_to(visit.request, f"/requests/{held.request_id}", "approved")
 
 
 async def reject(visit: Visit) -> Response:
     """Reject, which cancels the request."""
     request_id = visit.request.path_params["request_id"]
     await visit.run(visit.admin.reject, request_id, visit.by, visit.reason())
-    return back_to(f"/requests/{request_id}", "rejected")
+    return back_to(visit.request, f"/requests/{request_id}", "rejected")
 
 
 async def _held(visit: Visit) -> Held:

@@ -56,7 +56,7 @@ async def ask_switch(visit: Visit) -> Response:
 async def switch(visit: Visit) -> Response:
     """Switch cleanup on or off."""
     await visit.run(visit.admin.switch_cleanup, on=_to(visit) == "on", by=visit.by)
-    return back_to("/cleanup", f"cleanup-{_to(visit)}")
+    return back_to(visit.request, "/cleanup", f"cleanup-{_to(visit)}")
 
 
 def _to(visit: Visit) -> str:

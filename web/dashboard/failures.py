@@ -15,7 +15,7 @@ from tasks.tokens import Scope
 from web.api.paging import cursor_of, position_of
 from web.dashboard.export import exported
 from web.dashboard.requests import moment_of
-from web.dashboard.visits import ROOT, Visit, back_to, route
+from web.dashboard.visits import Visit, back_to, route
 from web.problems import Problem
 from worker.errors import KitsweepError
 
@@ -101,21 +101,27 @@ async def retry(visit: Visit) -> Response:
     retry_id, retries = uuid.uuid4().hex, visit.request.app.state.retries
     while len(retries) >= MOST_RETRIES:
         retries.pop(next(iter(retries)))
-    retries[retry_id] = started = Retry(visit.by, asked.query())
+    retries[_key(visit, retry_id)] = started = Retry(visit.by, asked.query())
     act = visit.context.long_calls.run(lambda: _retry(visit.failures, asked.wanted(visit), started))
     tasks = visit.request.app.state.tasks
     task = asyncio.create_task(act)
     tasks.add(task)
     task.add_done_callback(tasks.discard)
-    return back_to(f"/failures/retries/{retry_id}")
+    return back_to(visit.request, f"/failures/retries/{retry_id}")
 
 
 async def progress(visit: Visit) -> Response:
     """Show how far a retry is."""
-    started = visit.request.app.state.retries.get(visit.request.path_params["retry_id"])
+    started = visit.request.app.state.retries.get(_key(visit, visit.request.path_params["retry_id"]))
     if started is None:
-        raise Problem(404, f"This server knows of no such retry. What it has done is in the audit trail, {ROOT}/audit.")
+        raise Problem(
+            404, f"This server knows of no such retry. What it has done is in the audit trail, {visit.root}/audit."
+        )
     return await visit.page("retrying.html", retry=started)
+
+
+def _key(visit: Visit, retry_id: str) -> tuple[str, str]:
+    return visit.context.settings.account, retry_id
 
 
 def _retry(failures: Failures, wanted: FailureFilter, started: Retry) -> None:

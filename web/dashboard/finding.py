@@ -17,7 +17,7 @@ async def find(visit: Visit) -> Response:
     if not wanted:
         return await _page(visit, wanted)
     if not after and await _is_request(visit, wanted):
-        return back_to(f"/requests/{wanted}")
+        return back_to(visit.request, f"/requests/{wanted}")
     try:
         found = await visit.run(visit.search.file, wanted, position_of(after or None))
     except ValueError as error:

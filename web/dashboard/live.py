@@ -41,7 +41,7 @@ async def _events(visit: Visit, render: Callable[[Look], str], request_ids: Sequ
 
 async def _goes_on(visit: Visit) -> bool:
     secret = visit.request.cookies.get(COOKIE, "")
-    return await visit.run(visit.admin.tokens.of_session, secret) is not None
+    return await visit.run(visit.server.tokens.of_session, secret) is not None
 
 
 def _event(text: str) -> str:

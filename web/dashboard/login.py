@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from tasks.tokens import Scope
-from web.context import Context
+from web.context import server_of
 from web.credentials import Caller, MissingCredentials, TooManyWrong, WrongCredentials
 from web.dashboard import rendering
 from web.dashboard.visits import COOKIE, ROOT, SESSION_SECONDS, back_to, read_form, require_same_origin
@@ -23,18 +23,18 @@ async def form(request: Request) -> Response:
 
 async def log_in(request: Request) -> Response:
     """Start a session, if the token may read."""
-    context: Context = request.app.state.context
-    require_same_origin(request, context)
+    server = server_of(request)
+    require_same_origin(request, server)
     token = (await read_form(request)).get("token", "").strip()
     try:
-        caller = await context.credentials.caller(f"Bearer {token}")
+        caller = await server.credentials.caller(f"Bearer {token}")
     except (MissingCredentials, WrongCredentials, TooManyWrong) as error:
         return _form(request, _explained(error), 429 if isinstance(error, TooManyWrong) else 403)
     if problem := _problem(caller):
         return _form(request, problem, 403)
-    secret = await context.run(context.admin.tokens.open_session, token, SESSION_SECONDS)
+    secret = await server.run(server.tokens.open_session, token, SESSION_SECONDS)
     response = RedirectResponse(_next(request), 303, rendering.HEADERS)
-    is_https = (context.settings.web_public_url or str(request.url)).startswith("https:")
+    is_https = (server.settings.web_public_url or str(request.url)).startswith("https:")
     options = {"path": ROOT, "httponly": True, "secure": is_https, "samesite": "strict"}
     response.set_cookie(COOKIE, secret, SESSION_SECONDS, **options)  # type: ignore[arg-type] # it takes these words
     return response
@@ -42,10 +42,10 @@ async def log_in(request: Request) -> Response:
 
 async def log_out(request: Request) -> Response:
     """End the session."""
-    context: Context = request.app.state.context
-    require_same_origin(request, context)
-    await context.run(context.admin.tokens.end_session, request.cookies.get(COOKIE, ""))
-    response = back_to("/login")
+    server = server_of(request)
+    require_same_origin(request, server)
+    await server.run(server.tokens.end_session, request.cookies.get(COOKIE, ""))
+    response = back_to(request, "/login")
     response.delete_cookie(COOKIE, path=ROOT)
     return response
 

@@ -43,7 +43,7 @@ async def ask_pause(visit: Visit) -> Response:
 async def pause(visit: Visit) -> Response:
     """Pause all calls."""
     await visit.run(visit.admin.pause, visit.reason(), visit.by)
-    return back_to("", "paused")
+    return back_to(visit.request, "", "paused")
 
 
 async def ask_resume(visit: Visit) -> Response:
@@ -54,7 +54,7 @@ async def ask_resume(visit: Visit) -> Response:
 async def resume(visit: Visit) -> Response:
     """Allow calls again."""
     await visit.run(visit.admin.resume, visit.by)
-    return back_to("", "resumed")
+    return back_to(visit.request, "", "resumed")
 
 
 ROUTES = [

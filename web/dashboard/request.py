@@ -78,7 +78,7 @@ async def cancel(visit: Visit) -> Response:
     if report["state"] in (State.SUCCESS, State.FAILURE):
         raise NotPossible(f"request {report['request_id']} is done: there is nothing left to cancel")
     await visit.run(visit.client.cancel, report["request_id"], visit.by)
-    return back_to(f"/requests/{report['request_id']}", "cancelled")
+    return back_to(visit.request, f"/requests/{report['request_id']}", "cancelled")
 
 
 async def _report(visit: Visit) -> Report:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from tasks.figures import Figures, Memory
 from tasks.search import History
-from web.context import Context
+from web.context import AccountContext
+from web.figures import LatestFigures
 from worker.errors import KitsweepError
 from worker.reports.report import Report
 from worker.reports.stats import Stats
@@ -86,8 +87,9 @@ class Look:
 class Sampler:
     """Samples while there are viewers. All methods are called on the event loop."""
 
-    def __init__(self, context: Context) -> None:
-        self._context = context
+    def __init__(self, context: AccountContext, figures: LatestFigures) -> None:
+        self.context = context
+        self._figures = figures
         self._history: deque[Sample] = deque(maxlen=STEPS * STEP_SECONDS + 10)
         self._task: asyncio.Task[None] | None = None
         self._sampling: asyncio.Future[None] | None = None
@@ -166,9 +168,9 @@ class Sampler:
     async def _read_sample(self) -> None:
         watched, at = list(self._watched), time.monotonic()
         try:
-            stats, requests = await self._context.run(self._read, watched)
-            accounts, memory = await self._context.figures.get()
-            figures = next((each for each in accounts if each.account == self._context.settings.account), None)
+            stats, requests = await self.context.run(self._read, watched)
+            accounts, memory = await self._figures.get()
+            figures = next((each for each in accounts if each.account == self.context.settings.account), None)
             sample = Sample(at, stats, "", requests, figures, memory)
             self._failing_since = 0.0
         except KitsweepError as error:
@@ -177,7 +179,7 @@ class Sampler:
         self._note(sample)
 
     def _read(self, watched: list[str]) -> tuple[Stats, dict[str, tuple[Report, History]]]:
-        client, search = self._context.client, self._context.search
+        client, search = self.context.client, self.context.search
         reports = client.statuses(watched) if watched else []
         return client.stats(), {each["request_id"]: (each, search.history(each)) for each in reports if each}
 
@@ -201,6 +203,29 @@ class Sampler:
             calls=max(0, last.calls() - oldest.calls()),
             throttled=max(0, last.calls("429") - oldest.calls("429")),
         )
+
+
+class Samplers:
+    """The sampler of each account."""
+
+    def __init__(self, figures: LatestFigures) -> None:
+        self._figures = figures
+        self._by_account: dict[str, Sampler] = {}
+
+    def of(self, context: AccountContext) -> Sampler:
+        """Return the sampler of an account; another one once its settings have changed."""
+        name = context.settings.account
+        found = self._by_account.get(name)
+        if found is None or found.context is not context:
+            if found is not None:
+                found.stop()
+            found = self._by_account[name] = Sampler(context, self._figures)
+        return found
+
+    def stop(self) -> None:
+        """Stop them all."""
+        for sampler in self._by_account.values():
+            sampler.stop()
 
 
 Move = tuple[float, float, dict[str, int]]

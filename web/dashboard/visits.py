@@ -18,7 +18,8 @@ from tasks.client import Client, check_reason
 from tasks.failures import Failures
 from tasks.search import Search
 from tasks.tokens import Scope, Token
-from web.context import Context
+from web.context import AccountContext, Context, context_of, server_of
+from web.credentials import WrongAccount
 from web.dashboard import origin, rendering
 from web.dashboard.diagnosis import diagnose
 from web.dashboard.sampler import Look, Sampler
@@ -39,7 +40,8 @@ class Visit:
     """One call of a page, by a token that may read."""
 
     request: Request
-    context: Context
+    server: Context
+    context: AccountContext
     sampler: Sampler
     token: Token
     form: Mapping[str, str]
@@ -65,6 +67,16 @@ class Visit:
     def failures(self) -> Failures:
         """The failed files of the account."""
         return self.context.failures
+
+    @property
+    def root(self) -> str:
+        """The start of the paths of this account's pages."""
+        return root_of(self.request)
+
+    @property
+    def accounts(self) -> list[str]:
+        """The names of the accounts that the token may use."""
+        return [self.token.account] if self.token.account else list(self.server.accounts.served())
 
     @property
     def by(self) -> str:
@@ -113,7 +125,7 @@ class Visit:
         settings, url, stats = self.context.settings, self.request.url, look.sample.stats
         return {
             "visit": self,
-            "root": ROOT,
+            "root": self.root,
             "path": url.path.removeprefix(ROOT),
             "query": url.query,
             "zone": self.zone,
@@ -145,12 +157,14 @@ def route(path: str, act: Act, *scopes: Scope, methods: tuple[str, ...] = ("GET"
     """Return the route of a page, for tokens that may read and have one of the scopes, if there are any."""
 
     async def answer(request: Request) -> Response:
-        context: Context = request.app.state.context
-        require_same_origin(request, context)
-        token = await context.run(context.admin.tokens.of_session, request.cookies.get(COOKIE, ""))
+        server = server_of(request)
+        require_same_origin(request, server)
+        token = await server.run(server.tokens.of_session, request.cookies.get(COOKIE, ""))
         if token is None:
             return _to_login(request)
-        visit = Visit(request, context, request.app.state.sampler, token, await read_form(request))
+        request.state.account = _account_of(request, server, token)
+        context, samplers = context_of(request), request.app.state.samplers
+        visit = Visit(request, server, context, samplers.of(context), token, await read_form(request))
         if not visit.may(Scope.READ) or (scopes and not visit.may(*scopes)):
             raise Problem(403, f"The {visit.by} does not have the scope {' or '.join(scopes)}, which this needs.")
         response = await act(visit)
@@ -161,15 +175,31 @@ def route(path: str, act: Act, *scopes: Scope, methods: tuple[str, ...] = ("GET"
     return Route(ROOT + path, answer, methods=list(methods), name=f"{path} {act.__name__}")
 
 
-def require_same_origin(request: Request, context: Context) -> None:
+def root_of(request: Request) -> str:
+    """Return the start of the paths of the account's pages: `/dashboard/@name`, if the URL names one."""
+    named = request.scope.get("account")
+    return f"{ROOT}/@{named}" if named else ROOT
+
+
+def _account_of(request: Request, server: Context, token: Token) -> str | None:
+    """Return the account of a call; None: that of the environment. Raises `WrongAccount`."""
+    named = request.scope.get("account")
+    if token.account and named not in (None, token.account):
+        raise WrongAccount(f"token {token.name}", token.account)
+    served = server.accounts.served()
+    is_home_served = server.settings.account in served
+    return token.account or named or (None if is_home_served else next(iter(served), None))
+
+
+def require_same_origin(request: Request, server: Context) -> None:
     """Refuse a change that another site asks the browser for. Raises `Problem`."""
-    if not origin.is_allowed(request.method, request.headers, context.settings.web_public_url):
+    if not origin.is_allowed(request.method, request.headers, server.settings.web_public_url):
         raise Problem(403, "This call comes from another site. Use the pages of the dashboard itself.")
 
 
-def back_to(path: str, done: str = "") -> Response:
+def back_to(request: Request, path: str, done: str = "") -> Response:
     """Return the redirect to a page after a change; the page says what was done."""
-    return RedirectResponse(f"{ROOT}{path}{f'?done={done}' if done else ''}", 303, rendering.HEADERS)
+    return RedirectResponse(f"{root_of(request)}{path}{f'?done={done}' if done else ''}", 303, rendering.HEADERS)
 
 
 async def read_form(request: Request) -> dict[str, str]:
@@ -190,6 +220,7 @@ async def read_form(request: Request) -> dict[str, str]:
 def _to_login(request: Request) -> Response:
     if request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site":
         return HTMLResponse(_AGAIN, headers=rendering.HEADERS)
-    url = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    path = root_of(request) + request.url.path.removeprefix(ROOT)
+    url = path + (f"?{request.url.query}" if request.url.query else "")
     after = f"?next={quote(url, safe='')}" if request.method == "GET" else ""
     return RedirectResponse(f"{ROOT}/login{after}", 303, rendering.HEADERS)

@@ -66,7 +66,7 @@ def checked_ids(ids: Sequence[object]) -> list[str]:
     return [str(file_id) for file_id in dict.fromkeys(ids)]
 
 
-def submission_of(exchange: Exchange, caller: Caller, file_ids: list[str]) -> Submission:
+def submission_of(exchange: Exchange, caller: Caller, account: str | None, file_ids: list[str]) -> Submission:
     """Return the request that a call makes. Raises `Refusal`, and `InvalidRequest` for an invalid header.
 
     Its id comes from the credential and the set of ids, so that a repeat of the call joins it.
@@ -74,7 +74,7 @@ def submission_of(exchange: Exchange, caller: Caller, file_ids: list[str]) -> Su
     if Scope.DELETE not in caller.scopes:
         raise Refusal(answers.ours(403, f"The {caller.name} does not have the scope delete."))
     named = exchange.header(b"idempotency-key")
-    content = content_of(caller, file_ids)
+    content = content_of(caller, account, file_ids)
     asked = checked_request(
         named or str(uuid.UUID(hex=content)),
         _source(exchange, caller),
@@ -84,9 +84,10 @@ def submission_of(exchange: Exchange, caller: Caller, file_ids: list[str]) -> Su
     return Submission(NewRequest(**asked, origin=caller.name), file_ids, content if named else None)
 
 
-def content_of(caller: Caller, file_ids: list[str]) -> str:
-    """Return 32 hex digits that identify a credential with a set of ids."""
-    return hashlib.sha256("\n".join([caller.name, *sorted(file_ids)]).encode()).hexdigest()[:32]
+def content_of(caller: Caller, account: str | None, file_ids: list[str]) -> str:
+    """Return 32 hex digits that identify a credential with an account (None: the environment's) and a set of ids."""
+    who = f"{caller.name} for {account}" if account else caller.name
+    return hashlib.sha256("\n".join([who, *sorted(file_ids)]).encode()).hexdigest()[:32]
 
 
 def _source(exchange: Exchange, caller: Caller) -> str:

@@ -15,7 +15,7 @@ from prometheus_client.exposition import choose_encoder
 
 from tasks.figures import Reading
 from tasks.tokens import Scope
-from web.context import Context, context_of
+from web.context import Context, server_of
 from web.metrics.families import Families
 from web.permissions import admit
 from worker.errors import QueueUnavailable
@@ -30,7 +30,7 @@ router = APIRouter(include_in_schema=False)
 @router.get("/metrics")
 async def read_metrics(request: Request) -> Response:
     """Answer with all metrics."""
-    reading = await _reading_for(request, context_of(request))
+    reading = await _reading_for(request, server_of(request))
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
     return Response(encode(Families(reading, version("kitsweep"))), media_type=content_type)
 

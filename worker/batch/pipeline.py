@@ -45,7 +45,7 @@ class Ran(Enum):
     NO_SLOT = auto()
 
 
-@dataclass
+@dataclass(eq=False)
 class Batches:
     """Runs the batches of one account."""
 

@@ -97,8 +97,12 @@ class ImageKit:
         return raw.failure if raw.status is None else None
 
     def close(self) -> None:
-        """Close the connection of the calling thread. A later call opens a new one."""
+        """Close all connections that no call uses. A later call opens a new one."""
         self._transport.close()
+
+    def close_old(self) -> None:
+        """Close connections that were idle for so long that no call would use them."""
+        self._transport.close_old()
 
     def _call(self, method: str, path: str, body: bytes | None = None, max_bytes: int = MAX_BODY_BYTES) -> RawAnswer:
         headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from config.queue_names import priority_step
-from worker.queue.validation import Asked, bound_arguments, checked_file_ids, checked_request
+from worker.queue.validation import Asked, bound_arguments, checked_account, checked_file_ids, checked_request
 
 TASK = "kitsweep.delete_files"
 MOST_BYTES = 256 * 1024
@@ -44,6 +44,8 @@ class Message(NamedTuple):
     """What Celery runs after the request; None for nothing."""
     origin: str
     """The sender according to Celery: process and host."""
+    account: str | None = None
+    """The account that is named; None: none is."""
 
 
 class Unusual(NamedTuple):
@@ -129,9 +131,8 @@ def _read_request(
         return None
     args, kwargs, embed = loads(body)
     given = bound_arguments(args, kwargs)
-    file_ids = given.pop("file_ids")
+    file_ids, account = given.pop("file_ids"), checked_account(given.pop("account"))
     asked = checked_request(headers["id"], **given)
     file_ids = checked_file_ids(file_ids, most_ids)
-    return Message(
-        asked, list(dict.fromkeys(file_ids)), canvas_in({**headers, **embed}), str(headers.get("origin") or "")
-    )
+    canvas, origin = canvas_in({**headers, **embed}), str(headers.get("origin") or "")
+    return Message(asked, list(dict.fromkeys(file_ids)), canvas, origin, account)

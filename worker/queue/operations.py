@@ -6,7 +6,6 @@ Methods run the Lua operation of the same name, atomic and idempotent. The map o
 from __future__ import annotations
 
 import json
-import logging
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,15 +15,14 @@ from typing import Any, NamedTuple
 from redis import Redis
 
 from config.settings import Settings
-from worker.errors import InvalidRequest, RequestVanished
+from worker.errors import InvalidRequest
 from worker.identity import whoami
 from worker.queue.claims import Claim, Item, Settlements
 from worker.queue.digest import Digest
+from worker.queue.enqueued import Enqueued, read_enqueued
 from worker.states import Doubt, State
 from worker.store.keys import Keys
 from worker.store.scripts import Scripts, Step
-
-logger = logging.getLogger(__name__)
 
 CHUNK_IDS = 5000
 """Maximum file ids per call; a longer request is streamed in chunks of this size."""
@@ -70,18 +68,6 @@ WHOLE = Chunk()
 """The only chunk of a request."""
 
 
-class Enqueued(NamedTuple):
-    """The result of enqueueing."""
-
-    state: State
-    """State of the request after the call."""
-    is_new: bool
-    """Whether this call sealed it; false if the request id was known."""
-    total: int
-    held: str = ""
-    """Why it waits for approval; empty if it does not."""
-
-
 class Work(NamedTuple):
     """The work that is due now."""
 
@@ -96,7 +82,7 @@ class Queue:
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
         self.redis = redis
-        self.keys = Keys(settings.account)
+        self.keys, self.home_keys = Keys(settings.account), Keys(settings.home_account)
         self.scripts = Scripts(redis, self.keys)
         self._lease_ms = max(1000, int(settings.lease_seconds * 900))
         # Nine tenths: the rest is for polling, so that a dead worker's items are claimed again within the setting.
@@ -250,6 +236,11 @@ class Queue:
         seconds, micros = self.redis.time()
         return seconds * 1000 + micros // 1000
 
+    def count_waiting(self) -> int:
+        """Return how many ids wait or are in flight."""
+        counts = [*self.redis.hvals(self.keys("waiting")), *self.redis.hvals(self.keys("in_flight"))]
+        return sum(map(int, counts))
+
     def any_gone_id(self) -> str | None:
         """Return the id of a file that we have deleted; None if none is remembered."""
         for name in ("gone:0", "gone:1"):
@@ -260,7 +251,11 @@ class Queue:
 
     def peek(self, enough: int) -> Work:
         """Return the work that is due now; claimable ids are counted up to `enough`."""
-        return Work(*self.scripts.run("queue/peek", {"enough": enough}))
+        return self.scripts.do(self.peeking(enough))
+
+    def peeking(self, enough: int) -> Step[Work]:
+        """Return `peek` as a step."""
+        return Step("queue/peek", {"enough": enough}, lambda reply: Work(*reply))
 
 
 def _read_claim(token: str, fails: int, failed_ago: int, suspect: str, packed: str) -> Claim:
@@ -274,17 +269,6 @@ def _unpacked(packed: str) -> Iterator[Item]:
         spent, how_sure = int(attempts), Doubt(doubt)
         for file_id in file_ids:
             yield Item(request_id, file_id, spent, how_sure)
-
-
-def read_enqueued(reply: Any, request_id: str, source: str) -> Enqueued:
-    """Read the reply of the operation `enqueue`, and log a warning if the request waits for approval."""
-    state, is_new, total, held = reply
-    if not state:
-        raise RequestVanished(request_id)
-    if held:
-        fields = {"request_id": request_id, "source": source, "ids": int(total)}
-        logger.warning("request %s waits for approval: %s", request_id, held, extra=fields)
-    return Enqueued(State(state), is_new == "1", int(total), held)
 
 
 def portions(requests: Iterable[tuple[NewRequest, list[str]]]) -> Iterator[list[tuple[NewRequest, list[str]]]]:

@@ -56,5 +56,5 @@ def submit(queue: Queue, submissions: Sequence[Submission], *, join_ms: int, ali
     ]
     all_wait = any(each.is_last for each in submissions)
     about = {"join_ms": join_ms, "alive_ms": alive_ms, "repeats_ttl_ms": REPEATS_TTL_MS, "all_wait": all_wait}
-    replies = queue.scripts.run("queue/submit", {"requests": requests, **about})
+    replies = queue.scripts.run("queue/submit", {"requests": requests, **about}, keys=[queue.home_keys("workers")])
     return [Submitted(State(state), name, on_hold == "1", *rest) for state, name, on_hold, *rest in replies] or None

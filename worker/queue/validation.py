@@ -26,6 +26,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 _FILE_ID_RULE = f"a file id is 1 to {MAX_FILE_ID} characters without spaces, control or invisible characters"
 _SOURCE_RULE = "a source is 1 to 64 of the characters A-Z a-z 0-9 . _ -"
+_ACCOUNT_RULE = "the name of an account is 1 to 64 of the characters A-Z a-z 0-9 . _ -"
 _REQUEST_ID_RULE = "a request id is 1 to 128 of the characters A-Z a-z 0-9 . _ : -"
 _REASON_RULE = f"a reason is a text of at most {MAX_REASON} characters without control characters"
 _HOLD_RULE = f"a hold is a number of seconds from 0 to {MAX_HOLD_SECONDS} (ten years)"
@@ -53,6 +54,7 @@ def _delete_files(
     hold_seconds: object = 0,
     result_ttl_seconds: object = None,
     callback: object = None,
+    account: object = None,
 ) -> None:
     """Declare the arguments of the task `kitsweep.delete_files`."""
 
@@ -93,6 +95,11 @@ def checked_request(
         result_ttl_seconds=_checked("result_ttl_seconds", check_result_ttl, result_ttl_seconds),
         callback=_checked("callback", check_callback, callback),
     )
+
+
+def checked_account(account: object) -> str | None:
+    """Validate the form of an account's name. Raises `InvalidRequest`."""
+    return _checked("account", check_account, account)
 
 
 def checked_file_ids(file_ids: object, most: int) -> list[str]:
@@ -175,6 +182,13 @@ def check_result_ttl(value: object) -> int | None:
     if type(value) is int and MIN_RESULT_TTL_SECONDS <= value <= MAX_TTL_SECONDS:
         return value
     raise ValueError(f"{_RESULT_TTL_RULE}, not {quote(value)}")
+
+
+def check_account(value: object) -> str | None:
+    """Validate the form of an account's name; None if none is named."""
+    if value is None or (isinstance(value, str) and is_name(value)):
+        return value
+    raise ValueError(f"{_ACCOUNT_RULE}, not {quote(value)}")
 
 
 def check_callback(value: object) -> str | None:

@@ -55,7 +55,7 @@ class Stats(TypedDict):
     """All of `kitsweep stats --json`. Times are ISO 8601 in UTC."""
 
     unaccepted: int
-    """Messages, sent by task name, that are not accepted yet."""
+    """Messages, sent by task name, that are not accepted yet, of all accounts."""
     waiting: int
     in_flight: int
     due_retries: int
@@ -89,7 +89,7 @@ def read_stats(queue: Queue, limiter: Limiter) -> Stats:
     *by_source, totals, unapproved, outbox, parked, unsent, failed, workers = _read_counters(queue, now)
     sources = _sources(*by_source)
     return Stats(
-        unaccepted=count_unaccepted(queue.redis, queue.keys),
+        unaccepted=count_unaccepted(queue.redis, queue.home_keys),
         waiting=sum(about["waiting"] for about in sources.values()),
         in_flight=sum(about["in_flight"] for about in sources.values()),
         due_retries=sum(about["due_retries"] for about in sources.values()),
@@ -119,7 +119,7 @@ def _read_counters(queue: Queue, now: int) -> list[Any]:
         pipe.scard(keys("parked"))
         pipe.zcard(keys("webhooks:waiting"))
         pipe.zcard(keys("webhooks:failed"))
-        pipe.zrangebyscore(keys("workers"), now - ALIVE_MS, "+inf")
+        pipe.zrangebyscore(queue.home_keys("workers"), now - ALIVE_MS, "+inf")
         return list(pipe.execute())
 
 

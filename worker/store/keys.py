@@ -71,10 +71,12 @@ metrics                hash    counters and histograms of calls and finished req
 account                hash    pause of the operator, outage and key pauses, last success, average of successes
 limits:<endpoint>      hash    throttle pause, learned windows, margin of one endpoint
 calls:<endpoint>       zset    call id → ms: the sliding log
-tokens                 hash    SHA-256 of a token → JSON {name, scopes, source, created_at (ms), by}
+tokens                 hash    SHA-256 of a token → JSON {name, scopes, source, account, created_at (ms), by}
 session:<digest>       string  SHA-256 of the token of a person who is logged in; the digest is that of the cookie
 refusals               string  number of HTTP requests with wrong credentials
-workers                zset    worker name → last heartbeat (ms)
+workers                zset    worker name → last heartbeat (ms); of all accounts, as are `intake`, `tokens` and
+                               `refusals`, under the keys of the account of the environment
+accounts               set     names of the accounts that workers have served
 sequence               string  counter: order of requests, and turns of sources
 format                 string  version of this map; `store/lua/upgrade.lua` upgrades older ones
 =====================  ======  ===================================================================================
@@ -117,6 +119,7 @@ NAMES = (
     "totals",
     "metrics",
     "account",
+    "accounts",
     "tokens",
     "refusals",
     "workers",

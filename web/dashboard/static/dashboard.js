@@ -30,7 +30,7 @@
     else if (event.key === "/") search.focus();
     else if (event.key === "j") step(1);
     else if (event.key === "k") step(-1);
-    else if (event.key in pages) location.assign(`/dashboard${pages[event.key]}`);
+    else if (event.key in pages) location.assign(document.querySelector(".brand").getAttribute("href") + pages[event.key]);
     else return;
     event.preventDefault();
   });

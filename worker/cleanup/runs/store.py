@@ -35,9 +35,9 @@ def request_of(run_id: str) -> str:
     return CLEANUP + run_id
 
 
-def run_id_of(rule_name: str, due: datetime) -> str:
-    """Return the id of the run for a due time: the same on every beat."""
-    return f"{rule_name}:{due.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+def run_id_of(rule_name: str, due: datetime, suffix: str = "") -> str:
+    """Return the id of the run for a due time: the same on every beat. `suffix` is `RunStore.suffix`."""
+    return f"{rule_name}:{due.astimezone(UTC):%Y%m%dT%H%M%SZ}{suffix}"
 
 
 def run_id_by_hand(rule_name: str, now: datetime) -> str:
@@ -99,6 +99,8 @@ class RunStore:
 
     def __init__(self, queue: Queue, settings: Settings) -> None:
         self.queue = queue
+        self.suffix = "" if settings.account == settings.home_account else f":{settings.account}"
+        """End of the ids of scheduled runs: two accounts may have rules of the same name."""
         self._keys, self._redis, self._scripts = queue.keys, queue.redis, queue.scripts
         self._lease_ms = int((settings.http_timeout_seconds + settings.http_connect_timeout_seconds + 10) * 1000)
         self._unsealed_ttl_ms = int(settings.unsealed_ttl_seconds * 1000)

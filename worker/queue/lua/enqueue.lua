@@ -11,7 +11,8 @@
 --          canvas, origin, result_ttl_ms, callback, guard, content and retry_of may be omitted
 --       2… file ids, each once
 -- Returns {state after the call, '1' if this call sealed it, number of ids, why it waits for approval or ''}; state is
---         '' when the earlier chunks of the stream are gone: expired, cancelled or lost.
+--         '' when the earlier chunks of the stream are gone (expired, cancelled or lost), and TAKEN when a request of
+--         another account has the id.
 local asked, ids, now, tally = cjson.decode(ARGV[1]), {unpack(ARGV, 2)}, now_ms(), new_tally(1)
 if not asked.stream then
   local reply = enqueue_whole(tally, asked, ids, nil, now)
@@ -24,7 +25,8 @@ local key, waiting = request_key(request), request_key(request, 'waiting')
 local incoming = request_key(request, 'incoming') .. ':' .. stream
 local seen = request_key(request, 'seen') .. ':' .. stream
 
-local state, known_total = known_request(request)
+local state, known_total, is_taken = known_request(request)
+if is_taken then return {TAKEN, '0', 0, ''} end
 if state and state ~= STATE.OPEN then return {state, '0', known_total, ''} end
 if not asked.is_first and redis.call('HEXISTS', key, 'stream:' .. stream) == 0 then return {'', '0', 0, ''} end
 if #ids == 0 then return {STATE.OPEN, '0', 0, ''} end

@@ -124,7 +124,8 @@ end
 
 -- Enqueue a request with all its ids, unless its id is known; an unsealed one with this id makes way.
 local function enqueue_whole(tally, asked, ids, first_result, now)
-  local state, total = known_request(asked.request)
+  local state, total, is_taken = known_request(asked.request)
+  if is_taken then return {TAKEN, '0', 0, ''} end
   if state and state ~= STATE.OPEN then return {state, '0', total, ''} end
   if state and #ids > 0 then
     reserve_sequences(tally)
