@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 
 from config.settings import Settings
 from worker.limiter.slots import Pause, WindowUse
@@ -15,12 +15,14 @@ __all__ = ["FigureReader", "Figures", "Histogram", "Memory", "Pause", "Reading",
 class FigureReader:
     """Reads the figures of accounts that are on one Redis server."""
 
-    def __init__(self, accounts: Sequence[Settings]) -> None:
-        self._settings = accounts[0]
+    def __init__(self, settings: Settings, accounts: Callable[[], Iterable[Settings]]) -> None:
+        """Create a reader of the accounts that `accounts` returns, on the server that `settings` names."""
+        self._settings = settings
+        self._accounts = accounts
         # A reading that fails is not repeated: the next one comes soon.
-        self._reader = Reader(connect(self._settings, retries=0), accounts)
+        self._reader = Reader(connect(settings, retries=0))
 
     def read(self) -> Reading:
         """Read all figures, which changes nothing. Raises `worker.errors.RedisUnreachable`."""
         with explained(self._settings):
-            return self._reader.read()
+            return self._reader.read(self._accounts())

@@ -16,7 +16,7 @@ from tasks.accounts import Accounts
 from tasks.admin import Admin
 from tasks.client import Client
 from tasks.failures import Failures
-from tasks.figures import FigureReader, Reading
+from tasks.figures import FigureReader
 from tasks.search import Search
 from tasks.tokens import TokenAdmin
 from web.credentials import Credentials
@@ -112,8 +112,7 @@ class Context(AccountContext):
         super().__init__(settings, *shared)
         self._accounts = Accounts(settings, lambda each: AccountContext(each, *shared))
         self._refreshed_at = time.monotonic()
-        self._figure_reader: tuple[list[Settings], FigureReader] | None = None
-        self.figures = LatestFigures(self._read_figures)
+        self.figures = LatestFigures(FigureReader(settings, self._settings_of_accounts).read)
 
     @property
     def accounts(self) -> Accounts[AccountContext]:
@@ -133,12 +132,8 @@ class Context(AccountContext):
         self.figures.close()
         self._blocking.close()
 
-    def _read_figures(self) -> Reading:
-        """Read the figures of all accounts, on one thread."""
-        served = [each.settings for each in self._accounts.served().values()]
-        if self._figure_reader is None or self._figure_reader[0] != served:
-            self._figure_reader = served, FigureReader(served)
-        return self._figure_reader[1].read()
+    def _settings_of_accounts(self) -> list[Settings]:
+        return [each.settings for each in self.accounts.served().values()]
 
     def _private_keys(self) -> dict[str, bytes]:
         """Return the private key of each account."""

@@ -105,5 +105,5 @@ def test_a_redis_that_does_not_answer_is_told(context: Context, monkeypatch: pyt
         raise RedisUnreachable("db:6379/0", "refused")
 
     browser = Browser(context)
-    monkeypatch.setattr(context.client, "stats", fail)
+    monkeypatch.setattr(context.accounts.of(None).client, "stats", fail)
     assert "Redis has not answered" in browser.text("")

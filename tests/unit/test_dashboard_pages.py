@@ -239,3 +239,26 @@ def test_settings_hide_secrets(fake_redis: Redis, monkeypatch: pytest.MonkeyPatc
     for hidden in ("private_test", "geheim", secret):
         assert hidden not in page
     assert "KITSWEEP_REDIS_URL" in page
+
+
+def test_the_url_names_the_account(fake_redis: Redis, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its pages link to its pages, what they change is its own, and a token of another account sees nothing of it."""
+    file = tmp_path / "accounts.toml"
+    file.write_text('[accounts.north]\nkey = "private_n"\n[accounts.south]\nkey = "private_s"\n', "utf-8")
+    file.chmod(0o600)
+    context = context_on(fake_redis, monkeypatch, accounts_file=str(file), private_key=None)
+    ann = Browser(context)
+    assert 'href="/dashboard/@south"' in ann.get("/@north").text
+    assert ann.post("/@south/pause", {"reason": "noon"}).headers["location"] == "/dashboard/@south?done=paused"
+    page = ann.get("/@south/requests").text
+    assert 'href="/dashboard/@south/audit"' in page
+    assert 'href="/dashboard/audit"' not in page
+    paused = {name: each.client.stats()["pause"] is not None for name, each in context.accounts.served().items()}
+    assert paused == {"north": False, "south": True}
+    assert ann.get("/@west").status_code == 422
+    bound = context.tokens.create("bob", [Scope.READ], account="north")
+    bob = Browser(context, name="bo")
+    bob.cookie = bob.log_in(bound).cookies["kitsweep_session"]
+    assert "account north" in bob.text("")
+    assert bob.get("/@south").status_code == 403
+    context.close()

@@ -82,7 +82,7 @@ def metrics_of(context: Context) -> Metrics:
 
 
 def read(redis: Redis, *accounts: str) -> Reading:
-    return Reader(redis, [settings_for_tests(account=account) for account in accounts or ["default"]]).read()
+    return Reader(redis).read(settings_for_tests(account=account) for account in accounts or ["default"])
 
 
 def test_files_by_where_they_are(context: Context, queue: Queue) -> None:
@@ -307,8 +307,8 @@ def test_readers_share_a_reading(fake_redis: Redis, monkeypatch: pytest.MonkeyPa
 
 def test_a_reading_takes_two_round_trips(real_redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """For any number of accounts: one asks whether the script is loaded, the other for everything."""
-    reader = Reader(real_redis, [settings_for_tests(account=name) for name in ("a", "b", "c")])
-    reader.read()
+    reader, accounts = Reader(real_redis), [settings_for_tests(account=name) for name in ("a", "b", "c")]
+    reader.read(accounts)
     sent, send = 0, Connection.send_packed_command
 
     def count(*args: Any, **more: Any) -> None:
@@ -317,5 +317,5 @@ def test_a_reading_takes_two_round_trips(real_redis: Redis, monkeypatch: pytest.
         send(*args, **more)  # type: ignore[no-untyped-call]
 
     monkeypatch.setattr(Connection, "send_packed_command", count)
-    assert [each.account for each in reader.read().accounts] == ["a", "b", "c"]
+    assert [each.account for each in reader.read(accounts).accounts] == ["a", "b", "c"]
     assert sent == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +19,7 @@ from tests.unit.support_queue import raw
 from tests.unit.support_web import KEY, StandInWorker, api_of, basic, call, context_on, with_app
 from web.context import Context
 from worker.accounts import settings_of
-from worker.queue.operations import Queue
+from worker.queue.operations import NewRequest, Queue
 
 BULK = "/v1/files/batch/deleteByFileIds"
 KEYS = {"default": KEY, "shop": "private_shop", "blog": "private_blog"}
@@ -135,3 +136,14 @@ def test_the_server_is_ready_with_the_keys_of_the_file(
     file = context.settings.accounts_file
     without = context_on(redis_client, monkeypatch, accounts_file=file, private_key=None)
     assert call(api_of(without), "GET", "/readyz").status_code == 200
+
+
+def test_metrics_show_the_accounts_that_the_caller_may_use(context: Context, queues: dict[str, Queue]) -> None:
+    """All to a token without an account, and one to a token or a private key that is bound to it."""
+    queues["shop"].enqueue(NewRequest("r", "s"), ["a"])
+    free = context.tokens.create("prometheus", [Scope.READ])
+    bound = context.tokens.create("shop", [Scope.READ], account="shop")
+    for secret, accounts in ((free, set(KEYS)), (bound, {"shop"}), (KEYS["blog"], {"blog"})):
+        text = call(api_of(context), "GET", "/metrics", auth=(secret, "")).text
+        assert set(re.findall(r'^kitsweep_workers\{account="(\w+)"\}', text, re.MULTILINE)) == accounts
+        assert ('kitsweep_files_waiting{account="shop",source="s"} 1.0' in text) == ("shop" in accounts)

@@ -36,12 +36,12 @@ async def read_metrics(request: Request) -> Response:
 
 
 async def _reading_for(request: Request, context: Context) -> Reading | None:
-    """Return the figures for a caller that may read them; None if Redis does not answer."""
+    """Return the figures of the accounts that the caller may see; None if Redis does not answer."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            if not context.settings.web_open_metrics:
-                await admit(request, Scope.READ)
-            return await context.figures.get()
+            account = None if context.settings.web_open_metrics else (await admit(request, Scope.READ)).account
+            reading = await context.figures.get()
     except (QueueUnavailable, TimeoutError) as error:
         logger.warning("metrics without figures: %s", str(error) or f"Redis gave no answer in {ANSWER_SECONDS:g} s")
         return None
+    return reading._replace(accounts=[each for each in reading.accounts if account in (None, each.account)])

@@ -205,15 +205,15 @@ def _pairs(windows: Iterable[Window]) -> list[tuple[int, int]]:
     return [(window.limit, window.interval_ms) for window in windows]
 
 
-def _read_limits(reply: tuple[Any, ...]) -> Limits:
-    pause, slots, margin, *flat = reply
-    windows = [WindowUse(int(a), int(b), int(c)) for a, b, c in zip(*[iter(flat)] * 3, strict=True)]
-    return Limits(int(pause), int(slots), float(margin), windows)
-
-
 def _read_health(reply: tuple[int, int, str]) -> Health:
     pause, ago, healthy = reply
     return Health(int(pause), None if int(ago) < 0 else int(ago), healthy == "1")
+
+
+def _read_limits(reply: list[Any]) -> Limits:
+    pause, slots, margin, *flat = reply
+    windows = [WindowUse(int(a), int(b), int(c)) for a, b, c in zip(*[iter(flat)] * 3, strict=True)]
+    return Limits(int(pause), int(slots), float(margin), windows)
 
 
 def pause_of(now: int, account: dict[str, str], limits: dict[str, str]) -> Pause | None:

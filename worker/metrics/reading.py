@@ -3,20 +3,21 @@
 The hash `metrics` has the counters of an account. The operations that accept and end requests, record calls and end
 webhooks write them. Its fields are::
 
-    accepted                      file ids of accepted requests
-    requests:<final state>        requests
-    calls:<endpoint>:<status>     calls, by HTTP status or `NO_RESPONSE`
-    webhooks:<delivered, failed>  webhooks
-    <histogram>:<bucket>          values in a bucket, counted from 1
-    <histogram>:sum               sum of the values
-
-The histograms are ``request_ms``, ``call_files`` and ``call_ms:<endpoint>`` (`worker.store.buckets`).
+    accepted                             file ids of accepted requests
+    requests:<final state>               requests
+    request_ms:<bucket>, request_ms:sum  their durations: how many are in each bucket, counted from 1, and the sum
+    calls:<endpoint>:<status>:<bucket>   calls, by HTTP status or `NO_RESPONSE`, and by duration
+    call_ms:<endpoint>                   sum of the durations of calls
+    call_files:<n>                       bulk calls with n file ids
+    webhooks:<delivered, failed>         webhooks
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -116,29 +117,34 @@ class Reading(NamedTuple):
 
 
 class Reader:
-    """Reads the figures of some accounts on one Redis. Changes nothing."""
+    """Reads the figures of accounts on one Redis. Changes nothing."""
 
-    def __init__(self, redis: Redis, accounts: Sequence[Settings]) -> None:
+    def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._accounts = [_Account(redis, settings) for settings in accounts]
+        self._known: dict[str, _Account] = {}
 
-    def read(self) -> Reading:
+    def read(self, accounts: Iterable[Settings]) -> Reading:
         """Read all figures. Raises `redis.exceptions.RedisError`."""
+        self._known = {settings.account: self._of(settings) for settings in accounts}
         with self._redis.pipeline(transaction=False) as pipe:
-            for account in self._accounts:
+            for account in self._known.values():
                 account.ask(pipe)
             pipe.info("memory")
             *replies, memory = pipe.execute(raise_on_error=False)
         _raise_errors(replies)
-        figures = [account.figures(reply) for account, reply in zip(self._accounts, replies, strict=True)]
+        figures = [account.figures(reply) for account, reply in zip(self._known.values(), replies, strict=True)]
         return Reading(figures, _memory(memory))
+
+    def _of(self, settings: Settings) -> _Account:
+        known = self._known.get(settings.account)
+        return known if known and known.settings is settings else _Account(self._redis, settings)
 
 
 class _Account:
     """Asks for the figures of one account, and understands the reply."""
 
     def __init__(self, redis: Redis, settings: Settings) -> None:
-        self._name, self._share = settings.account, settings.rate_share
+        self.settings = settings
         self._scripts = Scripts(redis, Keys(settings.account))
         self._limits = {each: Limiter(redis, settings, each).reading_limits() for each in Endpoint}
         names = queue_names(settings.account)
@@ -151,22 +157,22 @@ class _Account:
     def figures(self, reply: list[Any]) -> Figures:
         packed, *limits = reply
         read = {name: value or {} if isinstance(value, list) else value for name, value in json.loads(packed).items()}
-        counted = read["counted"]
+        counted = _Counted(read["counted"])
         return Figures(
-            account=self._name,
+            account=self.settings.account,
             now_ms=int(read["now"]),
-            accepted=int(counted.get("accepted", 0)),
+            accepted=counted["accepted"],
             ended={each.value: int(read["totals"].get(each, 0)) for each in Outcome},
             waiting=_without(read["waiting"], read["held"]),
             held=_whole(read["held"]),
             in_flight=_whole(read["in_flight"]),
             oldest_ms=_whole(read["oldest"]),
             requests=_requests(read),
-            finished={each.value: int(counted.get(f"requests:{each}", 0)) for each in sorted(FINAL_STATES)},
-            request_ms=_histogram(counted, "request_ms"),
-            calls=_calls(counted),
-            call_ms={each.value: _histogram(counted, "call_ms", f"call_ms:{each}") for each in Endpoint},
-            call_files=_histogram(counted, "call_files"),
+            finished={each.value: counted[f"requests:{each}"] for each in sorted(FINAL_STATES)},
+            request_ms=counted.request_ms(),
+            calls=counted.calls(),
+            call_ms={each.value: counted.call_ms(each) for each in Endpoint},
+            call_files=counted.call_files(),
             windows={each.value: self._windows(each, reply) for each, reply in zip(Endpoint, limits, strict=True)},
             pause=pause_of(int(read["now"]), read["account"], read["throttle"]),
             last_success_ms=int(read["account"]["last_success"]) if "last_success" in read["account"] else None,
@@ -174,14 +180,14 @@ class _Account:
             unaccepted=int(read["unaccepted"]),
             unpublished=int(read["unpublished"]),
             webhooks={"waiting": int(read["webhooks_waiting"]), "failed": int(read["webhooks_failed"])},
-            webhooks_ended={name: int(counted.get(f"webhooks:{name}", 0)) for name in ("delivered", "failed")},
+            webhooks_ended={name: counted[f"webhooks:{name}"] for name in ("delivered", "failed")},
             receivers_failing=int(read["receivers_failing"]),
             refusals=int(read["refusals"]),
         )
 
     def _windows(self, endpoint: Endpoint, reply: list[Any]) -> list[WindowUse]:
         windows = self._limits[endpoint].read(reply).windows
-        return [use._replace(limit=max(1, int(use.limit * self._share))) for use in windows]
+        return [use._replace(limit=max(1, int(use.limit * self.settings.rate_share))) for use in windows]
 
 
 def _raise_errors(replies: Iterable[object]) -> None:
@@ -210,13 +216,45 @@ def _requests(read: Mapping[str, Any]) -> dict[str, int]:
     return {"unapproved": unapproved, "on_hold": on_hold, "active": int(read["unfinished"]) - unapproved - on_hold}
 
 
-def _calls(counted: Mapping[str, float]) -> dict[tuple[str, str], int]:
-    split = ((name.split(":"), int(n)) for name, n in sorted(counted.items()) if name.startswith("calls:"))
-    return {(endpoint, status): n for (_, endpoint, status), n in split}
+def _histogram(name: str, buckets: Mapping[int, int], total: float) -> Histogram:
+    """Return a histogram of the values in each bucket, counted from 1, and their sum."""
+    bounds = BUCKETS[name]
+    return Histogram(bounds, tuple(accumulate(buckets.get(bucket, 0) for bucket in range(1, len(bounds) + 2))), total)
 
 
-def _histogram(counted: Mapping[str, float], name: str, field: str | None = None) -> Histogram:
-    """Return a histogram whose fields start with `field`, by default its name."""
-    start, bounds = field or name, BUCKETS[name]
-    counts = (int(counted.get(f"{start}:{bucket}", 0)) for bucket in range(1, len(bounds) + 2))
-    return Histogram(bounds, tuple(accumulate(counts)), counted.get(f"{start}:sum", 0))
+class _Counted:
+    """The hash `metrics`."""
+
+    def __init__(self, fields: Mapping[str, float]) -> None:
+        self._fields = {name: int(value) for name, value in sorted(fields.items())}
+
+    def __getitem__(self, name: str) -> int:
+        return self._fields.get(name, 0)
+
+    def _below(self, start: str) -> list[tuple[list[str], int]]:
+        """Return the rest of each field that starts so, split at colons, and its value."""
+        names = (name for name in self._fields if name.startswith(start))
+        return [(name.removeprefix(start).split(":"), self._fields[name]) for name in names]
+
+    def calls(self) -> dict[tuple[str, str], int]:
+        found: Counter[tuple[str, str]] = Counter()
+        for (endpoint, status, _), calls in self._below("calls:"):
+            found[endpoint, status] += calls
+        return dict(found)
+
+    def call_ms(self, endpoint: str) -> Histogram:
+        buckets: Counter[int] = Counter()
+        for (_, bucket), calls in self._below(f"calls:{endpoint}:"):
+            buckets[int(bucket)] += calls
+        return _histogram("call_ms", buckets, self[f"call_ms:{endpoint}"])
+
+    def call_files(self) -> Histogram:
+        by_size = {int(size): calls for (size,), calls in self._below("call_files:")}
+        buckets: Counter[int] = Counter()
+        for size, calls in by_size.items():
+            buckets[bisect_left(BUCKETS["call_files"], size) + 1] += calls
+        return _histogram("call_files", buckets, sum(size * calls for size, calls in by_size.items()))
+
+    def request_ms(self) -> Histogram:
+        buckets = {int(part): requests for (part,), requests in self._below("request_ms:") if part != "sum"}
+        return _histogram("request_ms", buckets, self["request_ms:sum"])

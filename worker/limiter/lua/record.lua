@@ -44,12 +44,7 @@ else
   account = read_account()
 end
 
-if args.elapsed_ms > 0 then
-  add('calls:' .. endpoint .. ':' .. (args.status or 'none'), 1)
-  observe('call_ms', 'call_ms:' .. endpoint, math.ceil(args.elapsed_ms))
-  if args.files > 0 then observe('call_files', 'call_files', args.files) end
-  write_counted()
-end
+if args.elapsed_ms > 0 then count_call(endpoint, args.status, args.elapsed_ms, args.files) end
 
 if args.shows_health and (kind == 'ok' or kind == 'trouble') then note_health(account, kind == 'ok') end
 return describe_health(endpoint, account, throttled_until, now)

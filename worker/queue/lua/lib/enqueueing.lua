@@ -1,4 +1,4 @@
--- uses: base, audit, lines, guards, known, waiting
+-- uses: base, audit, entering, guards, known, waiting
 -- How a request is accepted. `asked` has request (its id), source and hold_ms, and may have reason, canvas, origin,
 -- result_ttl_ms, callback, content, retry_of and guard.
 

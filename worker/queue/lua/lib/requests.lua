@@ -72,8 +72,8 @@ local function finish(request, now, result_ttl, outbox_delay)
   if state ~= STATE.SUCCESS then redis.call('XADD', KEY.unsuccessful, '*', 'request', request) end
   local known = {source = about[4] or '', reason = about[5], run = about[6], origin = about[7], total = about[2]}
   record_end(request, known, state, by_outcome)
-  add('requests:' .. state, 1)
-  observe('request_ms', 'request_ms', math.max(0, now - (tonumber(about[11]) or now)))
+  count_one('requests:' .. state)
+  observe('request_ms', math.max(0, now - (tonumber(about[11]) or now)))
   if about[9] then
     local report = {source = known.source, reason = known.reason or nil, state = state, total = tonumber(known.total),
       enqueued_at = tonumber(about[11])}
