@@ -42,7 +42,10 @@ COMMANDS = {
     "resume": ("cli.commands.account:resume", "Resume calls to ImageKit after `pause`."),
     "audit": ("cli.commands.audit:audit", "Show the audit trail: who requested and decided what, and the result."),
     "check": ("cli.commands.check:check", "Check the settings, Redis and ImageKit."),
-    "web": ("cli.commands.web:web", "Run the HTTP server: the drop-in for ImageKit's API, and the REST API."),
+    "web": (
+        "cli.commands.web:web",
+        "Run the HTTP server: the drop-in for ImageKit's API, the REST API, and the dashboard at /dashboard.",
+    ),
     "up": ("cli.commands.up:up", "Run everything on this machine until Ctrl-C."),
     "simulator": ("cli.commands.simulator:simulator", "Run a local ImageKit for experiments."),
 }

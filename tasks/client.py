@@ -185,6 +185,11 @@ class Client:
             raise UnknownRequest(request_id)
         return report
 
+    def statuses(self, request_ids: Sequence[str]) -> list[Report | None]:
+        """Return the reports of several requests without lists of ids; None for an unknown one."""
+        with explained(self._settings):
+            return self._reports.read(request_ids, with_ids=False)
+
     def outcomes(self, request_id: str, wanted: Collection[Outcome] = tuple(Outcome)) -> Iterator[FileOutcome]:
         """Yield each file of a request that has one of the wanted outcomes; any number, in constant memory."""
         self.status(request_id)

@@ -79,7 +79,8 @@ def pause_line(pause: PauseStats, now: str) -> str:
     until = moment(pause["until"], now)
     match pause["by"]:
         case "operator":
-            return f"paused{since} until `kitsweep resume`{reason}"
+            by = f" by {escape(pause['who'])}" if pause["who"] else ""
+            return f"paused{by}{since} until `kitsweep resume`{reason}"
         case "throttled":
             return f"throttled by ImageKit until {until}{reason}"
         case "key_refused":

@@ -175,7 +175,7 @@ def test_a_report_as_text() -> None:
 
 
 def pause(by: str, until: str | None = "2026-11-23T12:15:00.000+00:00") -> PauseStats:
-    return PauseStats(by=by, reason="because \x07", until=until, since="2026-11-23T11:00:00.000+00:00")
+    return PauseStats(by=by, reason="because \x07", until=until, since="2026-11-23T11:00:00.000+00:00", who="ann")
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,13 @@ async def read_outcomes(
     visible(await context.run(context.client.status, request_id), request_id, caller)
     entries = context.client.outcomes(request_id, outcome or tuple(Outcome))
     is_csv = form == "csv" if form else CSV in accept
-    pieces = _csv_pieces(entries) if is_csv else _json_pieces(entries)
-    return StreamingResponse(_on_threads(context, pieces), media_type=CSV if is_csv else NDJSON)
+    return streamed(context, entries, CSV if is_csv else NDJSON)
+
+
+def streamed(context: AccountContext, entries: Iterator[FileOutcome], form: str) -> StreamingResponse:
+    """Return the response that streams outcomes as NDJSON or CSV."""
+    pieces = _csv_pieces(entries) if form == CSV else _json_pieces(entries)
+    return StreamingResponse(_on_threads(context, pieces), media_type=form)
 
 
 async def _on_threads(context: AccountContext, pieces: Iterator[str]) -> AsyncIterator[str]:

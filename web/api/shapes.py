@@ -101,6 +101,8 @@ class HeldRequest(BaseModel):
     """The guard that holds it, and the value that is beyond it."""
     reason: str | None
     since: str
+    usual: float | None
+    """Median size of the last accepted requests of its source; null if none is known."""
 
 
 class HeldRequests(BaseModel):

@@ -47,6 +47,8 @@ class PauseStats(TypedDict):
     until: str | None
     """When the next call is made; None: when an operator resumes."""
     since: str | None
+    who: str | None
+    """Who paused, if an operator did."""
 
 
 class Stats(TypedDict):
@@ -136,4 +138,6 @@ def _sources(waiting: Counts, in_flight: Counts, retrying: Counts, on_hold: Coun
 def _pause(pause: Pause | None) -> PauseStats | None:
     if pause is None:
         return None
-    return PauseStats(by=pause.by, reason=pause.reason, until=iso(pause.until_ms), since=iso(pause.since_ms))
+    return PauseStats(
+        by=pause.by, reason=pause.reason, until=iso(pause.until_ms), since=iso(pause.since_ms), who=pause.who
+    )

@@ -72,6 +72,7 @@ account                hash    pause of the operator, outage and key pauses, las
 limits:<endpoint>      hash    throttle pause, learned windows, margin of one endpoint
 calls:<endpoint>       zset    call id → ms: the sliding log
 tokens                 hash    SHA-256 of a token → JSON {name, scopes, source, account, created_at (ms), by}
+session:<digest>       string  SHA-256 of the token of a person who is logged in; the digest is that of the cookie
 refusals               string  number of HTTP requests with wrong credentials
 workers                zset    worker name → last heartbeat (ms); of all accounts, as are `intake`, `tokens` and
                                `refusals`, under the keys of the account of the environment
@@ -138,7 +139,7 @@ RESULT = "celery-task-meta-"
 ALL_WAIT = "all"
 """Message on the channel `enqueued`: no more requests are expected, so a partial batch need not wait."""
 
-BASES = ("request:", "intake:", "webhook:", "source:", "lease:", "limits:", "calls:", "cleanup:")
+BASES = ("request:", "intake:", "webhook:", "source:", "lease:", "limits:", "calls:", "cleanup:", "session:")
 """Prefixes of keys that exist many times."""
 
 
@@ -179,6 +180,10 @@ class Keys:
     def fresh(self, source: str) -> str:
         """Return the key of a source's new requests."""
         return f"{self.prefix}source:{source}:fresh"
+
+    def session(self, digest: str) -> str:
+        """Return the key of one session of the dashboard."""
+        return f"{self.prefix}session:{digest}"
 
     def cleanup(self, kind: str, name: str) -> str:
         """Return a key of the cleanup: kind is run, rule or history."""

@@ -2,7 +2,7 @@
 -- Approve a request that a guard stopped. Its undo window, if any, runs from the time it was enqueued.
 --
 -- KEYS  1 prefix
--- ARGV  1 {request, by: who approves, allow_own: whether that may be the requester}
+-- ARGV  1 {request, by: who approves, allow_own: whether that may be the requester, reason: why, in words}
 -- Returns approved | rejected (before this call) | not_held (it does not wait for approval) | own (the requester may
 --         not approve) | unknown
 local args = cjson.decode(ARGV[1])
@@ -36,5 +36,5 @@ if run then
     redis.call('HSET', KEY['cleanup:'] .. 'rule:' .. rule[1], 'approved', rule[2])
   end
 end
-write_audit('approved', request, source, by, STATE.QUEUED, total, {})
+write_audit('approved', request, source, by, STATE.QUEUED, total, {reason = args.reason})
 return 'approved'
