@@ -11,7 +11,7 @@ from celery.exceptions import Ignore, Reject
 from worker.app import app
 from worker.errors import InvalidRequest, QueueFull, RedisUnreachable
 from worker.queue.operations import NewRequest
-from worker.queue.validation import bound_arguments, checked_file_ids, checked_request
+from worker.queue.validation import Urls, bound_arguments, checked_file_ids, checked_request
 from worker.runtime.canvas import canvas_of
 from worker.store.connection import explained
 
@@ -21,7 +21,7 @@ def delete_files(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
     """Delete files from ImageKit.
 
     The arguments are `file_ids, source="default", reason=None, hold_seconds=0, result_ttl_seconds=None,
-    callback=None`.
+    callback=None, purge=None`. A file is an id, or an object `{"fileId", "url"}`.
     The task id is the request id, under which `AsyncResult` shows QUEUED, PROGRESS, and SUCCESS, FAILURE or REVOKED.
     Sending the same task id again changes nothing. The task itself only accepts; it ends when the deletion is done.
 
@@ -33,11 +33,12 @@ def delete_files(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
     given = bound_arguments(args, kwargs)
     file_ids = given.pop("file_ids")
     request = checked_request(self.request.id, **given)
-    file_ids = checked_file_ids(file_ids, about.max_request_ids)
+    urls = Urls()
+    file_ids = checked_file_ids(file_ids, about.max_request_ids, urls if request["purge"] else None)
     try:
         with explained(about):
             origin = str(self.request.origin or "")
-            account.queue.enqueue(NewRequest(**request, canvas=canvas_of(self.request), origin=origin), file_ids)
+            account.queue.enqueue(NewRequest(**request, canvas=canvas_of(self.request), origin=origin), file_ids, urls)
             app.publisher.publish_reports([request["request_id"]])
     except RedisUnreachable:
         # The message is requeued; enqueuing a request twice changes nothing.

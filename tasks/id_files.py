@@ -28,6 +28,8 @@ from worker.text import quote
 
 Numbered = Iterator[tuple[int, str]]
 """Texts, each with the number of its line, counted from 1."""
+Urls = dict[str, str]
+"""File id → URL of the file."""
 
 MAX_PIECE = 1024 * 1024
 """Most characters in a line or JSON element; an object of the list API has some 2000."""

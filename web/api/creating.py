@@ -82,7 +82,7 @@ def _asked(key: str | None, caller: Caller, options: Options) -> Asked:
         raise Problem(403, f"The {caller.name} is bound to the source {caller.source}.")
     request_id = new_request_id() if key is None else key.strip('"')
     source = options.source or caller.source or DEFAULT_SOURCE
-    rest = options.reason, options.hold_seconds, options.result_ttl_seconds, options.callback
+    rest = options.reason, options.hold_seconds, options.result_ttl_seconds, options.callback, options.purge
     try:
         return checked_request(request_id, source, *rest)
     except InvalidRequest as error:

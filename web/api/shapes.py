@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
 
 from tasks.admin import Entry, RuleReport
 from tasks.search import Trace
@@ -28,6 +29,16 @@ class Options(BaseModel):
     """How long the result is kept once the request is final. Default: as the server's settings say."""
     callback: str | None = None
     """URL that gets a webhook once the request is final. Default: that of the source, if it has one."""
+    purge: bool | Literal["true", "folder", "wait"] | None = None
+    """Whether the cached copies of the deleted files are purged from the CDN: true; folder: also with one wildcard for
+    a folder, which covers files that stay; wait: the request is final once its purges have ended."""
+
+
+class FileWithUrl(TypedDict):
+    """A file as the list API gives it; the URL is used if the request asks for purge."""
+
+    fileId: str
+    url: NotRequired[str]
 
 
 class NewRequest(Options):
@@ -35,8 +46,8 @@ class NewRequest(Options):
 
     model_config = ConfigDict(strict=True)
 
-    file_ids: list[str]
-    """ImageKit's ids of the files. Duplicates count once."""
+    file_ids: list[str | FileWithUrl]
+    """ImageKit's ids of the files, or objects with id and URL. Duplicates count once."""
 
 
 class RequestFilters(BaseModel):

@@ -130,17 +130,17 @@ class Intake:
 
     def _first_results(self, messages: Sequence[Message], at_ms: int) -> Iterator[str]:
         """Yield each first result, rendered once for requests that differ only in their id."""
-        rendered: dict[tuple[str, str | None, int], str] = {}
+        rendered: dict[tuple[str, str | None, str | None, int], str] = {}
         for message in messages:
             asked, total = message.asked, len(message.file_ids)
-            alike = asked["source"], asked["reason"], total
+            alike = asked["source"], asked["reason"], asked["purge"], total
             if alike not in rendered:
                 rendered[alike] = self._first_result({**asked, "request_id": _ANY_ID}, total, at_ms)
             yield rendered[alike].replace(_ANY_ID, asked["request_id"])
 
     def _as_request(self, message: Message) -> dict[str, Any]:
         request = NewRequest(**message.asked, canvas=message.canvas, origin=message.origin)
-        return self._queue.described(request, message.file_ids)
+        return self._queue.described(request, message.file_ids, message.urls)
 
     def _unless_refused(self, read: Message | Unusual, is_revoked: Callable[[str], bool]) -> Message | Unusual:
         """Leave a request to Celery if it is revoked or its callback is not usable: Celery reports it to the caller."""

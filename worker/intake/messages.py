@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from config.queue_names import priority_step
-from worker.queue.validation import Asked, bound_arguments, checked_file_ids, checked_request
+from worker.queue.validation import Asked, Urls, bound_arguments, checked_file_ids, checked_request
 
 TASK = "kitsweep.delete_files"
 MOST_BYTES = 256 * 1024
@@ -37,6 +37,8 @@ class Message(NamedTuple):
     asked: Asked
     file_ids: list[str]
     """Each once."""
+    urls: Urls
+    """URLs of files, if the request asks for purge."""
     canvas: dict[str, Any] | None
     """What Celery runs after the request; None for nothing."""
     origin: str
@@ -112,7 +114,6 @@ def _read_request(envelope: Mapping[str, Any], most_ids: int) -> Message | None:
     given = bound_arguments(args, kwargs)
     file_ids = given.pop("file_ids")
     asked = checked_request(headers["id"], **given)
-    file_ids = checked_file_ids(file_ids, most_ids)
-    return Message(
-        asked, list(dict.fromkeys(file_ids)), canvas_in({**headers, **embed}), str(headers.get("origin") or "")
-    )
+    urls = Urls()
+    file_ids = list(dict.fromkeys(checked_file_ids(file_ids, most_ids, urls if asked["purge"] else None)))
+    return Message(asked, file_ids, urls, canvas_in({**headers, **embed}), str(headers.get("origin") or ""))

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, cast
 from redis import Redis
 
 from worker.reports.published import Group, is_told_by_report, may_name, read_result, told_outcomes
-from worker.reports.report import FileOutcome, Report
-from worker.states import Outcome, State
+from worker.reports.report import FileOutcome, PurgeCounts, Report
+from worker.states import Outcome, PurgeState, State
 from worker.store.keys import Keys
 from worker.times import iso
 
@@ -50,9 +50,11 @@ def pages_of(redis: Redis, key: str, size: int, start: int = 0) -> Iterator[str]
         start += size
 
 
-def queued_report(request_id: str, source: str, reason: str | None, total: int, now_ms: int) -> Report:
+def queued_report(
+    request_id: str, source: str, reason: str | None, total: int, now_ms: int, purge: str | None
+) -> Report:
     """Return the report of a request that was just accepted."""
-    return Report(
+    report = Report(
         request_id=request_id,
         source=source,
         reason=reason,
@@ -72,6 +74,19 @@ def queued_report(request_id: str, source: str, reason: str | None, total: int, 
         truncated=False,
         enqueued_at=iso(now_ms),
         finished_at=None,
+    )
+    if purge:
+        report.update(purge_counts({}))
+    return report
+
+
+def purge_counts(about: Mapping[str, str]) -> PurgeCounts:
+    """Return the fields of a report about purges, from those of a request's hash."""
+    return PurgeCounts(
+        purged=int(about.get(PurgeState.PURGED, 0)),
+        purge_pending=int(about.get("purge_pending", 0)),
+        purge_failed=int(about.get(PurgeState.FAILED, 0)),
+        purge_skipped=int(about.get(PurgeState.SKIPPED, 0)),
     )
 
 
@@ -199,6 +214,8 @@ class Reports:
             enqueued_at=iso(about.get("enqueued_at")),
             finished_at=iso(about.get("finished_at")),
         )
+        if "purge" in about:
+            report.update(purge_counts(about))
         if "retry_of" in about:
             report["retry_of"] = about["retry_of"]
         return report

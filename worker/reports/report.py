@@ -16,7 +16,20 @@ class FileError(TypedDict):
     error: str
 
 
-class Report(TypedDict):
+class PurgeCounts(TypedDict, total=False):
+    """Numbers of deleted files by the state of their purge; only in reports of requests that ask for purge."""
+
+    purged: int
+    """Cached copies are purged."""
+    purge_pending: int
+    """They are still to be purged."""
+    purge_failed: int
+    """Not purged: the URL is not known, or ImageKit refused the purge or did not carry it out."""
+    purge_skipped: int
+    """Not purged: the quota of the month was used up, and the settings say not to wait."""
+
+
+class Report(PurgeCounts):
     """The report of a request. The counts always add up to `total`. Times are ISO 8601 in UTC."""
 
     request_id: str

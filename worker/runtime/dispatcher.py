@@ -130,6 +130,7 @@ class Dispatcher:
         app = self._app
         app.publisher.publish_progress()
         app.publisher.publish_left_over()
+        app.publisher.publish_purges()
         app.account.audit.trim_now_and_then()
         app.account.library.count_if_due()
         try:

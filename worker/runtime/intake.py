@@ -103,7 +103,7 @@ def intake_of(app: App, broker_queue: str) -> Intake:
         broker_queue,
         queue_names(settings.account).unusual,
         lambda asked, total, at_ms: app.publisher.first_result(
-            queued_report(asked["request_id"], asked["source"], asked["reason"], total, at_ms)
+            queued_report(asked["request_id"], asked["source"], asked["reason"], total, at_ms, asked["purge"])
         ),
         settings.max_request_ids,
     )

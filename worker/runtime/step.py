@@ -32,6 +32,11 @@ CLEANUP_SECONDS = 1.0
 CLEANUP_THREADS = 2
 """Two, so that a hanging list call does not delay every other run."""
 
+PURGE_SECONDS = 0.5
+"""How often a worker looks for purges and lookups that are due."""
+PURGE_THREADS = 2
+"""Two, so that a hanging call does not delay every other purge and lookup."""
+
 
 class WorkStep(bootsteps.StartStopStep):
     """Runs the threads while the pool is up."""
@@ -57,6 +62,8 @@ class WorkStep(bootsteps.StartStopStep):
         self._threads.append(start_thread("dispatcher", dispatcher.tick, self._stop))
         for number in range(CLEANUP_THREADS):
             self._threads.append(start_thread(f"cleanup-{number}", partial(_continue_a_run, account), self._stop))
+        for number in range(PURGE_THREADS):
+            self._threads.append(start_thread(f"purge-{number}", partial(_purge, account), self._stop))
         # The pool stops at the same time, which takes a prefork pool seconds.
         signals.worker_shutdown.connect(self._finish)
 
@@ -90,6 +97,11 @@ def _problems_of_rules(account: Account) -> list[str]:
     except RulesError as error:
         return str(error).splitlines()
     return []
+
+
+def _purge(account: Account) -> float:
+    """Do one step of purging; return how many seconds to pause."""
+    return 0.0 if account.purger.step() else PURGE_SECONDS
 
 
 def _continue_a_run(account: Account) -> float:

@@ -23,7 +23,7 @@ from redis.client import Pipeline
 from redis.commands.core import Script
 from redis.exceptions import ResponseError
 
-from worker.states import FINAL_STATES, Doubt, Outcome, State
+from worker.states import FINAL_STATES, Doubt, Outcome, PurgeState, State
 from worker.store.keys import DEFAULT_ACCOUNT, FORMAT, RESULT, Keys
 
 ROOMS = Path(__file__).parents[1]
@@ -44,6 +44,7 @@ _NAMES = {
     "FINAL": _table(f"['{state}'] = true" for state in sorted(FINAL_STATES)),
     "OUTCOME": _table(f"{outcome.name} = '{outcome}'" for outcome in Outcome),
     "OUTCOMES": _table(f"'{outcome}'" for outcome in Outcome),
+    "PURGE": _table(f"{state.name} = '{state}'" for state in PurgeState),
     "DOUBT": _table(f"{doubt.name} = '{doubt}'" for doubt in Doubt),
     "RESULT": f"'{RESULT}'",
     "DEFAULT_ACCOUNT": f"'{DEFAULT_ACCOUNT}'",

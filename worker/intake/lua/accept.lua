@@ -4,7 +4,7 @@
 --
 -- KEYS  1 prefix   2–5 lists of the queue of unusual messages   6 list of unreadable messages
 -- ARGV  1 {token, unusual: [[index in the list, index of its target: 0 is KEYS[2]]…], requests: [{request, source,
---          reason, hold_ms, canvas, origin, result_ttl_ms, callback, guard, file_ids}…]}
+--          reason, hold_ms, canvas, origin, result_ttl_ms, callback, guard, purge, priority, urls, file_ids}…]}
 --       2… first result of each request
 -- Returns what `enqueue` returns, for each request; {} when there was no list.
 local asked = cjson.decode(ARGV[1])

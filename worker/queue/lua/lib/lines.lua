@@ -33,6 +33,16 @@ local function enter_line(request, source, sequence)
   enter_sources(source)
 end
 
+-- Let a request wait until the URLs of its files are looked up.
+local function look_up(request, now)
+  redis.call('ZADD', KEY.lookups, now, request)
+end
+
+-- Let a request into line whose hold or wait for approval has ended, after its URLs are looked up if it lacks some.
+local function go_on(request, source, sequence, lookup, now)
+  if lookup then look_up(request, now) else enter_line(request, source, sequence) end
+end
+
 -- The request with a sequence; false if it is final.
 local function request_of(sequence)
   local id = sequence .. '-0'
@@ -72,10 +82,10 @@ end
 local function promote(set, now, leave)
   for _, request in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, 200)) do
     redis.call('ZREM', set, request)
-    local about = redis.call('HMGET', request_key(request), 'source', 'sequence')
+    local about = redis.call('HMGET', request_key(request), 'source', 'sequence', 'lookup')
     if about[1] then
       if leave then leave(request, about[1]) end
-      enter_line(request, about[1], about[2])
+      go_on(request, about[1], about[2], about[3], now)
     end
   end
 end
