@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -97,7 +97,7 @@ class Client:
 
     def enqueue(  # noqa: PLR0913 - one parameter for each part of a request
         self,
-        file_ids: Iterable[str | Mapping[str, str]],
+        file_ids: Iterable[str | Mapping[str, Any]],
         *,
         source: str = "default",
         reason: str | None = None,
@@ -114,9 +114,8 @@ class Client:
         once. A request id that was accepted before changes nothing. `result_ttl_seconds` is how long the result is kept
         once the request is final, by default as the settings say. `callback` is the URL to which a webhook is sent when
         the request is final; the default is that of the source in KITSWEEP_CALLBACKS. With `purge` (True, "folder" or
-        "wait": docs/purge.md) the cached copies of the deleted files are purged; `file_ids` may then hold objects
-        `{"fileId", "url"}`, and other URLs are looked up before the deletion. With `durable` it returns once the
-        request is in the append-only file on the server's disk.
+        "wait") cached copies are purged; URLs that no object `{"fileId", "url"}` among the `file_ids` gives are looked
+        up. With `durable` it returns once the request is in the append-only file on the server's disk.
 
         Raises:
             InvalidRequest: an argument is invalid; the error names it, and the position of a file id.
@@ -136,7 +135,7 @@ class Client:
                 await_disk(self._queue.redis, self._queue.keys, self._settings.redis_address)
         return asked["request_id"]
 
-    def submit(self, asked: Asked, file_ids: Iterable[str | Mapping[str, str]], by: str) -> Accepted:
+    def submit(self, asked: Asked, file_ids: Iterable[str | Mapping[str, Any]], by: str) -> Accepted:
         """Enqueue as `enqueue` does, and tell whether the request is new: its sender may send it again.
 
         Raises what `enqueue` raises, and `RequestIdTaken` if the id is that of a request with other content.

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal, NotRequired
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from typing_extensions import TypedDict
 
 from tasks.admin import Entry, RuleReport
 from tasks.search import Trace
@@ -34,20 +33,13 @@ class Options(BaseModel):
     a folder, which covers files that stay; wait: the request is final once its purges have ended."""
 
 
-class FileWithUrl(TypedDict):
-    """A file as the list API gives it; the URL is used if the request asks for purge."""
-
-    fileId: str
-    url: NotRequired[str]
-
-
 class NewRequest(Options):
     """A deletion to enqueue."""
 
     model_config = ConfigDict(strict=True)
 
-    file_ids: list[str | FileWithUrl]
-    """ImageKit's ids of the files, or objects with id and URL. Duplicates count once."""
+    file_ids: list[str | dict[str, Any]]
+    """ImageKit's ids of the files, or objects of the list API, with the URL for a purge. Duplicates count once."""
 
 
 class RequestFilters(BaseModel):

@@ -82,7 +82,7 @@ def submission_of(exchange: Exchange, caller: Caller, file_ids: list[str]) -> Su
         _hold_seconds(exchange.header(b"x-kitsweep-hold-seconds")),
         purge=exchange.header(b"x-kitsweep-purge") or None,
     )
-    return Submission(NewRequest(**asked, origin=caller.name), file_ids, content if named else None)
+    return Submission(NewRequest(**asked, origin=caller.name), file_ids, content=content if named else None)
 
 
 def content_of(caller: Caller, file_ids: list[str]) -> str:

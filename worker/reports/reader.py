@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, cast
 from redis import Redis
 
 from worker.reports.published import Group, is_told_by_report, may_name, read_result, told_outcomes
-from worker.reports.report import FileOutcome, PurgeCounts, Report
+from worker.reports.report import FileOutcome, Report
 from worker.states import Outcome, PurgeState, State
 from worker.store.keys import Keys
 from worker.times import iso
@@ -76,18 +76,16 @@ def queued_report(
         finished_at=None,
     )
     if purge:
-        report.update(purge_counts({}))
+        set_purge_counts(report, {})
     return report
 
 
-def purge_counts(about: Mapping[str, str]) -> PurgeCounts:
-    """Return the fields of a report about purges, from those of a request's hash."""
-    return PurgeCounts(
-        purged=int(about.get(PurgeState.PURGED, 0)),
-        purge_pending=int(about.get("purge_pending", 0)),
-        purge_failed=int(about.get(PurgeState.FAILED, 0)),
-        purge_skipped=int(about.get(PurgeState.SKIPPED, 0)),
-    )
+def set_purge_counts(report: Report, about: Mapping[str, str]) -> None:
+    """Set the fields of a report about purges, from those of a request's hash."""
+    report["purged"] = int(about.get(PurgeState.PURGED, 0))
+    report["purge_pending"] = int(about.get("purge_pending", 0))
+    report["purge_failed"] = int(about.get(PurgeState.FAILED, 0))
+    report["purge_skipped"] = int(about.get(PurgeState.SKIPPED, 0))
 
 
 class Reports:
@@ -215,7 +213,7 @@ class Reports:
             finished_at=iso(about.get("finished_at")),
         )
         if "purge" in about:
-            report.update(purge_counts(about))
+            set_purge_counts(report, about)
         if "retry_of" in about:
             report["retry_of"] = about["retry_of"]
         return report

@@ -16,20 +16,7 @@ class FileError(TypedDict):
     error: str
 
 
-class PurgeCounts(TypedDict, total=False):
-    """Numbers of deleted files by the state of their purge; only in reports of requests that ask for purge."""
-
-    purged: int
-    """Cached copies are purged."""
-    purge_pending: int
-    """They are still to be purged."""
-    purge_failed: int
-    """Not purged: the URL is not known, or ImageKit refused the purge or did not carry it out."""
-    purge_skipped: int
-    """Not purged: the quota of the month was used up, and the settings say not to wait."""
-
-
-class Report(PurgeCounts):
+class Report(TypedDict):
     """The report of a request. The counts always add up to `total`. Times are ISO 8601 in UTC."""
 
     request_id: str
@@ -53,6 +40,14 @@ class Report(PurgeCounts):
     finished_at: str | None
     retry_of: NotRequired[str]
     """The request whose failed ids this one repeats."""
+    purged: NotRequired[int]
+    """Deleted files whose cached copies are purged. Only if the request asks for purge, as the next three."""
+    purge_pending: NotRequired[int]
+    """Those whose copies are still to be purged."""
+    purge_failed: NotRequired[int]
+    """Not purged: the URL is not known, or ImageKit refused the purge or did not carry it out."""
+    purge_skipped: NotRequired[int]
+    """Not purged: the quota of the month was used up, and the settings say not to wait."""
 
 
 def without_ids(report: Report) -> Report:

@@ -5,6 +5,7 @@
 -- KEYS  1 prefix
 -- ARGV  1 {lookups: [{request, first: position of its first id, after: that after the last one, -1 at the end,
 --          urls: {file id: URL…}}…]}
+-- Returns nothing.
 for _, lookup in ipairs(cjson.decode(ARGV[1]).lookups) do
   local request, key = lookup.request, request_key(lookup.request)
   local about = redis.call('HMGET', key, 'lookup', 'source', 'sequence')

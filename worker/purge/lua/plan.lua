@@ -2,8 +2,8 @@
 -- Move waiting files to a purge, which counts as a call of the month; one of many files is filled in several steps.
 --
 -- KEYS  1 prefix
--- ARGV  1 {token: of the lock, lock_ms, purge: its id, url, state, error: '' for none, files: ["<file id> <request id>"…],
---          is_last: whether no more files follow, month, quota}
+-- ARGV  1 {token: of the lock, lock_ms, purge: its id, url, state, error: '' for none, files: ["<file id> <request
+--          id>"…], is_last: whether no more files follow, month, quota}
 -- Returns ok | no_quota | lost (another worker plans)
 local FILL_MS = 60000 -- how long a purge waits for its other files, if the worker that plans dies
 local args, now = cjson.decode(ARGV[1]), now_ms()

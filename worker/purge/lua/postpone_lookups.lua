@@ -3,6 +3,7 @@
 --
 -- KEYS  1 prefix
 -- ARGV  1 {requests, delay_ms, failed: whether the call failed}
+-- Returns nothing.
 local args, now = cjson.decode(ARGV[1]), now_ms()
 for _, request in ipairs(args.requests) do
   if redis.call('ZSCORE', KEY.lookups, request) then

@@ -3,8 +3,8 @@
 --
 -- KEYS  1 prefix
 -- ARGV  1 {purge, token, state, sent_as: the API's id of it, '' for none, attempts, polls, delay_ms: until its next
---          call, error: '' for none, paid: whether its last call is known not to have been carried out, so that the next
---          one is not counted}
+--          call, error: '' for none, paid: whether its last call is known not to have been carried out, so that the
+--          next one is not counted}
 -- Returns 1 if it was recorded, else 0.
 local args, now = cjson.decode(ARGV[1]), now_ms()
 local key = KEY['purge:'] .. args.purge

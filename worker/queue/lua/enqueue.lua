@@ -7,8 +7,9 @@
 -- ARGV  1 {request, source, reason, canvas: JSON, what Celery runs afterwards, origin: who enqueues, hold_ms: 0 for
 --          none, result_ttl_ms: how long its result is kept, callback: URL for the webhook, guard: {max_files,
 --          usual_factor, max_share} of the source, content: tells it from others, retry_of: request whose failed ids it
---          repeats, purge: true, folder or wait, priority: of its purges, urls: {file id: URL…}}; for a chunk of a stream also {stream: its token, is_first, is_last, unsealed_ttl_ms}; reason,
---          canvas, origin, result_ttl_ms, callback, guard, content, retry_of, purge, priority and urls may be omitted
+--          repeats, purge: true, folder or wait, priority: of its purges, urls: {file id: URL…}}; for a chunk of a
+--          stream also {stream: its token, is_first, is_last, unsealed_ttl_ms}; all may be omitted but request, source
+--          and hold_ms
 --       2… file ids, each once
 -- Returns {state after the call, '1' if this call sealed it, number of ids, why it waits for approval or ''}; state is
 --         '' when the earlier chunks of the stream are gone: expired, cancelled or lost.

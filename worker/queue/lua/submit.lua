@@ -3,9 +3,9 @@
 -- unless that one ended too long ago: then it gets another id, and later repeats join it.
 --
 -- KEYS  1 prefix
--- ARGV  1 {requests: [{request, source, reason, origin, hold_ms, result_ttl_ms, guard, file_ids, content, purge, other:
---          id of a request that does not join}…], join_ms: maximum age of the end of a request that is joined, alive_ms:
---          maximum age of the heartbeat of a worker that is alive, repeats_ttl_ms}
+-- ARGV  1 {requests: [{request, source, reason, origin, hold_ms, result_ttl_ms, guard, file_ids, content, purge,
+--          priority, urls, other: id of a request that does not join}…], join_ms: maximum age of the end of a request
+--          that is joined, alive_ms: maximum age of the heartbeat of a worker that is alive, repeats_ttl_ms}
 -- Returns {state after the call, request id, '1' if it is on hold or waits for approval, why it waits for approval or
 --         '', content or ''} for each request; {} if no worker is alive: then nothing was enqueued.
 local asked, now, replies, tally = cjson.decode(ARGV[1]), now_ms(), {}, new_tally()
