@@ -98,12 +98,13 @@ class Purger:
         if not then.is_end:
             self.purges.record(purge, then)
             if then.error:
-                logger.warning("purge of %s: %s, retrying in %g s", purge.url, then.error, then.delay_ms / 1000)
+                _log(logging.WARNING, purge, f"{then.error}, retrying in {then.delay_ms / 1000:g} s")
             return
         for final in self.purges.end(purge, then.state, then.error):
             if final:
                 self.publish(final)
-        _log_end(purge, then)
+        level = logging.INFO if then.state is PurgeState.PURGED else logging.WARNING
+        _log(level, purge, f"{then.state}: {then.error}" if then.error else str(then.state))
 
     def _plan(self) -> bool:
         """Turn waiting files into purges, as far as the quota goes."""
@@ -129,24 +130,23 @@ class Purger:
 
     def _beyond_quota(self, lock: str, rest: list[Purge]) -> None:
         quota = self.purges.quota()
-        if not self.purges.skips:
-            logger.warning("%s; %d purges wait for the next month", _over_quota(quota), len(rest))
-            return
-        logger.warning("%s; %d purges are skipped", _over_quota(quota), len(rest))
-        for purge in rest:
+        then = "are skipped" if self.purges.skips else "wait for the next month"
+        logger.warning("%s; %d purges %s", _over_quota(quota), len(rest), then, extra={"purges": len(rest)})
+        for purge in rest if self.purges.skips else ():
             self.purges.plan(lock, purge, PurgeState.SKIPPED, _over_quota(quota))
 
     def _warn_of_quota(self, planned: int) -> None:
         quota = self.purges.quota()
         threshold = math.ceil(quota.limit * WARN_AT)
         if quota.used - planned < threshold <= quota.used:
-            logger.warning("%d of %d purge calls of %s are used", quota.used, quota.limit, quota.month)
+            logger.warning(
+                "%d of %d purge calls of %s are used", quota.used, quota.limit, quota.month, extra={"used": quota.used}
+            )
 
 
 def _over_quota(quota: Quota) -> str:
     return f"the quota of {quota.limit} purge calls is used up in {quota.month}"
 
 
-def _log_end(purge: Taken, then: Then) -> None:
-    level = logging.INFO if then.state is PurgeState.PURGED else logging.WARNING
-    logger.log(level, "purge of %s: %s%s", purge.url, then.state, f": {then.error}" if then.error else "")
+def _log(level: int, purge: Taken, what: str) -> None:
+    logger.log(level, "purge of %s: %s", purge.url, what, extra={"purge": purge.purge_id, "sent_as": purge.sent_as})
