@@ -91,6 +91,8 @@ class Settings(BaseSettings):
     """How long a request that is sent in parts waits for its next part before it expires, in seconds."""
     guards: Annotated[Guards, NoDecode, BeforeValidator(Guards.read)] = Guards({})
     """Limits per source as JSON, such as {"*": {"max_files": 5000}}. A request beyond them waits for approval."""
+    approve_own: bool = False
+    """Whether the requester of a request may also approve it: true or false."""
     webhook_secret: WebhookSecret | None = None
     """Secret that signs webhooks: whsec_ and base64. While rotating: two, the new one first, separated by a space."""
     callbacks: Annotated[Callbacks, NoDecode, BeforeValidator(Callbacks.read)] = Field(Callbacks({}), repr=False)

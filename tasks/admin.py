@@ -24,7 +24,7 @@ from worker.cleanup.rules.file import RulesError, RulesFile
 from worker.cleanup.rules.rule import Rule
 from worker.cleanup.runs.dry_run import ListingRefused, Summary, dry_run
 from worker.cleanup.runs.store import request_of, run_id_by_hand
-from worker.errors import KitsweepError, NotPossible, UnknownRequest
+from worker.errors import KitsweepError, NotPossible, OwnRequest, UnknownRequest
 from worker.identity import whoami
 from worker.queue.approvals import Held
 from worker.reports.audit import Entry
@@ -113,7 +113,7 @@ class Admin:
             return self._account.approvals.file_ids(request_id)
 
     def approve(self, request_id: str, by: str | None = None) -> None:
-        """Approve a request. Raises `UnknownRequest` and `NotPossible`."""
+        """Approve a request. Raises `UnknownRequest`, `NotPossible`, and `OwnRequest` if `by` enqueued it."""
         with explained(self._settings):
             self._decided(request_id, self._account.approvals.approve(request_id, by), "approved")
 
@@ -125,6 +125,8 @@ class Admin:
     def _decided(self, request_id: str, answer: str, wanted: str) -> None:
         if answer == "unknown":
             raise UnknownRequest(request_id)
+        if answer == "own":
+            raise OwnRequest(request_id)
         if answer != wanted:
             how = "does not wait for approval" if answer == "not_held" else f"was {answer} before"
             raise NotPossible(f"request {request_id} {how}")

@@ -18,7 +18,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from config.settings import Settings, load_settings
-from worker.errors import NotPossible, RequestIdTaken, UnknownRequest
+from worker.errors import RequestIdTaken, UnknownRequest
 from worker.limiter.slots import Limiter
 from worker.queue.digest import Digest
 from worker.queue.operations import CHUNK_IDS, Enqueued, NewRequest, Queue
@@ -53,8 +53,6 @@ POLL_SHARE = 0.05
 """Interval between two polls, as a fraction of the time waited so far."""
 REQUESTS_AT_ONCE = 100
 """Requests that `enqueue_many` sends in one round trip; more would keep Redis from others for longer."""
-_RETRIES = uuid.UUID("8f0e6d3c-55c5-4b8e-9b61-2d9c7b0a4c11")
-"""Namespace of the ids of retries (RFC 9562, section 5.5)."""
 
 
 def new_request_id() -> str:
@@ -70,7 +68,7 @@ def app_for(settings: Settings, redis: Redis) -> App:
 
 
 class Accepted(NamedTuple):
-    """What `submit` and `retry` did; `is_new` is false if the request was there already."""
+    """What `submit` or a retry did; `is_new` is false if the request was there already."""
 
     request_id: str
     is_new: bool
@@ -150,22 +148,10 @@ class Client:
                 self._require_same(asked["request_id"], digest)
         return Accepted(asked["request_id"], done.is_new)
 
-    def retry(self, request_id: str, by: str | None = None) -> Accepted:
-        """Enqueue the failed file ids of a final request as a new one, the same one however often this is called.
-
-        Raises `UnknownRequest`, and `NotPossible` if the request is not final or none of its files failed.
-        """
-        report = self.status(request_id)
-        if not State(report["state"]).is_final:
-            raise NotPossible(f"request {request_id} is not final; its failed files can be retried once it is")
-        if not report["failed"]:
-            raise NotPossible(f"request {request_id} has no failed files; there is nothing to retry")
-        again = NewRequest(
-            str(uuid.uuid5(_RETRIES, request_id)), report["source"], report["reason"], origin=by, retry_of=request_id
-        )
+    def accept(self, request: NewRequest, file_ids: Iterator[str]) -> Enqueued:
+        """Enqueue a request that the caller has checked."""
         with explained(self._settings):
-            failed = (entry.file_id for entry in self._reports.outcomes(request_id, [Outcome.FAILED]))
-            return Accepted(again.request_id, self._enqueue(again, failed).is_new)
+            return self._enqueue(request, file_ids)
 
     def enqueue_many(
         self,

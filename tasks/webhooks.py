@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from config.settings import Settings, load_settings
 from worker.account import Account
 from worker.errors import NotPossible
+from worker.identity import whoami
 from worker.store.connection import explained
 from worker.webhooks.store import Webhook, WebhookState
 
@@ -27,9 +28,12 @@ class WebhookAdmin:
         with explained(self._settings):
             yield from self._webhooks.all_in([WebhookState.FAILED] if failed_only else WebhookState)
 
-    def send(self, webhook_id: str) -> None:
-        """Send a webhook again, or now instead of later. Raises `NotPossible`."""
+    def send(self, webhook_id: str, by: str | None = None) -> None:
+        """Send a webhook again, or now instead of later. Raises `NotPossible`.
+
+        `by` is recorded in the audit trail; the default is the user of this process.
+        """
         with explained(self._settings):
-            answer = self._webhooks.send_again(webhook_id)
+            answer = self._webhooks.send_again(webhook_id, by or whoami())
         if why := _WHY_NOT_SENT.get(answer):
             raise NotPossible(f"webhook {webhook_id} {why}")

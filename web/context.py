@@ -13,6 +13,7 @@ from fastapi import Request
 from config.settings import Settings
 from tasks.admin import Admin
 from tasks.client import Client
+from tasks.failures import Failures
 from tasks.search import Search
 from web.credentials import Credentials
 from web.long_calls import LongCalls, ServerBusy
@@ -38,6 +39,7 @@ class Context:
         self.client = client or Client(settings)
         self.admin = admin or Admin(settings)
         self.search = Search(settings)
+        self.failures = Failures(settings, self.client)
         self.credentials = Credentials(settings.private_key, self.admin.tokens, self.run)
         self.long_calls = LongCalls()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="web")

@@ -26,6 +26,7 @@ class Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.method: str = scope["method"]
+        self.client: tuple[str, int] | None = scope["client"]
         self.raw_path: str = scope["raw_path"].decode("latin-1")
         self.query: bytes = scope["query_string"]
         self.raw_headers: list[tuple[bytes, bytes]] = scope["headers"]

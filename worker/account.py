@@ -117,7 +117,7 @@ class Account:
     @cached_property
     def approvals(self) -> Approvals:
         """The requests that wait for approval."""
-        return Approvals(self.queue)
+        return Approvals(self.queue, allow_own=self.settings.approve_own)
 
     @cached_property
     def reports(self) -> Reports:

@@ -7,6 +7,7 @@
     ├── UnknownRequest        no such request id, or its results have expired
     ├── RequestIdTaken        the request id belongs to a request with other content
     ├── NotPossible           the operation is not possible in the current state
+    │   └── OwnRequest            the requester may not approve a request
     ├── RequestVanished       part of a streamed request disappeared; nothing was enqueued
     ├── QueueUnavailable      Redis cannot be used
     │   ├── RedisUnreachable      Redis does not answer
@@ -72,6 +73,20 @@ class RequestIdTaken(KitsweepError):
 
 class NotPossible(KitsweepError):
     """The operation is not possible in the current state; nothing was changed."""
+
+
+class OwnRequest(NotPossible):
+    """The requester may not approve a request; nothing was changed."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(request_id)
+        self.request_id = request_id
+
+    def __str__(self) -> str:
+        return (
+            f"request {self.request_id} is your own: another person has to approve it. You can cancel it. To allow it, "
+            "set KITSWEEP_APPROVE_OWN=true."
+        )
 
 
 class RequestVanished(_NoRequest):

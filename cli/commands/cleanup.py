@@ -133,7 +133,8 @@ def held(
 def approve(request_id: RequestId) -> None:
     """Approve a request that waits for approval.
 
-    The audit trail records who approved it, and when. The rest of its undo window still applies.
+    The audit trail records who approved it, and when. The rest of its undo window still applies. The requester
+    cannot approve it, unless KITSWEEP_APPROVE_OWN=true.
 
     Examples:
       kitsweep cleanup held

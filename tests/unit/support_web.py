@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from redis import Redis
 
 import tasks.client
+import tasks.failures
 import tasks.search
 import worker.account
 from local.ports import LOOPBACK
@@ -37,6 +38,7 @@ T = TypeVar("T")
 def context_on(redis: Redis, monkeypatch: pytest.MonkeyPatch, **overrides: Any) -> Context:
     """Return a context on a client of Redis; `overrides` are settings."""
     monkeypatch.setattr(tasks.client, "connect", lambda _: redis)
+    monkeypatch.setattr(tasks.failures, "connect", lambda _: redis)
     monkeypatch.setattr(tasks.search, "connect", lambda _: redis)
     monkeypatch.setattr(worker.account, "connect", lambda _: redis)
     return Context(settings_for_tests(**overrides))

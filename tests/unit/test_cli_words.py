@@ -63,6 +63,8 @@ def stats(**changes: Any) -> Stats:
         "unapproved": 0,
         "unpublished": 0,
         "parked": 0,
+        "webhooks_waiting": 0,
+        "webhooks_failed": 0,
         "sources": {"catalog": SourceStats(waiting=10, in_flight=0, due_retries=0, held=0)},
         "ended": {},
         "windows": [],

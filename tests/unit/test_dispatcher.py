@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 import worker.runtime.dispatcher
-from tests.unit.support_queue import queue_on, raw, settings_for_tests
+from tests.unit.support_queue import must_claim, queue_on, raw, settings_for_tests
 from tests.unit.support_web import beat
 from worker.calls import HORIZON_MS
 from worker.limiter.slots import Limits
@@ -19,9 +19,9 @@ from worker.runtime.dispatcher import (
     BUSY_TICK_SECONDS,
     Dispatcher,
     FillWait,
+    Wakeups,
     batches_to_start,
     send_heartbeat,
-    wakeups,
 )
 from worker.runtime.process import create_app
 
@@ -139,9 +139,29 @@ def test_a_submission_wakes_the_dispatcher(redis_client: Redis) -> None:
     """A caller that waits does not wait for the end of a pause."""
     queue = queue_on(redis_client)
     beat(queue)
-    wait = wakeups(queue)
+    wait = Wakeups(queue).wait
     wait(0.01)
     submit(queue, [Submission(NewRequest("r", "shop"), ["a"])], join_ms=1000, alive_ms=10_000)
     started = time.monotonic()
     wait(30)
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("in_flight", [False, True])
+def test_a_partial_batch_starts_once_all_callers_wait(redis_client: Redis, *, in_flight: bool) -> None:
+    """Its window does not matter then, unless the callers of a batch in flight will be back soon."""
+    app = create_app(settings_for_tests(batch_window_seconds=60), redis_client)
+    queue, started = app.account.queue, list[int]()
+    dispatcher = Dispatcher(app, "w", SimpleNamespace(free=lambda: 1, start=started.append))  # type: ignore[arg-type]
+    dispatcher.tick()
+    if in_flight:
+        queue.enqueue(NewRequest("other", "shop"), ["b"])
+        must_claim(queue, "t")
+    last = Submission(NewRequest("r", "shop"), ["a"], is_last=True)
+    submit(queue, [Submission(NewRequest("q", "shop"), ["c"])], join_ms=1000, alive_ms=10_000)
+    dispatcher.tick()
+    assert started == []
+    submit(queue, [last], join_ms=1000, alive_ms=10_000)
+    dispatcher.tick()
+    dispatcher.tick()
+    assert started == ([] if in_flight else [1])

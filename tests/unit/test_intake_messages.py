@@ -219,3 +219,18 @@ def test_no_odd_body_stops_the_intake(part: str, value: Any) -> None:
     )
     read = read_message(raw, MOST_IDS)
     assert isinstance(read, Unusual) or read.file_ids
+
+
+def test_a_message_with_callbacks_keeps_its_large_integers() -> None:
+    """Celery runs the callbacks, whose arguments may be integers of any size."""
+    raw = SENDER.send(["a"], link=SENDER.app.signature("other.task", args=[2**70]))
+    canvas = ordinary(raw).canvas
+    assert canvas is not None
+    assert canvas["callbacks"][0]["args"] == [2**70]
+
+
+@pytest.mark.parametrize("shadow", ["NaN", "-Infinity", '"\\ud800"'])
+def test_json_that_only_python_reads_is_still_a_message(shadow: str) -> None:
+    """kombu reads messages with Python's own module, so they are not set aside as unreadable."""
+    raw = SENDER.send(["a"]).replace(b'"shadow": null', f'"shadow": {shadow}'.encode())
+    assert read_message(raw, MOST_IDS) != Unusual(UNREADABLE)

@@ -20,6 +20,7 @@ from tests.unit import support_web
 from tests.unit.support_queue import check_invariants, end_all, ids, must_claim, queue_on, settings_for_tests
 from tests.unit.support_web import KEY, StandInWorker, context_on, with_app
 from web.context import Context
+from worker.queue.approvals import Approvals
 from worker.queue.claims import end
 from worker.queue.operations import CHUNK_IDS, NewRequest, Queue
 from worker.states import Outcome
@@ -380,6 +381,28 @@ def test_what_a_guard_holds_is_approved_or_rejected(context: Context, queue: Que
     decided = [(entry["event"], entry["by"]) for entry in entries if entry["event"] in {"approved", "rejected"}]
     assert decided == [("approved", "token boss"), ("rejected", "token boss")]
     assert len(must_claim(queue, "t").items) == 2
+
+
+def test_nobody_approves_an_own_request_but_may_cancel_it(context: Context, queue: Queue) -> None:
+    """The requester gets a 403, also by the private key; another caller's approval stands in the trail."""
+    both = context.admin.tokens.create("both", [Scope.DELETE, Scope.APPROVE], "guarded")
+    boss = context.admin.tokens.create("boss", [Scope.APPROVE])
+    for name, token in (("a", both), ("b", both), ("c", None)):
+        body = {"file_ids": ["1", "2"], "source": "guarded"}
+        assert (
+            call(context, "POST", REQUESTS, json=body, headers={"Idempotency-Key": name}, token=token).status_code
+            == 202
+        )
+    for name, token in (("a", both), ("c", None)):
+        refused = call(context, "POST", f"{name}/approve", token=token)
+        assert (refused.status_code, "your own" in refused.json()["detail"]) == (403, True)
+    assert call(context, "POST", "a/cancel", token=both).json()["state"] == "REVOKED"
+    assert call(context, "POST", "b/approve", token=boss).status_code == 200
+    entries = call(context, "GET", "/api/v1/audit").json()["entries"]
+    who = [(each["event"], each["by"]) for each in entries if each["request"] == "b"]
+    assert who == [("held", "token both"), ("approved", "token boss")]
+    own = Approvals(queue, allow_own=True)
+    assert own.approve("c", "private key") == "approved"
 
 
 # The account

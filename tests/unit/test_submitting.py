@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from tasks.client import Asked, Client
-from tests.unit.support_queue import check_invariants, end_all, ids, must_claim, raw, settings_for_tests
-from worker.errors import NotPossible, RequestIdTaken, UnknownRequest
+from tests.unit.support_queue import check_invariants, ids, must_claim, raw, settings_for_tests
+from worker.errors import RequestIdTaken
 from worker.limiter.slots import Limiter
 from worker.queue.claims import end
-from worker.queue.operations import CHUNK_IDS, NewRequest, Queue
+from worker.queue.operations import CHUNK_IDS, Queue
 from worker.reports.audit import Audit
 from worker.states import Outcome
 
@@ -64,42 +64,6 @@ def test_a_stream_that_breaks_off_may_be_sent_again(client: Client, queue: Queue
         client.submit(ASKED, stream(), "token x")
     assert client.submit(ASKED, ids("a", LONG), "token x").is_new
     check_invariants(queue, {"r": {*ids("a", LONG)}})
-
-
-def test_the_failed_files_are_retried_as_a_new_request(client: Client, queue: Queue) -> None:
-    """It tells which request it repeats, has its source and reason, and is the same however often one asks."""
-    queue.enqueue(NewRequest("r", "cleanup:old", "why"), ids("a", 4))
-    claim = must_claim(queue, "t")
-    queue.settle("t", end(claim.items[:2], Outcome.DELETED) + end(claim.items[2:], Outcome.FAILED, "no"))
-    first, second = client.retry("r", "token x"), client.retry("r")
-    assert first.request_id == second.request_id
-    assert [first.is_new, second.is_new] == [True, False]
-    report = client.status(first.request_id)
-    assert (report["total"], report["source"], report["reason"], report["retry_of"]) == (2, "cleanup:old", "why", "r")
-    check_invariants(queue, {"r": {*ids("a", 4)}, first.request_id: {*ids("a", 4)[2:]}})
-    *_, entry = Audit(queue.redis, settings_for_tests()).entries()
-    assert (entry["by"], entry["detail"]["retry_of"]) == ("token x", "r")
-
-
-def test_a_retry_can_be_retried(client: Client, queue: Queue) -> None:
-    """Each time as a request of its own."""
-    client.enqueue(["a"], request_id="r")
-    end_all(queue, must_claim(queue, "t1"), Outcome.FAILED)
-    second = client.retry("r").request_id
-    end_all(queue, must_claim(queue, "t2"), Outcome.FAILED)
-    assert client.retry(second).request_id not in {"r", second}
-
-
-def test_what_cannot_be_retried_says_why(client: Client, queue: Queue) -> None:
-    """Unknown, not final, or without failed files."""
-    with pytest.raises(UnknownRequest):
-        client.retry("nobody")
-    client.enqueue(["a"], request_id="r")
-    with pytest.raises(NotPossible, match="not final"):
-        client.retry("r")
-    end_all(queue, must_claim(queue, "t"))
-    with pytest.raises(NotPossible, match="no failed files"):
-        client.retry("r")
 
 
 def test_outcomes_of_some_kinds_alone(client: Client, queue: Queue) -> None:

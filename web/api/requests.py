@@ -88,13 +88,13 @@ async def cancel_request(request: Request, request_id: RequestId, caller: Cancel
 async def retry_request(request: Request, response: Response, request_id: RequestId, caller: Operator) -> Report:
     """Enqueue the failed files of a final request as a new one, whose `retry_of` names this one."""
     context = context_of(request)
-    accepted = await context.run(context.client.retry, request_id, caller.name)
+    accepted = await context.run(context.failures.retry, request_id, caller.name)
     return await answer_accepted(context, response, accepted)
 
 
 @router.post("/requests/{request_id}/approve")
 async def approve_request(request: Request, request_id: RequestId, caller: Approver) -> Report:
-    """Let a request go that a guard holds."""
+    """Let a request go that a guard holds. Its requester may not, unless KITSWEEP_APPROVE_OWN is set."""
     context = context_of(request)
     await context.run(context.admin.approve, request_id, caller.name)
     return await context.run(context.client.status, request_id)

@@ -12,6 +12,7 @@ from web.dropin import answers
 from web.dropin.answers import Answer, Refusal
 from web.dropin.gathering import Gatherer
 from web.dropin.reading import Call, checked_ids, ids_in, submission_of
+from web.dropin.returning import Returning
 from web.dropin.watching import Watcher, is_final
 from web.exchange import CutOff, Exchange, TooLarge
 from worker.errors import KitsweepError
@@ -33,6 +34,7 @@ class DropIn:
             submissions.submit, SUBMISSIONS_AT_ONCE, "submit", settings.redis_address
         )
         self.watcher = Watcher(submissions, settings.redis_address)
+        self._returning = Returning(settings.batch_window_seconds)
 
     def close(self) -> None:
         """Let go of all threads."""
@@ -69,10 +71,12 @@ class DropIn:
         caller = await self._context.credentials.caller(exchange.header(b"authorization"))
         file_ids = ids_in(await exchange.body()) if call.file_id is None else checked_ids([call.file_id])
         submission = submission_of(exchange, caller, file_ids)
-        made = await self._submit.ask(submission)
+        is_last = self._returning.is_last(exchange.client)
+        made = await self._submit.ask(replace(submission, is_last=is_last))
         if submission.content not in {None, made.content}:
             return answers.OTHER_CONTENT
         answer = await self._outcome(call, file_ids, made, until)
+        self._returning.answered(exchange.client)
         return replace(answer, headers={**answer.headers, answers.REQUEST_ID: made.request_id})
 
     async def _outcome(self, call: Call, file_ids: list[str], made: Submitted, until: float) -> Answer:

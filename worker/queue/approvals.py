@@ -24,10 +24,11 @@ class Held(NamedTuple):
 
 
 class Approvals:
-    """The requests of one account that wait for approval."""
+    """The requests of one account that wait for approval. `allow_own`: the requester may approve too."""
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: Queue, *, allow_own: bool = False) -> None:
         self._queue = queue
+        self._allow_own = allow_own
 
     def waiting(self) -> list[Held]:
         """Return the requests that wait for approval, oldest first."""
@@ -44,8 +45,9 @@ class Approvals:
         ]
 
     def approve(self, request_id: str, by: str | None = None) -> str:
-        """Approve a request. Returns approved, rejected (already rejected), not_held or unknown."""
-        return str(self._queue.scripts.run("queue/approve", {"request": request_id, "by": by or whoami()}))
+        """Approve a request. Returns approved, rejected (already), not_held, own (`by` requested it) or unknown."""
+        asked = {"request": request_id, "by": by or whoami(), "allow_own": self._allow_own}
+        return str(self._queue.scripts.run("queue/approve", asked))
 
     def reject(self, request_id: str, by: str | None = None) -> str:
         """Reject and cancel a request. Returns rejected, not_held or unknown. Safe to repeat."""

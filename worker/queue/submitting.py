@@ -26,6 +26,8 @@ class Submission:
     """URLs of files, if the request asks for purge."""
     content: str | None = None
     """Digest of caller and file ids, stored with the request; only if the caller chose the request id."""
+    is_last: bool = False
+    """Whether all callers that are expected have called: a partial batch need not wait for them."""
 
 
 class Submitted(NamedTuple):
@@ -55,7 +57,8 @@ def submit(queue: Queue, submissions: Sequence[Submission], *, join_ms: int, ali
         }
         for each in submissions
     ]
-    about = {"join_ms": join_ms, "alive_ms": alive_ms, "repeats_ttl_ms": REPEATS_TTL_MS}
+    all_wait = any(each.is_last for each in submissions)
+    about = {"join_ms": join_ms, "alive_ms": alive_ms, "repeats_ttl_ms": REPEATS_TTL_MS, "all_wait": all_wait}
     replies = queue.scripts.run("queue/submit", {"requests": requests, **about})
     return [Submitted(State(state), name, on_hold == "1", *rest) for state, name, on_hold, *rest in replies] or None
 

@@ -6,14 +6,14 @@ entries expire after the result TTL plus `KITSWEEP_AUDIT_DAYS`.
 
 =========  ==========================================================================================================
 event      accepted (enqueued, perhaps on hold), held (waits for approval), approved, rejected, cancelled, ended;
-           of the account: paused, resumed;
+           resent (its webhook is sent again); of the account: paused, resumed;
            of cleanup: run (ended without a request), skipped, cleanup_off, cleanup_on
 request    request id; for `run` and `skipped` the run id; ids separated by spaces if requests differ only in their id
 source     service, or `cleanup:<rule>`
 by         user or program @ host that enqueued or decided; for a Celery message its sender
 state      state of the request; for `run` and `skipped` the outcome of the run
 total      number of file ids
-detail     JSON: reason, why, hold_ms, and for `ended` the number of files by outcome
+detail     JSON: reason, why, hold_ms, webhook (its id), and for `ended` the number of files by outcome
 =========  ==========================================================================================================
 """
 

@@ -54,12 +54,13 @@ def mentions(
 ) -> Iterator[tuple[list[Mention], str]]:
     """Yield all mentions in pages, the newest first, after the cursor `after`; with each page, the cursor of its end.
 
-    A page of the audit trail may have no mentions. It ends at `since_ms`; the other streams are read to their end.
+    A page of the audit trail may have no mentions. Mentions before `since_ms` are left out, but for `unfinished`, which
+    has no times.
     Raises `InvalidRequest` if `after` is no cursor.
     """
     before, number = _read(stream, after)
     end = (before if number else f"({before}") if before else "+"
-    start = f"{since_ms}-0" if stream == "audit" else "-"
+    start = "-" if stream == "unfinished" else f"{since_ms}-0"
     while page := cast("_Page", redis.xrevrange(keys(stream), end, start, count=AT_ONCE)):
         found = [mention for entry_id, fields in page for mention in _mentions(stream, entry_id, fields)]
         left = [mention for mention in found if mention.entry_id != before or mention.number < number]

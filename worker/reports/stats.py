@@ -65,6 +65,10 @@ class Stats(TypedDict):
     """Finished requests whose result is not published yet."""
     parked: int
     """Parked groups."""
+    webhooks_waiting: int
+    """Webhooks that are due, are being sent, or wait for their next attempt."""
+    webhooks_failed: int
+    """Webhooks that were given up and are still kept."""
     sources: dict[str, SourceStats]
     ended: dict[str, int]
     """Outcome → number of items so far."""
@@ -80,7 +84,7 @@ def read_stats(queue: Queue, limiter: Limiter) -> Stats:
     """Read the figures, in a few round trips."""
     limits = limiter.read_limits()  # First, because an operation upgrades what an earlier version stored.
     now = queue.now_ms()
-    *by_source, totals, unapproved, outbox, parked, workers = _read_counters(queue, now)
+    *by_source, totals, unapproved, outbox, parked, unsent, failed, workers = _read_counters(queue, now)
     sources = _sources(*by_source)
     return Stats(
         unaccepted=count_unaccepted(queue.redis, queue.keys),
@@ -91,6 +95,8 @@ def read_stats(queue: Queue, limiter: Limiter) -> Stats:
         unapproved=int(unapproved),
         unpublished=int(outbox),
         parked=int(parked),
+        webhooks_waiting=int(unsent),
+        webhooks_failed=int(failed),
         sources=sources,
         ended={outcome.value: int(totals.get(outcome, 0)) for outcome in Outcome},
         windows=[WindowStats(limit=use.limit, interval_ms=use.interval_ms, calls=use.calls) for use in limits.windows],
@@ -109,6 +115,8 @@ def _read_counters(queue: Queue, now: int) -> list[Any]:
         pipe.zcard(keys("approvals"))
         pipe.zcard(keys("outbox"))
         pipe.scard(keys("parked"))
+        pipe.zcard(keys("webhooks:waiting"))
+        pipe.zcard(keys("webhooks:failed"))
         pipe.zrangebyscore(keys("workers"), now - ALIVE_MS, "+inf")
         return list(pipe.execute())
 

@@ -20,6 +20,7 @@ from worker.limiter.slots import Limits
 from worker.queue.operations import Queue, Work
 from worker.runtime.batches import BatchThreads
 from worker.runtime.process import App
+from worker.store.keys import ALL_WAIT
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,10 @@ class FillWait:
         """Return for how many seconds a partial batch still waits; None if there is none."""
         return None if self._since is None else max(0.0, self._since + self._seconds - self._clock())
 
+    def end(self) -> None:
+        """Let a partial batch start at once: nobody is left who would fill it."""
+        self._since = -math.inf
+
     def worth(self, work: Work, batch_size: int) -> int:
         """Return how many batches the work justifies now."""
         full = work.claimable // batch_size
@@ -63,18 +68,31 @@ def batches_to_start(worth: int, free_threads: int, limits: Limits) -> int:
     return min(worth, free_threads, limits.slots)
 
 
-def wakeups(queue: Queue) -> Callable[[float], None]:
-    """Return a function that waits for some seconds, or until requests are enqueued for callers that wait."""
-    channel: Any = queue.redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+class Wakeups:
+    """Messages of the web servers that they have enqueued requests for callers that wait."""
 
-    def wait(seconds: float) -> None:
-        if not channel.subscribed:
-            channel.subscribe(queue.keys("enqueued"))
+    def __init__(self, queue: Queue) -> None:
+        self._channel: Any = queue.redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+        self._name = queue.keys("enqueued")
+
+    def wait(self, seconds: float, *, for_all: bool = False) -> bool:
+        """Wait for some seconds, or for a message, or with `for_all` for one that no more requests are expected.
+
+        Return whether that message came.
+        """
+        if not self._channel.subscribed:
+            self._channel.subscribe(self._name)
         deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0 and not channel.get_message(timeout=left):
-            pass
+        while (left := deadline - time.monotonic()) > 0:
+            message = self._channel.get_message(timeout=left)
+            if message and (message["data"] == ALL_WAIT or not for_all):
+                return bool(message["data"] == ALL_WAIT)
+        return False
 
-    return wait
+    def forget(self) -> None:
+        """Drop the messages that have come: they are about requests that a batch takes now."""
+        while self._channel.subscribed and self._channel.get_message():
+            pass
 
 
 def send_heartbeat(queue: Queue, name: str) -> None:
@@ -96,7 +114,7 @@ class Dispatcher:
         self._fill_wait = FillWait(app.account.settings.batch_window_seconds)
         self._last_chores = -math.inf
         self._last_start = -math.inf
-        self._wakeups = wakeups(app.account.queue)
+        self._wakeups = Wakeups(app.account.queue)
 
     def tick(self) -> float:
         """Start batches, after the chores if these are due; return the seconds until the next tick."""
@@ -109,11 +127,20 @@ class Dispatcher:
     def _pause(self) -> float:
         left = self._fill_wait.left()
         if left is not None:
-            return min(left, TICK_SECONDS)
+            if self._wakeups.wait(min(left, TICK_SECONDS), for_all=True):
+                self._end_fill_wait()
+            return 0.0
         if time.monotonic() - self._last_start < BUSY_SECONDS:
             return BUSY_TICK_SECONDS
-        self._wakeups(TICK_SECONDS)
+        if self._wakeups.wait(TICK_SECONDS):
+            self._end_fill_wait()
         return 0.0
+
+    def _end_fill_wait(self) -> None:
+        # The callers of a batch in flight will be back soon: their ids fill this one.
+        queue = self._app.account.queue
+        if not queue.redis.exists(queue.keys("in_flight")):
+            self._fill_wait.end()
 
     def _start_batches(self) -> None:
         free = self._threads.free()
@@ -123,7 +150,9 @@ class Dispatcher:
         worth = self._fill_wait.worth(account.queue.peek(free * batch_size), batch_size)
         if worth:
             count = batches_to_start(worth, free, account.limiter.read_limits(HORIZON_MS))
-            self._last_start = time.monotonic() if count else self._last_start
+            if count:
+                self._last_start = time.monotonic()
+                self._wakeups.forget()
             self._threads.start(count)
 
     def _do_chores(self) -> None:

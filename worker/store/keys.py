@@ -26,6 +26,7 @@ request:seen:<id>:<stream>
 request:retries:<id>   zset    file id → due (ms): items that wait for a retry
 request:tried:<id>     hash    file id → "attempts doubt" of the items in `retries`
 request:<outcome>:<id> list    JSON [ended_at ms, attempts, error, file id, …]: items that ended, in groups
+request:retried:<id>   hash    file id → id of the request that retries it; only of failed files
 request:repeated:<id>  string  id of the last request that repeats it, once it cannot be joined any more
 request:withdrawn:<id> list    file ids that waited when the request was cancelled (`waiting`, renamed)
 request:purge:<id>     hash    file id → its URL or, once its purge has ended, JSON [state, ended_at ms, URL, error]; of
@@ -77,7 +78,7 @@ leased                 hash    file id → token of the one claim or parked grou
 gone:0 gone:1          set     file ids that we have deleted, alternating every `remember_seconds`
 doubtful               zset    file id → time of the last unanswered call (ms)
 outbox                 zset    finished request id → from when any worker may publish it (ms)
-enqueued               channel nothing, when requests of callers that wait are enqueued
+enqueued               channel nothing, when requests of callers that wait are enqueued; `all` if no more are expected
 finished               channel ids of requests, as they become final
 changed                set     unfinished requests whose report changed since it was last published
 waiting, in_flight     hash    source → number of ids
@@ -157,6 +158,9 @@ DEFAULT_ACCOUNT = "default"
 
 RESULT = "celery-task-meta-"
 """Start of the keys under which Celery's callers find results, followed by the task id. It belongs to no account."""
+
+ALL_WAIT = "all"
+"""Message on the channel `enqueued`: no more requests are expected, so a partial batch need not wait."""
 
 BASES = ("request:", "intake:", "webhook:", "source:", "lease:", "limits:", "calls:", "cleanup:", "purge:")
 """Prefixes of keys that exist many times."""

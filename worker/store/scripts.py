@@ -24,7 +24,7 @@ from redis.commands.core import Script
 from redis.exceptions import ResponseError
 
 from worker.states import FINAL_STATES, Doubt, Outcome, PurgeState, State
-from worker.store.keys import DEFAULT_ACCOUNT, FORMAT, RESULT, Keys
+from worker.store.keys import ALL_WAIT, DEFAULT_ACCOUNT, FORMAT, RESULT, Keys
 
 ROOMS = Path(__file__).parents[1]
 OPERATIONS = {f"{path.parts[-3]}/{path.stem}": path for path in sorted(ROOMS.glob("*/lua/*.lua"))}
@@ -48,6 +48,7 @@ _NAMES = {
     "DOUBT": _table(f"{doubt.name} = '{doubt}'" for doubt in Doubt),
     "RESULT": f"'{RESULT}'",
     "DEFAULT_ACCOUNT": f"'{DEFAULT_ACCOUNT}'",
+    "ALL_WAIT": f"'{ALL_WAIT}'",
 }
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 T = TypeVar("T")

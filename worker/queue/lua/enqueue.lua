@@ -13,7 +13,7 @@
 --       2… file ids, each once
 -- Returns {state after the call, '1' if this call sealed it, number of ids, why it waits for approval or ''}; state is
 --         '' when the earlier chunks of the stream are gone: expired, cancelled or lost.
-local asked, ids, now, tally = cjson.decode(ARGV[1]), {unpack(ARGV, 2)}, now_ms(), new_tally()
+local asked, ids, now, tally = cjson.decode(ARGV[1]), {unpack(ARGV, 2)}, now_ms(), new_tally(1)
 if not asked.stream then
   local reply = enqueue_whole(tally, asked, ids, nil, now)
   write_tally(tally)

@@ -5,11 +5,13 @@
 -- KEYS  1 prefix
 -- ARGV  1 {requests: [{request, source, reason, origin, hold_ms, result_ttl_ms, guard, file_ids, content, purge,
 --          priority, urls, other: id of a request that does not join}…], join_ms: maximum age of the end of a request
---          that is joined, alive_ms: maximum age of the heartbeat of a worker that is alive, repeats_ttl_ms}
+--          that is joined, alive_ms: maximum age of the heartbeat of a worker that is alive, repeats_ttl_ms, all_wait:
+--          whether all callers that are expected have called}
 -- Returns {state after the call, request id, '1' if it is on hold or waits for approval, why it waits for approval or
 --         '', content or ''} for each request; {} if no worker is alive: then nothing was enqueued.
-local asked, now, replies, tally = cjson.decode(ARGV[1]), now_ms(), {}, new_tally()
+local asked, now, replies = cjson.decode(ARGV[1]), now_ms(), {}
 if redis.call('ZCOUNT', KEY.workers, now - asked.alive_ms, '+inf') == 0 then return replies end
+local tally = new_tally(#asked.requests)
 
 -- Days from 1970 to a Gregorian date.
 local function days_until(year, month, day)
@@ -50,5 +52,5 @@ for i, request in ipairs(asked.requests) do
   replies[i] = {state, request.request, on_hold and '1' or '0', held and about[1] or '', about[2] or ''}
 end
 write_tally(tally)
-if #tally.sources > 0 then redis.call('PUBLISH', KEY.enqueued, '') end
+if #tally.sources > 0 then redis.call('PUBLISH', KEY.enqueued, asked.all_wait and ALL_WAIT or '') end
 return replies

@@ -14,27 +14,40 @@ end
 -- The first fields of a request's hash: names and values.
 local function fields_of(asked, now)
   local fields = {'source', asked.source, 'enqueued_at', now}
-  local names = {'reason', 'canvas', 'origin', 'result_ttl_ms', 'callback', 'content', 'retry_of', 'purge', 'priority'}
+  local names = {'reason', 'canvas', 'origin', 'result_ttl_ms', 'callback', 'content', 'retry_of', 'purge',
+    'priority'}
   for _, name in ipairs(names) do
     if asked[name] then fields[#fields + 1], fields[#fields + 2] = name, asked[name] end
   end
   return fields
 end
 
--- Changes to keys that several requests share, by source: `write_tally` writes them once for all requests.
-local function new_tally() return {sources = {}} end
+-- What several requests (at most `most`) change together: their sequences are reserved at once, and `write_tally` writes
+-- the keys that they share, by source.
+local function new_tally(most) return {most = most, sources = {}, by_source = {}} end
+
+-- This must be the first write, a command that a full server refuses: after any other it accepts all that follow.
+local function reserve_sequences(tally)
+  if not tally.sequence then tally.sequence = redis.call('INCRBY', KEY.sequence, tally.most) - tally.most end
+end
+
+local function next_sequence(tally)
+  reserve_sequences(tally)
+  tally.sequence = tally.sequence + 1
+  return tally.sequence
+end
 
 local function tally_of(tally, source)
-  if not tally[source] then
-    tally[source] = {waiting = 0, on_hold = 0, fresh = {}}
+  if not tally.by_source[source] then
+    tally.by_source[source] = {waiting = 0, on_hold = 0, fresh = {}}
     tally.sources[#tally.sources + 1] = source
   end
-  return tally[source]
+  return tally.by_source[source]
 end
 
 local function write_tally(tally)
   for _, source in ipairs(tally.sources) do
-    local of = tally[source]
+    local of = tally.by_source[source]
     count(KEY.waiting, source, of.waiting)
     count(KEY.on_hold, source, of.on_hold)
     if #of.fresh > 0 then enter_fresh(source, of.fresh) end
@@ -46,7 +59,7 @@ end
 -- else it enters the line. `about` has its source, and may have reason and origin; `fields` are further names and
 -- values of its hash.
 local function seal_into(tally, request, about, fields, total, hold_ms, approval, now)
-  local of, sequence = tally_of(tally, about.source), next_number()
+  local of, sequence = tally_of(tally, about.source), next_sequence(tally)
   local detail = {reason = about.reason, retry_of = about.retry_of}
   local function set(name, value) fields[#fields + 1], fields[#fields + 2] = name, value end
   set('state', STATE.QUEUED)
@@ -78,7 +91,7 @@ local function seal_into(tally, request, about, fields, total, hold_ms, approval
 end
 
 local function seal(request, about, fields, total, hold_ms, approval, now)
-  local tally = new_tally()
+  local tally = new_tally(1)
   seal_into(tally, request, about, fields, total, hold_ms, approval, now)
   write_tally(tally)
 end
@@ -98,28 +111,49 @@ local function seal_and_tell(tally, asked, fields, total, first_result, now)
   return {STATE.QUEUED, '1', total, approval}
 end
 
--- Enqueue a request with all its ids, unless its id is known. The first write must be a command that a full server
--- refuses: after any other write it accepts all that follow.
-local function enqueue_whole(tally, asked, ids, first_result, now)
-  local state, total = known_request(asked.request)
-  if state and state ~= STATE.OPEN then return {state, '0', total, ''} end
+-- Enqueue a request with all its ids, whose id is unknown.
+local function enqueue_new(tally, asked, ids, first_result, now)
   if #ids == 0 then return {STATE.OPEN, '0', 0, ''} end
-  local fields, field = fields_of(asked, now), not state and as_field(ids)
+  reserve_sequences(tally)
+  local fields, field = fields_of(asked, now), as_field(ids)
   if field then
     fields[#fields + 1], fields[#fields + 2] = 'ids', field
   else
     in_slices('RPUSH', request_key(asked.request, 'waiting'), ids)
   end
-  if state then redis.call('DEL', request_key(asked.request)) end
   if asked.purge then store_urls(request_key(asked.request, 'purge'), asked.urls) end
   return seal_and_tell(tally, asked, fields, #ids, first_result, now)
 end
 
+-- Enqueue a request with all its ids, unless its id is known; an unsealed one with this id makes way.
+local function enqueue_whole(tally, asked, ids, first_result, now)
+  local state, total = known_request(asked.request)
+  if state and state ~= STATE.OPEN then return {state, '0', total, ''} end
+  if state and #ids > 0 then
+    reserve_sequences(tally)
+    redis.call('DEL', request_key(asked.request))
+  end
+  return enqueue_new(tally, asked, ids, first_result, now)
+end
+
+-- Whether all these requests are unknown, and different.
+local function are_new(requests)
+  local keys, different = {}, {}
+  for _, request in ipairs(requests) do
+    if different[request.request] then return false end
+    different[request.request] = true
+    keys[#keys + 1] = request_key(request.request)
+    keys[#keys + 1] = RESULT .. request.request
+  end
+  return #keys > 0 and #keys <= SLICE and redis.call('EXISTS', unpack(keys)) == 0
+end
+
 -- Enqueue whole requests, each with its `file_ids` and its first result. Returns what `enqueue` does, for each.
 local function enqueue_all(requests, first_results, now)
-  local tally, replies = new_tally(), {}
+  local tally, replies, new = new_tally(#requests), {}, are_new(requests)
   for i, request in ipairs(requests) do
-    replies[i] = enqueue_whole(tally, request, request.file_ids, first_results[i], now)
+    local enqueue = new and enqueue_new or enqueue_whole
+    replies[i] = enqueue(tally, request, request.file_ids, first_results[i], now)
   end
   write_tally(tally)
   return replies

@@ -21,11 +21,15 @@ local function let_rest(receiver, until_ms, fails)
   redis.call('PEXPIRE', KEY['webhooks:resting'], 86400000)
 end
 
+local function drop_expired(list, now, keep_ms)
+  redis.call('ZREMRANGEBYSCORE', list, '-inf', now - keep_ms)
+end
+
 -- Move a webhook to webhooks:delivered or webhooks:failed. It is kept for `keep_ms`, so that it can be sent again.
 local function end_webhook(id, list, now, keep_ms)
   redis.call('ZREM', KEY['webhooks:waiting'], id)
   redis.call('ZREM', KEY['webhooks:failed'], id)
   redis.call('ZADD', list, now, id)
-  redis.call('ZREMRANGEBYSCORE', list, '-inf', now - keep_ms)
+  drop_expired(list, now, keep_ms)
   redis.call('PEXPIRE', KEY['webhook:'] .. id, keep_ms)
 end
