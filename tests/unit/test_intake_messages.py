@@ -46,6 +46,7 @@ def changed(raw: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
             "reason": st.none() | st.text("äöü xyz", max_size=20),
             "hold_seconds": st.integers(0, 1000) | st.floats(0, 1000),
             "result_ttl_seconds": st.none() | st.integers(60, 10**8),
+            "purge": st.none() | st.sampled_from(["true", "folder", "wait"]),
             "callback": st.none() | st.just("https://catalog.example.com/hook?id=1"),
         },
     ),
@@ -60,6 +61,7 @@ def test_an_ordinary_message_is_what_was_sent(ids: list[str], options: dict[str,
         "hold_seconds": 0,
         "result_ttl_seconds": None,
         "callback": None,
+        "purge": None,
         **options,
     }
     assert message.asked == wanted

@@ -102,5 +102,7 @@ async def read_json(request: Request) -> NewRequest:
     try:
         return NewRequest.model_validate_json(bytes(body))
     except ValidationError as error:
-        errors = [{"at": ".".join(map(str, each["loc"])) or "body", "detail": each["msg"]} for each in error.errors()]
+        errors = [
+            {"at": ".".join(map(str, each["loc"][:2])) or "body", "detail": each["msg"]} for each in error.errors()
+        ]
         raise Problem(422, f"{errors[0]['at']}: {errors[0]['detail']}", errors=errors[:20]) from None
