@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,8 +26,8 @@ class Cdn:
     answers: list[PurgeAnswer] = field(default_factory=list)
     """The next answers, first to come."""
     lists: list[ListAnswer] = field(default_factory=list)
-    listed: Callable[[str], Iterable[Mapping[str, Any]]] = lambda _: ()
-    """Objects that a query finds, once there is no answer in `lists`."""
+    library: list[str] = field(default_factory=list)
+    """Files that exist: a query finds those whose id it names, or that lie in its folder."""
     purged: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
@@ -41,7 +42,16 @@ class Cdn:
 
     def list_files(self, search: Mapping[str, str], skip: int, limit: int) -> ListAnswer:
         self.queries.append(search["searchQuery"])
-        return self.lists.pop(0) if self.lists else Page(tuple(self.listed(search["searchQuery"])))
+        return self.lists.pop(0) if self.lists else Page(tuple(self._found(search["searchQuery"])))
+
+    def _found(self, query: str) -> Iterator[Mapping[str, Any]]:
+        folder = re.search(r'path [:=] "([^"]*)"', query)
+        name = re.search(r'name : "([^"]*)"', query)
+        for file_id in self.library:
+            path = url_of(file_id).removeprefix(SITE)
+            is_there = folder and path.startswith(folder[1]) and (not name or path.endswith(f"/{name[1]}"))
+            if is_there or f'"{file_id}"' in query:
+                yield {"fileId": file_id, "url": url_of(file_id), "filePath": path}
 
 
 class Stand:

@@ -5,10 +5,22 @@ from __future__ import annotations
 import pytest
 from redis import Redis
 
-from tests.unit.support_purge import Stand, url_of
-from tests.unit.support_queue import raw
-from worker.imagekit.answers import PurgeAccepted, PurgeAnswer, PurgeStatus, Refused, Throttled, Unanswered
-from worker.states import Outcome
+from tests.unit.support_purge import SITE, Stand, url_of
+from tests.unit.support_queue import raw, release_holds
+from worker.imagekit.answers import (
+    KeyRefused,
+    ListAnswer,
+    Page,
+    PurgeAccepted,
+    PurgeAnswer,
+    PurgeStatus,
+    Refused,
+    Throttled,
+    Unanswered,
+)
+from worker.purge.planner import Purge
+from worker.purge.sending import Then
+from worker.states import Outcome, PurgeState
 
 
 @pytest.fixture
@@ -122,3 +134,189 @@ def test_a_purge_whose_answers_are_lost_fails_at_last(stand: Stand) -> None:
     stand.purge()
     assert counts(stand, "r") == (0, 0, 1, 0)
     assert len(stand.cdn.purged) == stand.account.purges.quota().used == 5
+
+
+@pytest.mark.parametrize(("stays", "purged"), [([], ["a/b/*"]), (["a.b.z"], ["a/b/x.jpg*", "a/b/y.jpg*"])])
+def test_a_wildcard_covers_no_file_that_stays(stand: Stand, stays: list[str], purged: list[str]) -> None:
+    """The folder is listed first; a file that we deleted may still be in the listing."""
+    stand.account.purges.learn_endpoints([SITE])
+    stand.cdn.library = ["a.b.x", *stays]
+    stand.enqueue("r", ["a.b.x", "a.b.y"])
+    stand.delete()
+    stand.purge()
+    assert stand.cdn.purged == [f"{SITE}/{path}" for path in purged]
+    assert counts(stand, "r") == (2, 0, 0, 0)
+
+
+def test_a_url_with_an_unknown_endpoint_is_purged_as_it_is(stand: Stand) -> None:
+    """It is not known to which folder of the library it belongs, so nothing is listed."""
+    stand.enqueue("r", ["a.b.x", "a.b.y"])
+    stand.delete()
+    stand.purge()
+    assert (stand.cdn.purged, stand.cdn.queries) == ([url_of("a.b.x"), url_of("a.b.y")], [])
+
+
+def test_a_folder_that_a_request_allows_is_one_purge(stand: Stand) -> None:
+    """Files of other requests that lie there are covered too, and files that stay."""
+    stand.enqueue("r", ["a.b.x", "a.b.y"], purge="folder")
+    stand.enqueue("other", ["a.b.c.z"])
+    stand.delete()
+    stand.purge()
+    assert stand.cdn.purged == [f"{SITE}/a/b/*"]
+    assert counts(stand, "other") == (1, 0, 0, 0)
+
+
+def test_a_refused_wildcard_is_replaced_by_the_urls(stand: Stand) -> None:
+    """And not tried again."""
+    stand.cdn.answers = [Refused("The URL is not valid for cache purging.")]
+    stand.enqueue("r", ["a.b.x", "a.b.y"], purge="folder")
+    stand.delete()
+    stand.purge()
+    assert stand.cdn.purged == [f"{SITE}/a/b/*", url_of("a.b.x"), url_of("a.b.y")]
+    assert counts(stand, "r") == (2, 0, 0, 0)
+    assert raw(stand.queue).smembers(stand.queue.keys("purges:refused")) == {f"{SITE}/a/b/*"}
+
+
+def test_urls_are_looked_up_before_the_deletion(stand: Stand) -> None:
+    """A hundred ids a call, of several requests; a file that is not listed is deleted, and reported as not purged."""
+    names = [f"unknown{number}" for number in range(150)]
+    stand.cdn.library = ["unknown0", "unknown149"]
+    stand.enqueue("r", names[:120])
+    stand.enqueue("q", names[120:])
+    assert stand.delete() == []
+    stand.purge()
+    assert len(stand.cdn.queries) == 2
+    assert sorted(stand.delete()) == ["q", "r"]
+    stand.purge()
+    assert counts(stand, "r") == (1, 0, 119, 0)
+    assert counts(stand, "q") == (1, 0, 29, 0)
+
+
+@pytest.mark.parametrize("answer", [Unanswered("down"), KeyRefused("no right to list"), Refused("bad query")])
+def test_a_lookup_that_fails_does_not_stop_the_deletion(stand: Stand, answer: ListAnswer) -> None:
+    """After some failures the files are deleted all the same."""
+    stand.cdn.lists = [answer] * 20
+    stand.enqueue("r", ["unknown1"])
+    stand.purge()
+    assert stand.delete() == ["r"]
+    assert counts(stand, "r") == (0, 0, 1, 0)
+
+
+def test_a_lookup_that_lies_is_not_believed(stand: Stand) -> None:
+    """URLs of files that were not asked for, and what is no URL of a file, are ignored."""
+    lies = [{"fileId": "other", "url": url_of("a.b")}, {"fileId": "unknown1", "url": "https://h/*"}, 7, {"fileId": []}]
+    stand.cdn.lists = [Page(tuple(lies))]
+    stand.enqueue("r", ["unknown1"])
+    stand.purge()
+    stand.delete()
+    stand.purge()
+    assert (stand.cdn.purged, counts(stand, "r")) == ([], (0, 0, 1, 0))
+
+
+def test_a_cancelled_request_is_not_looked_up(stand: Stand) -> None:
+    """Nothing of it comes back into line, even if the lookup is under way."""
+    stand.enqueue("r", ["unknown1"])
+    lookups = stand.account.purges.take_lookups()
+    stand.queue.cancel("r")
+    stand.account.purges.look_up(lookups, {"unknown1": url_of("a.b")})
+    assert stand.queue.claim("t") is None
+    assert stand.report("r")["state"] == "REVOKED"
+
+
+def test_a_hold_ends_before_the_lookup(stand: Stand) -> None:
+    """URLs are looked up as late as possible."""
+    stand.enqueue("r", ["unknown1"], hold_seconds=60)
+    stand.purge()
+    assert stand.cdn.queries == []
+    release_holds(stand.queue)
+    stand.delete()
+    stand.purge()
+    assert stand.delete() == ["r"]
+    assert len(stand.cdn.queries) == 1
+
+
+def test_what_the_quota_does_not_cover_waits_for_the_next_month(redis_client: Redis) -> None:
+    """Files come in the order of the priority of their requests, those that somebody waits for first."""
+    stand = Stand(redis_client, purge_quota=2)
+    stand.enqueue("late", ["a.x"], priority=5)
+    stand.enqueue("early", ["b.x"])
+    stand.enqueue("first", ["c.x"], purge="wait")
+    stand.delete()
+    stand.purge()
+    assert stand.cdn.purged == [url_of("c.x"), url_of("b.x")]
+    assert counts(stand, "late") == (0, 1, 0, 0)
+    raw(stand.queue).delete(stand.queue.keys("purges:quota"))
+    stand.purge()
+    assert stand.cdn.purged[2:] == [url_of("a.x")]
+    assert counts(stand, "late") == (1, 0, 0, 0)
+
+
+def test_what_the_quota_does_not_cover_can_be_skipped(redis_client: Redis, caplog: pytest.LogCaptureFixture) -> None:
+    """The report and each file say so; a warning comes before, at 80 %."""
+    stand = Stand(redis_client, purge_quota=4, purge_over_quota="skip")
+    stand.enqueue("r", [f"{folder}.x" for folder in "abcdef"], purge="wait")
+    stand.delete()
+    stand.purge()
+    assert counts(stand, "r") == (4, 0, 0, 2)
+    assert stand.report("r")["state"] == "SUCCESS"
+    assert "4 of 4 purge calls" in caplog.text
+    assert "the quota of 4 purge calls is used up" in caplog.text
+
+
+def test_a_call_whose_answer_was_lost_waits_for_quota_too(redis_client: Redis) -> None:
+    """Its repetition costs a call, which the month does not have any more."""
+    stand = Stand(redis_client, purge_quota=1)
+    stand.cdn.answers = [Unanswered("lost")]
+    stand.enqueue("r", ["a.x"])
+    stand.delete()
+    stand.purge(20)
+    assert (len(stand.cdn.purged), counts(stand, "r")) == (1, (0, 1, 0, 0))
+    raw(stand.queue).delete(stand.queue.keys("purges:quota"))
+    stand.purge()
+    assert counts(stand, "r") == (1, 0, 0, 0)
+
+
+def test_a_worker_that_dies_in_a_call_loses_nothing(stand: Stand) -> None:
+    """Between deletion and plan, in a plan, in a call, and while a purge ends: another worker goes on."""
+    stand.enqueue("r", ["a.x", "b.x"])
+    stand.delete()
+    purges = stand.account.purges
+    lock = purges.lock()
+    assert lock is not None
+    purges.plan(lock, Purge(url_of("a.x"), ["a.x r"]))
+    raw(stand.queue).delete(stand.queue.keys("purges:lock"))
+    taken = purges.take()
+    assert taken is not None
+    assert purges.take() is None
+    stand.let_time_pass()
+    stand.purge()
+    assert counts(stand, "r") == (2, 0, 0, 0)
+    purges.record(taken, Then(PurgeState.READY))
+    assert list(purges.end(taken, PurgeState.FAILED)) == [[]]
+    assert counts(stand, "r") == (2, 0, 0, 0)
+
+
+def test_the_end_of_a_large_purge_is_taken_over(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is recorded in steps; a worker that dies between two of them leaves the rest to another."""
+    monkeypatch.setattr("worker.purge.store.AT_ONCE", 2)
+    stand.enqueue("r", ["a.b.v", "a.b.w", "a.b.x", "a.b.y", "a.b.z"], purge="folder")
+    stand.delete()
+    stand.purger.step()
+    taken = stand.account.purges.take()
+    assert taken is not None
+    next(stand.account.purges.end(taken, PurgeState.PURGED))
+    assert counts(stand, "r") == (2, 3, 0, 0)
+    stand.purge()
+    assert counts(stand, "r") == (5, 0, 0, 0)
+
+
+def test_a_request_does_not_expire_before_its_purges(stand: Stand) -> None:
+    """They may wait for a month; the report is published again as they end."""
+    stand.enqueue("r", ["a.x"])
+    stand.delete()
+    about, urls = stand.queue.keys.request("r"), stand.queue.keys.request("r", "purge")
+    assert raw(stand.queue).pttl(about) == raw(stand.queue).pttl(urls) == -1
+    stand.purge()
+    assert raw(stand.queue).pttl(about) > 0
+    assert raw(stand.queue).pttl(urls) > 0
+    assert raw(stand.queue).zrange(stand.queue.keys("purges:changed"), 0, -1) == ["r"]

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from worker.calls import Gate
 from worker.imagekit.answers import ListAnswer, Page, Refused, Throttled, Unanswered
+from worker.imagekit.urls import endpoint_in
 from worker.purge.store import LOOKUP_IDS, Lookup, Purges
-from worker.purge.wildcards import endpoint_in
 from worker.queue.validation import Urls, check_file_url
 from worker.text import quoted_for_search
 from worker.times import backoff_ms

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
 from worker.calls import Gate
 from worker.imagekit.answers import PurgeAnswer
+from worker.purge.coverage import Coverage
 from worker.purge.lookup import ListApi, look_up_some
 from worker.purge.planner import Purge, plan
 from worker.purge.sending import Taken, Then, judge
 from worker.purge.store import Purges, Quota
-from worker.purge.wildcards import may_purge_below
 from worker.states import PurgeState
 
 logger = logging.getLogger("kitsweep.purge")
 
 NAP_MS = 300
 """The longest wait for a slot."""
+AT_ONCE = 20
+"""Purges that are made of one plan; the others are planned again, perhaps with more files."""
 OVER_QUOTA_MS = 3_600_000
 """How often a call that the quota does not cover is tried again."""
 WARN_AT = 0.8
@@ -107,26 +109,29 @@ class Purger:
         _log(level, purge, f"{then.state}: {then.error}" if then.error else str(then.state))
 
     def _plan(self) -> bool:
-        """Turn waiting files into purges, as far as the quota goes."""
+        """Turn waiting files into purges, as far as the quota goes; return whether there were any."""
         lock = self.purges.lock()
         if lock is None:
             return False
+        planned: list[Purge] = []
         try:
-            waiting = self.purges.waiting()
-            coverable = {folder for folder in waiting.allowed if may_purge_below(folder)}
-            return self._plan_all(lock, plan(waiting.files, coverable))
+            waiting, refused = self.purges.waiting(), self.purges.refused()
+            coverage = Coverage(self.purges, self.lists, self.api, self.purges.endpoints())
+            coverable = coverage.coverable_folders(waiting.files, waiting.allowed)
+            planned = plan(waiting.files, {folder for folder in coverable if f"{folder}*" not in refused})
+            self._make(lock, planned, lambda url: _with_variants(url, coverage, refused))
         finally:
-            self.purges.unlock(lock)
+            self.purges.unlock(lock, rest=not planned)
+        return bool(planned)
 
-    def _plan_all(self, lock: str, planned: list[Purge]) -> bool:
-        for number, purge in enumerate(planned):
-            reply = self.purges.plan(lock, purge)
+    def _make(self, lock: str, planned: list[Purge], url_for: Callable[[str], str]) -> None:
+        for number, purge in enumerate(planned[:AT_ONCE]):
+            reply = self.purges.plan(lock, purge._replace(url=url_for(purge.url)))
             if reply == "no_quota":
                 self._beyond_quota(lock, planned[number:])
             if reply != "ok":
                 break
-        self._warn_of_quota(len(planned))
-        return bool(planned)
+        self._warn_of_quota(min(AT_ONCE, len(planned)))
 
     def _beyond_quota(self, lock: str, rest: list[Purge]) -> None:
         quota = self.purges.quota()
@@ -142,6 +147,14 @@ class Purger:
             logger.warning(
                 "%d of %d purge calls of %s are used", quota.used, quota.limit, quota.month, extra={"used": quota.used}
             )
+
+
+def _with_variants(url: str, coverage: Coverage, refused: Collection[str]) -> str:
+    """Return the URL for a purge, with a `*` if that also removes copies with a query and covers no other file."""
+    plain = url.rstrip("*")
+    if url.endswith("/*") or f"{plain}*" in refused:
+        return url if url.endswith("/*") else plain
+    return f"{plain}*" if url != plain or coverage.variants_of(plain) else plain
 
 
 def _over_quota(quota: Quota) -> str:

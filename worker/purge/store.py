@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -92,9 +93,9 @@ class Purges:
         token = uuid.uuid4().hex
         return token if self._scripts.run("purge/lock", {"token": token, "lock_ms": LOCK_MS}) == 1 else None
 
-    def unlock(self, token: str) -> None:
-        """Let another worker plan."""
-        self._scripts.run("purge/unlock", {"token": token})
+    def unlock(self, token: str, *, rest: bool) -> None:
+        """Let another worker plan; with `rest`, only after the window in which files wait for others."""
+        self._scripts.run("purge/unlock", {"token": token, "rest": rest})
 
     def waiting(self) -> Waiting:
         """Read the files that wait for a purge, except those whose request may soon have more."""
@@ -131,7 +132,8 @@ class Purges:
 
     def plan(self, lock: str, purge: Purge, state: PurgeState = PurgeState.READY, error: str = "") -> str:
         """Make a purge of waiting files. Returns ok, no_quota, or lost (another worker plans)."""
-        purge_id, reply = uuid.uuid4().hex, "ok"
+        # Purges that are planned in the same millisecond are sent in the order of their ids.
+        purge_id, reply = f"{time.time_ns():x}-{uuid.uuid4().hex[:8]}", "ok"
         for start in range(0, len(purge.entries), AT_ONCE):
             some = purge.entries[start : start + AT_ONCE]
             args = {
@@ -149,6 +151,15 @@ class Purges:
             if reply != "ok":
                 break
         return reply
+
+    def are_gone(self, file_ids: Sequence[str]) -> bool:
+        """Return whether we have deleted all these files, as far as it is remembered."""
+        if not file_ids:
+            return True
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name in ("gone:0", "gone:1"):
+                pipe.smismember(self._keys(name), list(file_ids))
+            return all(map(any, zip(*pipe.execute(), strict=True)))
 
     # Calling
 

@@ -7,8 +7,7 @@ or is the whole path of a file (`/a.jpg*`).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
-from urllib.parse import quote
+from collections.abc import Collection, Iterator
 
 LEVELS = 2
 LENGTH = 15
@@ -24,17 +23,6 @@ def path_in(url: str, endpoints: Collection[str] = ()) -> str:
     known = max((each for each in endpoints if url.startswith(f"{each}/")), key=len, default="")
     guessed = known or next(found[0] for form in (_VENDOR_ENDPOINT, _HOST) if (found := form.match(url)))
     return url.removeprefix(guessed)
-
-
-def endpoint_in(item: object) -> str | None:
-    """Return the URL endpoint that an object of the list API shows: its URL without the path of the file."""
-    if not isinstance(item, Mapping):
-        return None
-    url, path = item.get("url"), item.get("filePath")
-    if not isinstance(url, str) or not isinstance(path, str) or not _HOST.match(url):
-        return None
-    plain, suffix = re.split(r"[?#]", url, maxsplit=1)[0], quote(path)
-    return plain.removesuffix(suffix) if plain.endswith(suffix) and path.startswith("/") else None
 
 
 def may_purge_below(folder: str, endpoints: Collection[str] = ()) -> bool:
