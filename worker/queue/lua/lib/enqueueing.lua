@@ -22,8 +22,8 @@ local function fields_of(asked, now)
   return fields
 end
 
--- What several requests (at most `most`) change together: their sequences are reserved at once, and `write_tally` writes
--- the keys that they share, by source.
+-- What several requests (at most `most`) change together: their sequences are reserved at once, and `write_tally`
+-- writes the keys that they share, by source.
 local function new_tally(most) return {most = most, sources = {}, by_source = {}} end
 
 -- This must be the first write, a command that a full server refuses: after any other it accepts all that follow.

@@ -13,7 +13,8 @@ local noted, notes = {}, {} -- entries to write, in order; the same by their tex
 local function note_audit(event, request, source, by, state, total, detail)
   local text = table.concat({event, source, by, state, total, next(detail) and cjson.encode(detail) or ''}, '\n')
   if not notes[text] then
-    notes[text] = {event = event, source = source, by = by, state = state, total = total, detail = detail, requests = {}}
+    notes[text] = {event = event, source = source, by = by, state = state, total = total, detail = detail,
+      requests = {}}
     noted[#noted + 1] = notes[text]
   end
   table.insert(notes[text].requests, request)
