@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from worker.runtime.process import App
     from worker.runtime.publisher import Publisher
 
-__all__ = ["Asked", "Client", "check_reason", "check_request_id", "checked_request", "new_request_id"]
+__all__ = ["Asked", "Client", "Urls", "check_reason", "check_request_id", "checked_request", "new_request_id"]
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +105,7 @@ class Client:
         purge: bool | str | None = None,
         request_id: str | None = None,
         durable: bool = False,
+        urls: Urls | None = None,
     ) -> str:
         """Enqueue any number of file ids, streamed in constant memory, as one request; return its id.
 
@@ -113,7 +114,8 @@ class Client:
         once the request is final, by default as the settings say. `callback` is the URL to which a webhook is sent when
         the request is final; the default is that of the source in KITSWEEP_CALLBACKS. With `purge` (True, "folder" or
         "wait") cached copies are purged; URLs that no object `{"fileId", "url"}` among the `file_ids` gives are looked
-        up. With `durable` it returns once the request is in the append-only file on the server's disk.
+        up, unless the stream puts them into `urls`. With `durable` it returns once the request is in the append-only
+        file on the server's disk.
 
         Raises:
             InvalidRequest: an argument is invalid; the error names it, and the position of a file id.
@@ -124,7 +126,7 @@ class Client:
         asked = checked_request(
             request_id or new_request_id(), source, reason, hold_seconds, result_ttl_seconds, callback, purge
         )
-        urls = Urls()
+        urls = Urls() if urls is None else urls
         with explained(self._settings):
             if durable:
                 require_durability(self._queue.redis, self._settings.redis_address)
@@ -133,13 +135,15 @@ class Client:
                 await_disk(self._queue.redis, self._queue.keys, self._settings.redis_address)
         return asked["request_id"]
 
-    def submit(self, asked: Asked, file_ids: Iterable[str | Mapping[str, Any]], by: str) -> Accepted:
+    def submit(
+        self, asked: Asked, file_ids: Iterable[str | Mapping[str, Any]], by: str, urls: Urls | None = None
+    ) -> Accepted:
         """Enqueue as `enqueue` does, and tell whether the request is new: its sender may send it again.
 
         Raises what `enqueue` raises, and `RequestIdTaken` if the id is that of a request with other content.
         """
         digest = Digest(asked)
-        urls = Urls()
+        urls = Urls() if urls is None else urls
         stream = digest.over(checked_stream(file_ids, urls if asked["purge"] else None))
         with explained(self._settings):
             done = self._enqueue(NewRequest(**asked, origin=by, digest=digest), stream, urls)

@@ -14,6 +14,7 @@ from config.settings import Settings
 from tasks.admin import Admin
 from tasks.client import Client
 from tasks.failures import Failures
+from tasks.purges import PurgeAdmin
 from tasks.search import Search
 from web.credentials import Credentials
 from web.long_calls import LongCalls, ServerBusy
@@ -39,6 +40,7 @@ class Context:
         self.client = client or Client(settings)
         self.admin = admin or Admin(settings)
         self.search = Search(settings)
+        self.purges = PurgeAdmin(settings)
         self.failures = Failures(settings, self.client)
         self.credentials = Credentials(settings.private_key, self.admin.tokens, self.run)
         self.long_calls = LongCalls()

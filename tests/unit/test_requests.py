@@ -150,5 +150,5 @@ def test_a_file_may_come_with_its_url(url: str, known: str) -> None:
 def test_a_url_that_cannot_be_purged_is_refused(url: object) -> None:
     """The error names the position; a wildcard would purge more than the file."""
     with pytest.raises(InvalidRequest, match="the URL of a file") as refused:
-        checked_file_ids(["b", {"fileId": "a", "url": url}], 10)
+        checked_file_ids(["b", {"fileId": "a", "url": url}], 10, {})
     assert refused.value.position == 1

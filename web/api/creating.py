@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from tasks.client import Accepted, Asked, checked_request, new_request_id
+from tasks.client import Accepted, Asked, Urls, checked_request, new_request_id
 from tasks.tokens import Scope
 from web.api.bodies import FORMS, JSON, content_type_of, file_ids_in, read_json
 from web.api.shapes import NewRequest, Options
@@ -63,8 +63,9 @@ async def create_request(
         accepted = await context.run(context.client.submit, asked, new.file_ids, caller.name)
     else:
         asked = _asked(idempotency_key, caller, options)
-        file_ids = file_ids_in(request, FORMS[content_type])
-        accepted = await context.long_calls.run(lambda: context.client.submit(asked, file_ids, caller.name))
+        urls: Urls | None = {} if asked["purge"] else None
+        file_ids = file_ids_in(request, FORMS[content_type], urls)
+        accepted = await context.long_calls.run(lambda: context.client.submit(asked, file_ids, caller.name, urls))
     return await answer_accepted(context, response, accepted)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from typing import NamedTuple, cast
 
 from config.settings import Settings
@@ -14,6 +13,7 @@ from worker.purge.sending import Taken, Then
 from worker.purge.wildcards import folder_of
 from worker.queue.operations import OUTBOX_DELAY_MS, Queue
 from worker.states import Outcome, PurgeState
+from worker.times import month_of
 
 LEASE_SPARE_SECONDS = 10.0
 LOCK_MS = 60_000
@@ -232,8 +232,3 @@ class Purges:
 
     def _month(self) -> dict[str, str | int]:
         return {"month": month_of(self.queue.now_ms()), "quota": self._quota}
-
-
-def month_of(ms: int) -> str:
-    """Return the calendar month of a time (ms since 1970) in UTC, such as 2026-11."""
-    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m}"

@@ -116,6 +116,7 @@ class Queue:
         self._guards = settings.guards
         self._ttl_by_source = settings.result_ttl_by_source.root
         self._callbacks = settings.callbacks
+        self.purge_quota = settings.purge_quota
         self.callback_problem = settings.callback_problem
 
     def enqueue(self, request: NewRequest, file_ids: Iterable[str], urls: Urls | None = None) -> Enqueued:

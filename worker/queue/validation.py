@@ -124,7 +124,7 @@ def checked_file_ids(file_ids: object, most: int, urls: Urls | None = None) -> l
 
 
 def checked_stream(file_ids: Iterable[object], urls: Urls | None = None) -> Iterator[str]:
-    """Yield valid file ids: of plain ids and of objects `{"fileId", "url"}`, whose URLs are put into `urls`.
+    """Yield valid file ids: of plain ids and of objects `{"fileId", "url"}`, whose URLs are put into `urls`, if given.
 
     Raises `InvalidRequest` with the position of the first invalid one.
     """
@@ -140,11 +140,14 @@ def checked_stream(file_ids: Iterable[object], urls: Urls | None = None) -> Iter
 
 def _id_of_object(value: Mapping[str, object], urls: Urls | None) -> str:
     file_id = check_file_id(value.get("fileId"))
-    if value.get("url") is not None:
-        url = check_file_url(value["url"])
-        if urls is not None:
-            urls.setdefault(file_id, url)
+    keep_url(urls, file_id, value.get("url"))
     return file_id
+
+
+def keep_url(urls: Urls | None, file_id: str, url: object) -> None:
+    """Put the URL of a file into `urls`, unless it is None or the file has one. Raises `ValueError`."""
+    if urls is not None and url:
+        urls.setdefault(file_id, check_file_url(url))
 
 
 def _checked(argument: str, check: Callable[[object], T], value: object) -> T:
