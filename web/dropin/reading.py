@@ -74,20 +74,22 @@ def submission_of(exchange: Exchange, caller: Caller, file_ids: list[str]) -> Su
     if Scope.DELETE not in caller.scopes:
         raise Refusal(answers.ours(403, f"The {caller.name} does not have the scope delete."))
     named = exchange.header(b"idempotency-key")
-    content = content_of(caller, file_ids)
+    purge = exchange.header(b"x-kitsweep-purge")
+    content = content_of(caller, file_ids, purge)
     asked = checked_request(
         named or str(uuid.UUID(hex=content)),
         _source(exchange, caller),
         exchange.header(b"x-kitsweep-reason") or None,
         _hold_seconds(exchange.header(b"x-kitsweep-hold-seconds")),
-        purge=exchange.header(b"x-kitsweep-purge") or None,
+        purge=purge or None,
     )
     return Submission(NewRequest(**asked, origin=caller.name), file_ids, content=content if named else None)
 
 
-def content_of(caller: Caller, file_ids: list[str]) -> str:
-    """Return 32 hex digits that identify a credential with a set of ids."""
-    return hashlib.sha256("\n".join([caller.name, *sorted(file_ids)]).encode()).hexdigest()[:32]
+def content_of(caller: Caller, file_ids: list[str], purge: str) -> str:
+    """Return 32 hex digits that identify a credential with a set of ids, and what is purged of them."""
+    asked = [caller.name, *sorted(file_ids), *([f"purge {purge}"] if purge else [])]
+    return hashlib.sha256("\n".join(asked).encode()).hexdigest()[:32]
 
 
 def _source(exchange: Exchange, caller: Caller) -> str:
