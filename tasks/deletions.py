@@ -10,6 +10,7 @@ from celery.exceptions import Ignore, Reject
 
 from worker.app import app
 from worker.errors import InvalidRequest, QueueFull, RedisUnreachable
+from worker.intake.messages import priority_of
 from worker.queue.operations import NewRequest
 from worker.queue.validation import Urls, bound_arguments, checked_file_ids, checked_request
 from worker.runtime.canvas import canvas_of
@@ -37,8 +38,13 @@ def delete_files(self: Task[Any, Any], *args: Any, **kwargs: Any) -> None:
     file_ids = checked_file_ids(file_ids, about.max_request_ids, urls if request["purge"] else None)
     try:
         with explained(about):
-            origin = str(self.request.origin or "")
-            account.queue.enqueue(NewRequest(**request, canvas=canvas_of(self.request), origin=origin), file_ids, urls)
+            new = NewRequest(
+                **request,
+                canvas=canvas_of(self.request),
+                origin=str(self.request.origin or ""),
+                priority=priority_of(self.request.delivery_info or {}),
+            )
+            account.queue.enqueue(new, file_ids, urls)
             app.publisher.publish_reports([request["request_id"]])
     except RedisUnreachable:
         # The message is requeued; enqueuing a request twice changes nothing.

@@ -20,6 +20,8 @@ from worker.imagekit.answers import (
 )
 from worker.purge.planner import Purge
 from worker.purge.sending import Then
+from worker.reports.finding import Finder
+from worker.reports.purges import FilePurge, read_purges
 from worker.states import Outcome, PurgeState
 
 
@@ -320,3 +322,30 @@ def test_a_request_does_not_expire_before_its_purges(stand: Stand) -> None:
     assert raw(stand.queue).pttl(about) > 0
     assert raw(stand.queue).pttl(urls) > 0
     assert raw(stand.queue).zrange(stand.queue.keys("purges:changed"), 0, -1) == ["r"]
+
+
+def test_each_file_says_what_became_of_its_purge(stand: Stand) -> None:
+    """For searches and proofs: state, URL, time, and why it failed."""
+    stand.cdn.answers = [Refused("no")]
+    stand.enqueue("r", ["a.x", "b.x", "unknown1"])
+    stand.enqueue("plain", ["c.x"], purge=None)
+    stand.purge()
+    stand.delete()
+
+    def read() -> list[FilePurge | None]:
+        files = [("r", "a.x"), ("r", "b.x"), ("r", "unknown1"), ("plain", "c.x")]
+        return read_purges(stand.queue.redis, stand.queue.keys, files)
+
+    pending = read()[0]
+    assert pending == FilePurge("purge_pending", url_of("a.x"))
+    stand.purge()
+    refused, purged, unknown, plain = read()
+    assert refused is not None
+    assert purged is not None
+    assert unknown is not None
+    assert (refused.state, refused.error, refused.url) == ("purge_failed", "no", url_of("a.x"))
+    assert (purged.state, purged.error, purged.at is not None) == ("purged", "", True)
+    assert (unknown.state, unknown.error, unknown.url) == ("purge_failed", "the URL is not known", "")
+    assert plain is None
+    (trace,) = Finder(stand.queue.redis, stand.queue.keys).page("b.x").traces
+    assert (trace.state, trace.purge) == ("deleted", "purged")

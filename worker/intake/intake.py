@@ -139,7 +139,7 @@ class Intake:
             yield rendered[alike].replace(_ANY_ID, asked["request_id"])
 
     def _as_request(self, message: Message) -> dict[str, Any]:
-        request = NewRequest(**message.asked, canvas=message.canvas, origin=message.origin)
+        request = NewRequest(**message.asked, canvas=message.canvas, origin=message.origin, priority=message.priority)
         return self._queue.described(request, message.file_ids, message.urls)
 
     def _unless_refused(self, read: Message | Unusual, is_revoked: Callable[[str], bool]) -> Message | Unusual:

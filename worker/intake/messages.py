@@ -44,6 +44,8 @@ class Message(NamedTuple):
     """URLs of files, if the request asks for purge."""
     canvas: dict[str, Any] | None
     """What Celery runs after the request; None for nothing."""
+    priority: int
+    """Of the message, 0 first; also of the request's purges."""
     origin: str
     """The sender according to Celery: process and host."""
 
@@ -111,6 +113,12 @@ def canvas_in(request: Mapping[str, Any]) -> dict[str, Any] | None:
     return {part: request[part] for part in CANVAS_PARTS if request.get(part) is not None}
 
 
+def priority_of(properties: Mapping[str, Any]) -> int:
+    """Return the priority of a message, from 0 (first, and the default) to 9."""
+    priority = properties.get("priority")
+    return min(9, max(0, priority)) if isinstance(priority, int) else 0
+
+
 def _is_ordinary(envelope: Mapping[str, Any]) -> bool:
     headers = envelope["headers"]
     return (
@@ -135,4 +143,5 @@ def _read_request(
     asked = checked_request(headers["id"], **given)
     urls = Urls()
     file_ids = list(dict.fromkeys(checked_file_ids(file_ids, most_ids, urls if asked["purge"] else None)))
-    return Message(asked, file_ids, urls, canvas_in({**headers, **embed}), str(headers.get("origin") or ""))
+    canvas, priority = canvas_in({**headers, **embed}), priority_of(envelope["properties"])
+    return Message(asked, file_ids, urls, canvas, priority, str(headers.get("origin") or ""))

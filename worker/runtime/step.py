@@ -32,7 +32,7 @@ CLEANUP_SECONDS = 1.0
 CLEANUP_THREADS = 2
 """Two, so that a hanging list call does not delay every other run."""
 
-PURGE_SECONDS = 0.5
+PURGE_SECONDS = 1.0
 """How often a worker looks for purges and lookups that are due."""
 PURGE_THREADS = 2
 """Two, so that a hanging call does not delay every other purge and lookup."""
