@@ -26,8 +26,6 @@ from worker.store.keys import Keys
 ASKED = Asked(
     request_id="r", source="s", reason=None, hold_seconds=0, result_ttl_seconds=None, callback=None, purge=None
 )
-    request_id="r", source="s", reason=None, hold_seconds=0, result_ttl_seconds=None, callback=None, purge=None
-)
 
 
 @pytest.fixture
