@@ -79,7 +79,7 @@ class Installation:
         self._code = {"PYTHONPATH": str(previous)}
         self._files = iter(rig.sim.remaining())
         self.asked: dict[str, list[str]] = {}
-        self.worker = rig.worker("previous", **self._code)
+        self.worker = rig.worker("previous", PYTHONPATH=str(previous))
         self._is_upgraded = rig.folder / "is-upgraded"
 
     def _start(self, name: str, script: str, given: object) -> Proc:
