@@ -121,6 +121,12 @@ class Settings(BaseSettings):
     """PEM file with private authorities that sign certificates of webhook receivers, beside the public ones."""
     webhook_timeout_seconds: float = Field(20, ge=1, le=30)
     """How long to wait for the response to a webhook, in seconds."""
+    purge_quota: int = Field(1000, ge=0, le=10_000_000)
+    """Maximum number of purge calls in a calendar month (UTC). ImageKit allows about 1000 per account."""
+    purge_over_quota: Literal["wait", "skip"] = "wait"
+    """What happens to URLs beyond the quota: wait for the next month, or skip, so that they are never purged."""
+    purge_window_seconds: float = Field(5, ge=0, le=3600)
+    """How long URLs of deleted files wait for others, so that one wildcard can purge several, in seconds."""
     cleanup_file: str = "cleanup.toml"
     """TOML file with the cleanup rules. If it does not exist, there are no rules."""
     audit_days: int = Field(90, ge=1, le=3650)

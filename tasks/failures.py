@@ -129,6 +129,7 @@ class Failures:
             request.reason,
             origin=by,
             retry_of=request.request_id,
+            purge=request.purge,
         )
         enqueued = self._client.accept(new, self._ids(request, wanted))
         self._note(request, new.request_id, self._ids(request, wanted))

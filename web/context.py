@@ -18,6 +18,7 @@ from tasks.admin import Admin
 from tasks.client import Client
 from tasks.failures import Failures
 from tasks.figures import FigureReader
+from tasks.purges import PurgeAdmin
 from tasks.search import Search
 from tasks.tokens import TokenAdmin
 from web.credentials import Credentials
@@ -98,6 +99,11 @@ class AccountContext:
     def failures(self) -> Failures:
         """Lists and retries failed files."""
         return Failures(self.settings, self.client)
+
+    @cached_property
+    def purges(self) -> PurgeAdmin:
+        """Lists purges of cached copies."""
+        return PurgeAdmin(self.settings)
 
     def link_to(self, path: str) -> str:
         """Return a URL of this server, with the host if `KITSWEEP_WEB_PUBLIC_URL` is set."""

@@ -23,7 +23,9 @@ from worker.runtime.publisher import Publisher
 from worker.states import Outcome, State
 from worker.store.keys import Keys
 
-ASKED = Asked(request_id="r", source="s", reason=None, hold_seconds=0, result_ttl_seconds=None, callback=None)
+ASKED = Asked(
+    request_id="r", source="s", reason=None, hold_seconds=0, result_ttl_seconds=None, callback=None, purge=None
+)
 
 
 @pytest.fixture

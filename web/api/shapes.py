@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -30,6 +30,9 @@ class Options(BaseModel):
     """URL that gets a webhook once the request is final. Default: that of the source, if it has one."""
     account: str | None = None
     """Account of the accounts file. Default: that of the token, else of the environment."""
+    purge: bool | Literal["true", "folder", "wait"] | None = None
+    """Whether the cached copies of the deleted files are purged from the CDN: true; folder: also with one wildcard for
+    a folder, which covers files that stay; wait: the request is final once its purges have ended."""
 
 
 class NewRequest(Options):
@@ -37,8 +40,8 @@ class NewRequest(Options):
 
     model_config = ConfigDict(strict=True)
 
-    file_ids: list[str]
-    """ImageKit's ids of the files. Duplicates count once."""
+    file_ids: list[str | dict[str, Any]]
+    """ImageKit's ids of the files, or objects of the list API, with the URL for a purge. Duplicates count once."""
 
 
 class RequestFilters(BaseModel):

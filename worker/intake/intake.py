@@ -151,7 +151,7 @@ class Intake:
             "token": taken.token,
             "unusual": [[at, each.target] for at, each in enumerate(read) if isinstance(each, Unusual)],
             "accounts": [
-                [desk.queue.described(request, message.file_ids) for request, (message, desk) in routed]
+                [desk.queue.described(request, message.file_ids, message.urls) for request, (message, desk) in routed]
                 for routed in accounts
             ],
         }
@@ -178,17 +178,23 @@ class Intake:
 
 def _first_results(messages: Sequence[Routed], at_ms: int) -> Iterator[str]:
     """Yield each first result, rendered once for requests that differ only in their id."""
-    rendered: dict[tuple[str | None, str, str | None, int], str] = {}
+    rendered: dict[tuple[str | int | None, ...], str] = {}
     for message, desk in messages:
         asked, total = message.asked, len(message.file_ids)
-        alike = message.account, asked["source"], asked["reason"], total
+        alike = message.account, asked["source"], asked["reason"], asked["purge"], total
         if alike not in rendered:
             rendered[alike] = desk.first_result({**asked, "request_id": _ANY_ID}, total, at_ms)
         yield rendered[alike].replace(_ANY_ID, asked["request_id"])
 
 
 def _request_of(message: Message) -> NewRequest:
-    return NewRequest(**message.asked, canvas=message.canvas, origin=message.origin, traceparent=message.traceparent)
+    return NewRequest(
+        **message.asked,
+        canvas=message.canvas,
+        origin=message.origin,
+        traceparent=message.traceparent,
+        priority=message.priority,
+    )
 
 
 def _note(request: NewRequest, reply: Any) -> None:

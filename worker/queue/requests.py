@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from worker.errors import RequestIdTaken, RequestVanished
 from worker.queue.digest import Digest
+from worker.queue.validation import Urls
 from worker.states import TAKEN, State
 from worker.tracing import is_sampled
 
@@ -37,6 +38,14 @@ class NewRequest:
     """URL for the webhook; None: that of the source, if it has one."""
     traceparent: str | None = None
     """The trace it belongs to (`worker.tracing`)."""
+    purge: str | None = None
+    """Whether cached copies are purged: true, folder or wait; None: no."""
+    priority: int = 0
+    """Of its purges: a lower number comes first, and requests that wait for them before all."""
+
+    def purging(self, urls: Urls | None) -> dict[str, Any]:
+        """Return what the operations take about its purges."""
+        return {"purge": self.purge, "priority": (-1 if self.purge == "wait" else self.priority) or None, "urls": urls}
 
 
 class Enqueued(NamedTuple):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from worker.queue.operations import Queue
+from worker.queue.operations import CHUNK_IDS, Queue
 from worker.queue.requests import NewRequest, log_accepted
+from worker.queue.validation import Urls
 from worker.states import State
 
 REPEATS_TTL_MS = 86_400_000
@@ -22,6 +23,8 @@ class Submission:
     request: NewRequest
     file_ids: Sequence[str]
     """Each once; at most `worker.queue.operations.CHUNK_IDS`."""
+    urls: Urls | None = None
+    """URLs of files, if the request asks for purge."""
     content: str | None = None
     """Digest of caller and file ids, stored with the request; only if the caller chose the request id."""
     is_last: bool = False
@@ -50,7 +53,7 @@ def submit(queue: Queue, submissions: Sequence[Submission], *, join_ms: int, ali
     """
     requests = [
         {
-            **queue.described(each.request),
+            **queue.described(each.request, urls=each.urls),
             "file_ids": each.file_ids,
             "other": str(uuid.uuid4()),
             **({"content": each.content} if each.content else {}),
@@ -71,3 +74,16 @@ def _submitted(
     if is_new == "1":
         log_accepted(replace(submission.request, request_id=request_id), len(submission.file_ids), held)
     return Submitted(State(state), request_id, on_hold == "1", held, content, is_new == "1")
+
+
+def portions(requests: Iterable[tuple[NewRequest, list[str]]]) -> Iterator[list[tuple[NewRequest, list[str]]]]:
+    """Yield the requests in portions of at most `CHUNK_IDS` file ids."""
+    portion: list[tuple[NewRequest, list[str]]] = []
+    count = 0
+    for request, file_ids in requests:
+        if portion and count + len(file_ids) > CHUNK_IDS:
+            yield portion
+            portion, count = [], 0
+        portion.append((request, file_ids))
+        count += len(file_ids)
+    yield portion

@@ -10,7 +10,7 @@ from redis import Redis
 
 from worker.reports.published import Group, content_in, is_told_by_report, may_name, read_result, told_outcomes
 from worker.reports.report import FileOutcome, Report
-from worker.states import Outcome, State
+from worker.states import Outcome, PurgeState, State
 from worker.store.keys import Keys
 from worker.times import iso
 
@@ -52,9 +52,11 @@ def pages_of(redis: Redis, key: str, size: int, start: int = 0) -> Iterator[str]
         start += size
 
 
-def queued_report(request_id: str, source: str, reason: str | None, total: int, now_ms: int) -> Report:
+def queued_report(
+    request_id: str, source: str, reason: str | None, total: int, now_ms: int, purge: str | None
+) -> Report:
     """Return the report of a request that was just accepted."""
-    return Report(
+    report = Report(
         request_id=request_id,
         source=source,
         reason=reason,
@@ -75,6 +77,17 @@ def queued_report(request_id: str, source: str, reason: str | None, total: int, 
         enqueued_at=iso(now_ms),
         finished_at=None,
     )
+    if purge:
+        set_purge_counts(report, {})
+    return report
+
+
+def set_purge_counts(report: Report, about: Mapping[str, str]) -> None:
+    """Set the fields of a report about purges, from those of a request's hash."""
+    report["purged"] = int(about.get(PurgeState.PURGED, 0))
+    report["purge_pending"] = int(about.get("purge_pending", 0))
+    report["purge_failed"] = int(about.get(PurgeState.FAILED, 0))
+    report["purge_skipped"] = int(about.get(PurgeState.SKIPPED, 0))
 
 
 class Reports:
@@ -207,6 +220,8 @@ class Reports:
             enqueued_at=iso(about.get("enqueued_at")),
             finished_at=iso(about.get("finished_at")),
         )
+        if "purge" in about:
+            set_purge_counts(report, about)
         if "retry_of" in about:
             report["retry_of"] = about["retry_of"]
         return report

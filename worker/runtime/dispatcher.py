@@ -248,6 +248,7 @@ def _do_chores(account: Member, *, has_unpublished: bool) -> None:
     if has_unpublished:
         account.publisher.publish_progress()
         account.publisher.publish_left_over()
+        account.publisher.publish_purges()
     account.api.close_old()
     account.audit.trim_now_and_then()
     account.library.count_if_due()

@@ -3,10 +3,10 @@
 -- unless that one ended too long ago: then it gets another id, and later repeats join it.
 --
 -- KEYS  1 prefix   2 heartbeats of the workers
--- ARGV  1 {requests: [{request, source, reason, origin, hold_ms, result_ttl_ms, guard, file_ids, content, other: id of
---          a request that does not join}…], join_ms: maximum age of the end of a request that is joined, alive_ms:
---          maximum age of the heartbeat of a worker that is alive, repeats_ttl_ms, all_wait: whether all callers
---          that are expected have called}
+-- ARGV  1 {requests: [{request, source, reason, origin, hold_ms, result_ttl_ms, guard, file_ids, content, purge,
+--          priority, urls, other: id of a request that does not join}…], join_ms: maximum age of the end of a request
+--          that is joined, alive_ms: maximum age of the heartbeat of a worker that is alive, repeats_ttl_ms, all_wait:
+--          whether all callers that are expected have called}
 -- Returns {state after the call, request id, '1' if it is on hold or waits for approval, why it waits for approval or
 --         '', content or '', '1' if it is new} for each request; the content of an id that another account has is
 --         'TAKEN'; {} if no worker is alive: then nothing was enqueued.
