@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from benchmarks.accounts import measure_accounts
 from benchmarks.idle import measure_idle, measure_latency
 from benchmarks.limits import measure_limit
 from benchmarks.measures import (
@@ -57,6 +58,10 @@ MEASURES = {
     "web": Measure("single and bulk deletes through the HTTP drop-in", lambda at: measure_web(at, 10_000)),
     "rest": Measure(
         "a stream of 100,000 ids over HTTP, beside the command line", lambda at: measure_rest(at, 100_000, rounds=5)
+    ),
+    "accounts": Measure(
+        "1, 10 and 100 accounts: an idle worker, throughput, equal shares",
+        lambda at: measure_accounts(at, [1, 10, 100], 50_000),
     ),
     "limit10": Measure("use of a limit of 10 calls a second", lambda at: measure_limit(at, 10, 40)),
     "limit100": Measure("use of a limit of 100 calls a second", lambda at: measure_limit(at, 100, 40)),

@@ -45,20 +45,26 @@ def _idle(stand: Stand, system: System) -> str:
         app.send_task(system.task, [file_ids(1)], queue=system.queue).get(timeout=60)
         wait_until(lambda: not simulator.remaining())
         time.sleep(2)
-        worker = next(child for child in psutil.Process().children() if system.app in child.cmdline())
-        busy, commands = _busy_seconds(worker), _commands(stand)
+        worker = worker_process(system.app)
+        busy, commands = busy_seconds(worker), commands_of(stand)
         time.sleep(IDLE_SECONDS)
-        busy, commands = _busy_seconds(worker) - busy, _commands(stand) - commands
+        busy, commands = busy_seconds(worker) - busy, commands_of(stand) - commands
     figure = f"{100 * busy / IDLE_SECONDS:.1f} % of a core, {commands / IDLE_SECONDS:.0f} a second"
     report_progress(f"idle worker, {system.name}: {figure}")
     return figure
 
 
-def _busy_seconds(worker: psutil.Process) -> float:
+def worker_process(app: str) -> psutil.Process:
+    """Return the process of the only worker of an application."""
+    return next(child for child in psutil.Process().children() if app in child.cmdline())
+
+
+def busy_seconds(worker: psutil.Process) -> float:
+    """Return the processor time of a worker so far."""
     times = [process.cpu_times() for process in (worker, *worker.children(recursive=True))]
     return sum(each.user + each.system for each in times)
 
 
-def _commands(stand: Stand) -> int:
+def commands_of(stand: Stand) -> int:
     """Return the commands that the server has processed, those of scripts included."""
     return int(stand.redis.info("stats")["total_commands_processed"])

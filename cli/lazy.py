@@ -4,10 +4,12 @@ import inspect
 import re
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
+
+from tasks.chosen import chosen_account
 
 
 class LazyCommand(TyperCommand):
@@ -24,14 +26,45 @@ class LazyCommand(TyperCommand):
     def load(self) -> Any:
         """Return the command itself, whose options are the function's parameters and whose help is its docstring.
 
-        `CONTEXT` in its module, if there is one, holds settings of the command's context.
+        `CONTEXT` in its module, if there is one, holds settings of the command's context. A command has the option
+        `--account` unless its module says `IS_OF_ALL_ACCOUNTS`.
         """
         module_name, _, function_name = self.where.partition(":")
         module = import_module(module_name)
         function: Callable[..., int | None] = getattr(module, function_name)
         app = typer.Typer(add_completion=False)
         app.command(self.name, help=help_of(function), context_settings=getattr(module, "CONTEXT", None))(function)
-        return typer.main.get_command(app)
+        command: Any = typer.main.get_command(app)
+        if not getattr(module, "IS_OF_ALL_ACCOUNTS", False):
+            command.params.append(_account_option())
+        return command
+
+
+def _choose(name: str | None) -> None:
+    chosen_account.set(name)
+
+
+def _with_account(
+    account: Annotated[
+        str | None,
+        typer.Option(
+            "--account",
+            metavar="NAME",
+            help="Account of KITSWEEP_ACCOUNTS_FILE; default: KITSWEEP_ACCOUNT.",
+            callback=_choose,
+        ),
+    ] = None,
+) -> None:
+    """Declare the option with which a command names an account."""
+
+
+def _account_option() -> Any:
+    app = typer.Typer(add_completion=False)
+    app.command()(_with_account)
+    command: Any = typer.main.get_command(app)
+    option = command.params[0]
+    option.expose_value = False
+    return option
 
 
 def help_of(command: Callable[..., object]) -> str:

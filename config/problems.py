@@ -65,6 +65,8 @@ def written(value: object) -> str:
     """Return the value of a setting as written in the environment or in `.env`."""
     if isinstance(value, tuple):
         return "[" + ", ".join(f'"{item}"' for item in value) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -73,6 +75,8 @@ def _rule(error: ErrorDetails, field: FieldInfo) -> str:
     match error["type"]:
         case "value_error":
             return str(context["error"])
+        case "bool_parsing":
+            return "must be true or false"
         case "literal_error":
             return f"must be one of {context['expected']}"
         case _ if field.annotation in {int, float}:

@@ -15,6 +15,7 @@ from local.processes.process import Process
 from local.processes.supervisor import Supervisor
 from local.redis_server import EmbeddedServer
 from simulator import Simulator
+from tasks.accounts import account_names
 from tasks.client import Client
 from worker.errors import QueueUnavailable
 
@@ -27,8 +28,8 @@ _PROJECT = Path(__file__).resolve().parent.parent
 
 
 def simulated(url: str) -> dict[str, str]:
-    """Return the settings that send every call to the simulator at `url`, without the real key."""
-    return {"IMAGEKIT_PRIVATE_KEY": "private_simulator", "IMAGE_KIT_BASE_URL": url}
+    """Return the settings that send every call to the simulator at `url`, without the real keys."""
+    return {"IMAGEKIT_PRIVATE_KEY": "private_simulator", "IMAGE_KIT_BASE_URL": url, "KITSWEEP_ACCOUNTS_FILE": ""}
 
 
 def environment_with(overrides: Mapping[str, str]) -> dict[str, str]:
@@ -81,8 +82,9 @@ class Stack:
 
     @cached_property
     def client(self) -> Client:
-        """A client on the stack's Redis."""
-        return Client(load_settings(redis_url=self.url))
+        """A client on the stack's Redis, of any account."""
+        settings = load_settings(redis_url=self.url)
+        return Client(settings, account=account_names(settings)[0])
 
     def start_redis(self, data: Path, port: int) -> None:
         """Start the embedded server, and wait until it answers. Raises `PortTaken` and `ServerFailed`."""

@@ -79,7 +79,7 @@ def _run(stack: Stack, settings: Settings, options: Options) -> None:
 
 
 def _start(stack: Stack, settings: Settings, options: Options) -> None:
-    is_simulated = settings.private_key is None
+    is_simulated = settings.private_key is None and settings.accounts_file is None
     is_stopping = stack.supervisor.signals.asked_to_stop
     data = stack.folder.redis(simulated=is_simulated)
     with _leftovers_stopped(stack):

@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from config.settings import Settings, load_settings
+from config.settings import Settings
+from tasks.accounts import settings_of
 from tasks.cleanup_reports import RuleReport, RunReport, run_report
 from tasks.client import app_for
 from tasks.tokens import TokenAdmin
@@ -24,7 +25,7 @@ from worker.cleanup.rules.file import RulesError, RulesFile
 from worker.cleanup.rules.rule import Rule
 from worker.cleanup.runs.dry_run import ListingRefused, Summary, dry_run
 from worker.cleanup.runs.store import request_of, run_id_by_hand
-from worker.errors import KitsweepError, NotPossible, UnknownRequest
+from worker.errors import KitsweepError, NotPossible, OwnRequest, UnknownRequest
 from worker.identity import whoami
 from worker.queue.approvals import Held
 from worker.reports.audit import Entry
@@ -76,8 +77,9 @@ def describe_rules(path: Path) -> list[str]:
 class Admin:
     """The operator's view of one account. `by` is who decides, for the audit trail; default: user@host."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
-        self._settings = settings or load_settings()
+    def __init__(self, settings: Settings | None = None, account: str | None = None) -> None:
+        """Use an account of the accounts file, by default that of the environment. Raises `InvalidRequest`."""
+        self._settings = settings_of(settings, account)
         self._account = Account(self._settings)
         self._queue, self._runs, self._rules = self._account.queue, self._account.runs, self._account.rules
 
@@ -105,26 +107,28 @@ class Admin:
         with explained(self._settings):
             return self._account.approvals.waiting()
 
-    def held_file_ids(self, request_id: str) -> list[str]:
-        """Return all file ids of a request that waits for approval. Raises `NotPossible`."""
+    def held_file_ids(self, request_id: str, most: int | None = None) -> list[str]:
+        """Return the file ids of a request that waits for approval, all or the first. Raises `NotPossible`."""
         if request_id not in {each.request_id for each in self.held()}:
             raise NotPossible(f"request {request_id} does not wait for approval")
         with explained(self._settings):
-            return self._account.approvals.file_ids(request_id)
+            return self._account.approvals.file_ids(request_id, most)
 
-    def approve(self, request_id: str, by: str | None = None) -> None:
-        """Approve a request. Raises `UnknownRequest` and `NotPossible`."""
+    def approve(self, request_id: str, by: str | None = None, reason: str | None = None) -> None:
+        """Approve a request. Raises `UnknownRequest`, `NotPossible`, and `OwnRequest` if `by` enqueued it."""
         with explained(self._settings):
-            self._decided(request_id, self._account.approvals.approve(request_id, by), "approved")
+            self._decided(request_id, self._account.approvals.approve(request_id, by, reason), "approved")
 
-    def reject(self, request_id: str, by: str | None = None) -> None:
+    def reject(self, request_id: str, by: str | None = None, reason: str | None = None) -> None:
         """Reject a request, which cancels it. Raises `UnknownRequest` and `NotPossible`."""
         with explained(self._settings):
-            self._decided(request_id, self._account.approvals.reject(request_id, by), "rejected")
+            self._decided(request_id, self._account.approvals.reject(request_id, by, reason), "rejected")
 
     def _decided(self, request_id: str, answer: str, wanted: str) -> None:
         if answer == "unknown":
             raise UnknownRequest(request_id)
+        if answer == "own":
+            raise OwnRequest(request_id)
         if answer != wanted:
             how = "does not wait for approval" if answer == "not_held" else f"was {answer} before"
             raise NotPossible(f"request {request_id} {how}")
@@ -148,6 +152,14 @@ class Admin:
             else:
                 since_ms = int(since.timestamp() * 1000)
             yield from self._account.audit.entries(since_ms)
+
+    def audit_newest(self, since: datetime, until: datetime, after: str | None = None) -> Iterator[Entry]:
+        """Yield the audit entries from one moment to another, newest first, after the entry with an id.
+
+        Raises `InvalidRequest` if `after` is no such id.
+        """
+        with explained(self._settings):
+            yield from self._account.audit.newest(milliseconds(since), milliseconds(until), after)
 
     # Cleanup
 

@@ -1,19 +1,22 @@
 """The checks of `kitsweep check`: Redis and ImageKit. They change nothing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from config.accounts import AccountsError, read_accounts
 from config.settings import Settings
+from worker.accounts import Accounts
 from worker.errors import KitsweepError
 from worker.imagekit.answers import KeyRefused, ListAnswer, Page, Refused, Throttled, Unanswered
 from worker.imagekit.client import ImageKit
 from worker.store.connection import connect, explained
 from worker.store.durability import eviction_problem
+from worker.store.keys import Keys
 
 
 class Grade(StrEnum):
@@ -96,7 +99,31 @@ def durability(about: Mapping[str, Any]) -> Finding:
     return Finding("durability", Grade.REMARK, off)
 
 
-def check_imagekit(settings: Settings) -> Finding:
+def check_accounts(settings: Settings) -> tuple[dict[str, Settings], list[Finding]]:
+    """Check the accounts file, if there is one; return the settings of each account."""
+    if settings.accounts_file is None:
+        return {settings.account: settings}, []
+    try:
+        exposed = read_accounts(settings).exposed
+        accounts = dict(Accounts(settings, lambda each: each).served())
+    except AccountsError as error:
+        return {}, [Finding("accounts", Grade.FAILED, problem) for problem in error.problems]
+    found = [Finding("accounts", Grade.FAILED, problem) for problem in exposed]
+    return accounts, found or [Finding("accounts", Grade.OK, ", ".join(accounts) or "none")]
+
+
+def check_removed_accounts(settings: Settings, served: Collection[str]) -> Iterator[Finding]:
+    """Yield the accounts that workers have served before, and of which ids still wait."""
+    with explained(settings), connect(settings) as redis:
+        known = cast("set[str]", redis.smembers(Keys(settings.home_account)("accounts")))
+        for name in sorted(known - set(served)):
+            waiting = sum(map(int, cast("list[str]", redis.hvals(Keys(name)("waiting")))))
+            if waiting:
+                detail = f"{name} is not in the accounts file, and {waiting} of its ids wait until it is"
+                yield Finding("accounts", Grade.WARNING, detail)
+
+
+def check_imagekit(settings: Settings, name: str = "imagekit") -> Finding:
     """List one file with the private key; without a key, only check that the API can be reached."""
     with closing(ImageKit(settings)) as api:
         if settings.private_key is not None:
@@ -105,7 +132,7 @@ def check_imagekit(settings: Settings) -> Finding:
             grade, detail = Grade.FAILED, f"cannot be reached: {problem}"
         else:
             grade, detail = Grade.WARNING, "answers, but no private key is set: workers need IMAGEKIT_PRIVATE_KEY"
-    return Finding("imagekit", grade, f"{settings.base_url} {detail}")
+    return Finding(name, grade, f"{settings.base_url} {detail}")
 
 
 def _judge(answer: ListAnswer) -> tuple[Grade, str]:

@@ -11,7 +11,8 @@ from hashlib import blake2b
 from itertools import chain, islice
 from typing import NamedTuple
 
-from config.settings import Settings, load_settings
+from config.settings import Settings
+from tasks.accounts import settings_of
 from tasks.client import Accepted, Client
 from worker.errors import NotPossible
 from worker.queue.operations import CHUNK_IDS, NewRequest
@@ -50,7 +51,7 @@ class Failures:
     """The failed files of one account, the newest request first. Files that were retried are left out by default."""
 
     def __init__(self, settings: Settings | None = None, client: Client | None = None) -> None:
-        self._settings = settings or load_settings()
+        self._settings = settings_of(settings)
         self._client = client or Client(self._settings)
         self._redis, self._keys = connect(self._settings), Keys(self._settings.account)
         self._reader = FailureReader(self._redis, self._keys)
@@ -128,6 +129,7 @@ class Failures:
             request.reason,
             origin=by,
             retry_of=request.request_id,
+            purge=request.purge,
         )
         enqueued = self._client.accept(new, self._ids(request, wanted))
         self._note(request, new.request_id, self._ids(request, wanted))

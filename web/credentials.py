@@ -1,4 +1,4 @@
-"""Who calls: the account's own private key, or a token. Without either, only the health checks are answered."""
+"""Who calls: the private key of an account, or a token. Without either, only the health checks are answered."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import binascii
 import hmac
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pydantic import SecretStr
-
 from tasks.tokens import Scope, Token, TokenAdmin
 from worker.errors import KitsweepError
+from worker.logs import add_log_fields
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +36,10 @@ class MissingCredentials(KitsweepError):
 
 
 class WrongCredentials(KitsweepError):
-    """The call carries neither the private key nor a token of this account."""
+    """The call carries neither the private key of an account nor a token."""
 
     def __str__(self) -> str:
-        return "The credential is neither the account's private key nor a valid token."
+        return "The credential is neither the private key of an account nor a valid token."
 
 
 class TooManyWrong(KitsweepError):
@@ -48,6 +47,17 @@ class TooManyWrong(KitsweepError):
 
     def __str__(self) -> str:
         return "Too many calls with wrong credentials; try again."
+
+
+class WrongAccount(KitsweepError):
+    """The caller may not use the account that it names."""
+
+    def __init__(self, caller: str, account: str) -> None:
+        super().__init__(caller, account)
+        self.caller, self.account = caller, account
+
+    def __str__(self) -> str:
+        return f"The {self.caller} is bound to the account {self.account}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +70,20 @@ class Caller:
     source: str | None
     """The only source that the caller may create requests of; None: any."""
     is_account: bool
-    """Whether the credential is the account's own private key."""
+    """Whether the credential is the private key of an account."""
+    account: str | None = None
+    """The only account that the caller may use; None: any."""
+
+    def account_of(self, wanted: str | None) -> str | None:
+        """Return the account of a call that names `wanted`; None: that of the environment. Raises `WrongAccount`."""
+        if self.account is not None and wanted not in (None, self.account):
+            raise WrongAccount(self.name, self.account)
+        return self.account or wanted
 
 
-ACCOUNT = Caller("private key", frozenset(Scope), None, is_account=True)
+def _owner_of(account: str, home: str) -> Caller:
+    name = "private key" if account == home else f"private key of {account}"
+    return Caller(name, frozenset(Scope), None, is_account=True, account=account)
 
 
 class Run(Protocol):
@@ -76,8 +96,12 @@ class Run(Protocol):
 class Credentials:
     """Identifies callers. Caches tokens for some seconds."""
 
-    def __init__(self, private_key: SecretStr | None, tokens: TokenAdmin, run: Run) -> None:
-        self._key = private_key.get_secret_value().encode() if private_key else None
+    def __init__(
+        self, private_keys: Callable[[], Mapping[str, bytes]], tokens: TokenAdmin, run: Run, home: str
+    ) -> None:
+        """`private_keys` returns the key of each account; `home` is that of the environment."""
+        self._home = home
+        self._private_keys = private_keys
         self._tokens = tokens
         self._run = run
         self._seen: dict[str, tuple[Caller, float]] = {}
@@ -92,9 +116,15 @@ class Credentials:
         secret = secret_in(authorization)
         if not secret:
             raise MissingCredentials
-        if self._key is not None and hmac.compare_digest(secret.encode(), self._key):
-            return ACCOUNT
-        return self._remembered(secret) or await self._looked_up(secret)
+        caller = self._owner(secret) or self._remembered(secret) or await self._looked_up(secret)
+        add_log_fields(by=caller.name)
+        return caller
+
+    def _owner(self, secret: str) -> Caller | None:
+        """Return the account whose private key a secret is, after as many comparisons for any secret."""
+        given = secret.encode()
+        owners = [name for name, key in self._private_keys().items() if hmac.compare_digest(given, key)]
+        return _owner_of(owners[0], self._home) if owners else None
 
     def _remembered(self, secret: str) -> Caller | None:
         caller, until = self._seen.get(secret, (None, 0.0))
@@ -107,7 +137,7 @@ class Credentials:
             raise WrongCredentials
         if len(self._seen) >= MAX_REMEMBERED:
             self._seen.clear()
-        caller = Caller(f"token {token.name}", token.scopes, token.source, is_account=False)
+        caller = Caller(f"token {token.name}", token.scopes, token.source, is_account=False, account=token.account)
         self._seen[secret] = caller, time.monotonic() + REMEMBERED_SECONDS
         return caller
 

@@ -12,6 +12,7 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx2
 
+from config.settings import Settings
 from tasks.seen_limits import Endpoint, learn_limits
 from web.context import Context
 from web.dropin import answers
@@ -45,7 +46,7 @@ class PassThrough:
             trust_env=False,
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )
-        self._told: dict[Endpoint, tuple[str, ...]] = {}
+        self._told: dict[tuple[str, Endpoint], tuple[str, ...]] = {}
         self._teaching: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -64,7 +65,8 @@ class PassThrough:
             caller = await self._context.credentials.caller(exchange.header(b"authorization"))
             if not caller.is_account:
                 return answers.ours(403, "Only calls with the account's private key are passed on to ImageKit.")
-            response = await self._client.send(self._request(exchange), stream=True)
+            settings = self._context.accounts.of(caller.account).settings
+            response = await self._client.send(self._request(exchange, settings), stream=True)
         except KitsweepError as error:
             return answers.of_error(error)
         except CutOff:
@@ -74,14 +76,13 @@ class PassThrough:
         except httpx2.HTTPError as error:
             return answers.ours(502, f"ImageKit cannot be reached ({type(error).__name__}).")
         try:
-            self._learn(exchange, response)
+            self._learn(exchange, settings, response)
             await _deliver(exchange, response)
         finally:
             await response.aclose()
         return None
 
-    def _request(self, exchange: Exchange) -> httpx2.Request:
-        settings = self._context.settings
+    def _request(self, exchange: Exchange, settings: Settings) -> httpx2.Request:
         is_upload = "/files/upload" in exchange.raw_path.lower()
         url = (settings.upload_base_url if is_upload else settings.base_url) + exchange.raw_path
         query = b"?" + exchange.query if exchange.query else b""
@@ -94,28 +95,30 @@ class PassThrough:
             extensions={"timeout": self._timeout.as_dict()},
         )
 
-    def _learn(self, exchange: Exchange, response: httpx2.Response) -> None:
+    def _learn(self, exchange: Exchange, settings: Settings, response: httpx2.Response) -> None:
         """Tell the limiter about new limits, without delaying the caller."""
-        endpoint = endpoint_of(exchange.raw_path)
+        endpoint, account = endpoint_of(exchange.raw_path), settings.account
         seen = tuple(response.headers.get(f"X-RateLimit-{name}", "") for name in ("Limit", "Interval", "Reset"))
         is_throttled = response.status_code == 429
         if (
             endpoint is None
             or not (is_throttled or seen[0])
-            or (self._told.get(endpoint) == seen[:2] and not is_throttled)
+            or (self._told.get((account, endpoint)) == seen[:2] and not is_throttled)
         ):
             return
-        self._told[endpoint] = seen[:2]
-        task = asyncio.create_task(self._teach(endpoint, seen, is_throttled=is_throttled))
+        self._told[account, endpoint] = seen[:2]
+        task = asyncio.create_task(self._teach(settings, endpoint, seen, is_throttled=is_throttled))
         self._teaching.add(task)
         task.add_done_callback(self._teaching.discard)
 
-    async def _teach(self, endpoint: Endpoint, seen: tuple[str, ...], *, is_throttled: bool) -> None:
+    async def _teach(
+        self, settings: Settings, endpoint: Endpoint, seen: tuple[str, ...], *, is_throttled: bool
+    ) -> None:
         limits, intervals, reset = (text or None for text in seen)
         try:
             await self._context.run(
                 learn_limits,
-                self._context.settings,
+                settings,
                 endpoint,
                 limits=limits,
                 intervals=intervals,

@@ -15,11 +15,12 @@ from starlette.requests import ClientDisconnect
 
 from tasks.admin import ListingError, ListingRefused, RulesError, UnknownRule
 from tasks.id_files import InputError
-from web.credentials import MissingCredentials, TooManyWrong, WrongCredentials
+from web.credentials import MissingCredentials, TooManyWrong, WrongAccount, WrongCredentials
 from worker.errors import (
     InvalidRequest,
     KitsweepError,
     NotPossible,
+    OwnRequest,
     QueueUnavailable,
     RequestIdTaken,
     RequestVanished,
@@ -35,12 +36,14 @@ RETRY = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 STATUSES: tuple[tuple[type[KitsweepError], int, Mapping[str, str]], ...] = (
     (MissingCredentials, 401, CHALLENGE),
     (WrongCredentials, 403, {}),
+    (WrongAccount, 403, {}),
     (TooManyWrong, 429, RETRY),
     (InvalidRequest, 422, {}),
     (InputError, 422, {}),
     (RequestIdTaken, 422, {}),
     (UnknownRequest, 404, {}),
     (UnknownRule, 404, {}),
+    (OwnRequest, 403, {}),
     (NotPossible, 409, {}),
     (RequestVanished, 409, {}),
     (RulesError, 409, {}),
@@ -108,7 +111,8 @@ def _of_a_cut(_: Request, __: Exception) -> JSONResponse:
 
 
 def _of_a_bug(request: Request, error: Exception) -> JSONResponse:
-    logger.error("%s %s: unexpected error", request.method, request.url.path, exc_info=error)
+    fields = {"request_id": request.path_params.get("request_id")}
+    logger.error("%s %s: unexpected error", request.method, request.url.path, exc_info=error, extra=fields)
     return problem(500, "An unexpected error. It is in the server's log.")
 
 

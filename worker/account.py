@@ -17,6 +17,8 @@ from worker.cleanup.runs.store import RunStore
 from worker.imagekit.client import ImageKit
 from worker.imagekit.connections import no_deadline
 from worker.limiter.slots import Endpoint, Limiter
+from worker.purge.purger import Purger
+from worker.purge.store import Purges
 from worker.queue.approvals import Approvals
 from worker.queue.leases import LeaseKeeper
 from worker.queue.operations import Queue
@@ -92,6 +94,22 @@ class Account:
         return Cleaner(runs=self.runs, rules=self.rules, gate=gate, api=self.api, publish=self._publish)
 
     @cached_property
+    def purges(self) -> Purges:
+        """The purges of cached copies."""
+        return Purges(self.queue, self.settings)
+
+    @cached_property
+    def purger(self) -> Purger:
+        """The pipeline that purges."""
+        return Purger(
+            purges=self.purges,
+            gate=Gate(Limiter(self.redis, self.settings, Endpoint.PURGE)),
+            lists=Gate(Limiter(self.redis, self.settings, Endpoint.LIST)),
+            api=self.api,
+            publish=self._publish,
+        )
+
+    @cached_property
     def library(self) -> LibraryCounter:
         """The count of all files, for guards that are a share of it."""
         return LibraryCounter(self.cleaner, needed=self.settings.guards.need_a_count)
@@ -99,7 +117,7 @@ class Account:
     @cached_property
     def approvals(self) -> Approvals:
         """The requests that wait for approval."""
-        return Approvals(self.queue)
+        return Approvals(self.queue, allow_own=self.settings.approve_own)
 
     @cached_property
     def reports(self) -> Reports:
@@ -123,5 +141,5 @@ class Account:
 
     @cached_property
     def tokens(self) -> Tokens:
-        """The credentials of HTTP callers."""
-        return Tokens(self.redis, self.keys)
+        """The credentials of HTTP callers, of all accounts."""
+        return Tokens(self.redis, self.queue.home_keys)

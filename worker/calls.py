@@ -7,14 +7,14 @@ import uuid
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from worker.imagekit.answers import Answer, KeyRefused, ListAnswer, Throttled, Unanswered
+from worker.imagekit.answers import Answer, KeyRefused, ListAnswer, PurgeAnswer, Throttled, Unanswered
 from worker.limiter.slots import Call, Endpoint, Health, Kind, Limiter, Slot
 from worker.store.connection import outlast
 
 HORIZON_MS = 50
 """Longest time a thread waits for its reserved slot."""
 
-A = TypeVar("A", bound=Answer | ListAnswer)
+A = TypeVar("A", bound=Answer | ListAnswer | PurgeAnswer)
 
 
 class Permit(NamedTuple):
@@ -57,19 +57,24 @@ class Gate:
         """Return the slot of a call that is not made."""
         self.limiter.give_back(permit.call_id)
 
-    def make(self, permit: Permit, call: Callable[[], A], *, shows_health: bool = False) -> tuple[A, Health]:
+    def make(
+        self, permit: Permit, call: Callable[[], A], *, files: int = 0, shows_health: bool = False
+    ) -> tuple[A, Health]:
         """Make the call at its slot, and tell the limiter what the response says about the API.
 
-        `shows_health`: the call is as likely to succeed as any other, so its result counts toward the account's health.
+        `files`: the number of file ids in a bulk call. `shows_health`: the call is as likely to succeed as any other,
+        so its result counts toward the account's health.
         """
-        answer, made = self.only_make(permit, call, shows_health=shows_health)
+        answer, made = self.only_make(permit, call, files=files, shows_health=shows_health)
         return answer, self.record(made)
 
     def record(self, made: Call) -> Health:
         """Tell the limiter what a response says about the API."""
         return outlast(lambda: self.limiter.record(made))
 
-    def only_make(self, permit: Permit, call: Callable[[], A], *, shows_health: bool = False) -> tuple[A, Call]:
+    def only_make(
+        self, permit: Permit, call: Callable[[], A], *, files: int = 0, shows_health: bool = False
+    ) -> tuple[A, Call]:
         """Make the call at its slot; the caller must let the limiter record it."""
         time.sleep(max(0.0, permit.slot_at - time.monotonic()))
         answer = call()
@@ -83,10 +88,13 @@ class Gate:
             call_id=permit.call_id,
             late_ms=_late_ms(permit, answer.meta.sent_at),
             shows_health=shows_health,
+            status=answer.meta.status,
+            elapsed_ms=answer.meta.elapsed_ms,
+            files=files,
         )
         return answer, made
 
-    def _news(self, answer: Answer | ListAnswer) -> tuple[Kind, str, int | None]:
+    def _news(self, answer: Answer | ListAnswer | PurgeAnswer) -> tuple[Kind, str, int | None]:
         match answer:
             case Throttled(meta=meta):
                 return Kind.THROTTLED, "ImageKit answered 429", meta.reset_ms

@@ -5,8 +5,9 @@
     KitsweepError
     ├── InvalidRequest        the request is invalid; nothing was enqueued
     ├── UnknownRequest        no such request id, or its results have expired
-    ├── RequestIdTaken        the request id belongs to a request with other content
+    ├── RequestIdTaken        the request id belongs to a request with other content, or of another account
     ├── NotPossible           the operation is not possible in the current state
+    │   └── OwnRequest            the requester may not approve a request
     ├── RequestVanished       part of a streamed request disappeared; nothing was enqueued
     ├── QueueUnavailable      Redis cannot be used
     │   ├── RedisUnreachable      Redis does not answer
@@ -58,7 +59,7 @@ class UnknownRequest(_NoRequest):
 
 
 class RequestIdTaken(KitsweepError):
-    """A request with this id was accepted before, and asked for something else. Nothing was enqueued."""
+    """A request with this id was accepted before, for other content or another account. Nothing was enqueued."""
 
     def __init__(self, request_id: str) -> None:
         super().__init__(request_id)
@@ -66,12 +67,27 @@ class RequestIdTaken(KitsweepError):
 
     def __str__(self) -> str:
         return (
-            f"request id {self.request_id} was used before, with other content; choose a new one. Nothing was enqueued."
+            f"request id {self.request_id} was used before, with other content or for another account; "
+            "choose a new one. Nothing was enqueued."
         )
 
 
 class NotPossible(KitsweepError):
     """The operation is not possible in the current state; nothing was changed."""
+
+
+class OwnRequest(NotPossible):
+    """The requester may not approve a request; nothing was changed."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(request_id)
+        self.request_id = request_id
+
+    def __str__(self) -> str:
+        return (
+            f"request {self.request_id} is your own: another person has to approve it. You can cancel it. To allow it, "
+            "set KITSWEEP_APPROVE_OWN=true."
+        )
 
 
 class RequestVanished(_NoRequest):

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -19,14 +19,36 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _context: ContextVar[Mapping[str, Any]] = ContextVar("log_fields", default={})  # noqa: B039 - never modified
 
 
+class _Accounts:
+    """The private keys of all accounts."""
+
+    keys: re.Pattern[str] | None = None
+
+
+_accounts = _Accounts()
+
+
+def hide_keys(accounts: Iterable[Settings]) -> None:
+    """Keep the private keys of these accounts out of all lines from now on."""
+    keys = {form for each in accounts if each.private_key for form in _forms_of(each.private_key.get_secret_value())}
+    # One pattern, since a line is searched for each key otherwise.
+    longest_first = sorted(keys, key=len, reverse=True)
+    _accounts.keys = re.compile("|".join(map(re.escape, longest_first))) if keys else None
+
+
 @contextmanager
 def log_fields(**fields: Any) -> Iterator[None]:
-    """Add fields to every line that this thread logs in the block, such as the requests of a call."""
+    """Add fields to every line that this task or thread logs in the block, such as the requests of a call."""
     token = _context.set({**_context.get(), **fields})
     try:
         yield
     finally:
         _context.reset(token)
+
+
+def add_log_fields(**fields: Any) -> None:
+    """Add fields to every later line of this task or thread."""
+    _context.set({**_context.get(), **fields})
 
 
 class LineFormatter(logging.Formatter):
@@ -44,7 +66,7 @@ class LineFormatter(logging.Formatter):
         line = json.dumps(fields, default=str) if self._as_json else _as_text(fields)
         for secret in self._secrets:
             line = line.replace(secret, "***")
-        return line
+        return _accounts.keys.sub("***", line) if _accounts.keys else line
 
     def _fields(self, record: logging.LogRecord) -> dict[str, Any]:
         fields: dict[str, Any] = {

@@ -36,6 +36,8 @@ class State(StrEnum):
 
 
 FINAL_STATES = frozenset({State.SUCCESS, State.FAILURE, State.REVOKED})
+TAKEN = "TAKEN"
+"""What enqueueing answers instead of a state if a request of another account has the request id."""
 
 
 class Outcome(StrEnum):
@@ -46,6 +48,21 @@ class Outcome(StrEnum):
     PRESUMED_DELETED = "presumed_deleted"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+class PurgeState(StrEnum):
+    """State of a purge, and of a deleted file whose cached copies are to be purged."""
+
+    READY = "ready"
+    """Its call is to be made."""
+    SENT = "sent"
+    """The API has accepted it, and carries it out."""
+    PURGED = "purged"
+    FAILED = "purge_failed"
+    SKIPPED = "purge_skipped"
+    """The quota is used up, and the settings say not to wait for the next month."""
+    REFUSED = "refused"
+    """The API does not allow this wildcard; its files are purged otherwise."""
 
 
 class RunStart(StrEnum):

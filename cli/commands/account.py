@@ -83,6 +83,13 @@ def _figures(figures: Stats) -> list[tuple[str, str]]:
         rows.append(("approval", f"{counted(figures['unapproved'], 'request')} waiting for it: kitsweep cleanup held"))
     if figures["unpublished"]:
         rows.append(("unpublished", f"{counted(figures['unpublished'], 'result')}, written within seconds"))
+    if figures["webhooks_waiting"] or figures["webhooks_failed"]:
+        told = f"{number(figures['webhooks_waiting'])} waiting, {number(figures['webhooks_failed'])} failed"
+        rows.append(("webhooks", f"{told}: kitsweep webhooks list"))
+    purges = figures["purges"]
+    if purges["calls"] or purges["waiting"]:
+        told = f"{number(purges['calls'])} of {number(purges['quota'])} calls this month"
+        rows.append(("purges", f"{told}, {counted(purges['waiting'], 'file')} waiting: kitsweep purges"))
     return rows
 
 

@@ -11,7 +11,7 @@ from cli.common import DONE, INCOMPLETE, CommandError
 from cli.options import AsJson, RequestId, RuleName
 from cli.records import is_csv, opened, write_records
 from cli.screen.output import answer, counted, moment, number, say, write, write_json, write_table
-from config.settings import load_settings
+from tasks.accounts import settings_of
 from tasks.admin import Admin, Match, RuleReport, RulesError, RunReport, Summary, describe_rules
 from worker.text import escape
 from worker.times import iso
@@ -28,7 +28,7 @@ def check(
       kitsweep cleanup check
       kitsweep cleanup check new-rules.toml
     """
-    path = file or Path(load_settings().cleanup_file)
+    path = file or Path(settings_of().cleanup_file)
     if not path.exists():
         raise CommandError(f"{path}: file not found; copy cleanup.example.toml to start", INCOMPLETE)
     try:
@@ -133,7 +133,8 @@ def held(
 def approve(request_id: RequestId) -> None:
     """Approve a request that waits for approval.
 
-    The audit trail records who approved it, and when. The rest of its undo window still applies.
+    The audit trail records who approved it, and when. The rest of its undo window still applies. The requester
+    cannot approve it, unless KITSWEEP_APPROVE_OWN=true.
 
     Examples:
       kitsweep cleanup held

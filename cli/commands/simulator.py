@@ -8,6 +8,8 @@ from simulator.main import main
 
 CONTEXT = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
+IS_OF_ALL_ACCOUNTS = True
+
 
 def simulator(context: typer.Context) -> int:
     """Run a local ImageKit for experiments.

@@ -6,8 +6,8 @@ import typer
 
 from cli.options import AsJson
 from cli.screen.output import moment, say, write, write_json
-from tasks.admin import Admin
-from tasks.tokens import Scope, Token
+from tasks.chosen import chosen_account
+from tasks.tokens import Scope, Token, TokenAdmin
 from worker.errors import NotPossible
 from worker.text import escape
 
@@ -21,12 +21,16 @@ def create(
 ) -> None:
     """Create a token and print it. It is shown only once: Redis holds its hash.
 
+    With --account it may use that account alone, else any.
+
     Examples:
       kitsweep token create catalog --scope delete --scope read --source catalog
       kitsweep token create on-call --scope read --scope approve --scope operate
     """
-    write(Admin().tokens.create(name, scope, source))
-    say(f"Token {name} was created. Store it now: it cannot be shown again.")
+    account = chosen_account.get()
+    write(TokenAdmin.of().create(name, scope, source, account=account))
+    only = f" for the account {account} alone" if account else ""
+    say(f"Token {name} was created{only}. Store it now: it cannot be shown again.")
 
 
 def list_tokens(as_json: AsJson = False) -> None:
@@ -35,7 +39,7 @@ def list_tokens(as_json: AsJson = False) -> None:
     Examples:
       kitsweep token list
     """
-    tokens = Admin().tokens
+    tokens = TokenAdmin.of()
     found = tokens.all()
     for token in found:
         if as_json:
@@ -52,12 +56,14 @@ def revoke(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the
     Examples:
       kitsweep token revoke catalog
     """
-    if not Admin().tokens.revoke(name):
+    if not TokenAdmin.of().revoke(name):
         raise NotPossible(f"there is no token {name}; see `kitsweep token list`")
     say(f"Token {name} was revoked.")
 
 
 def _line(token: Token) -> str:
     source = f"source {token.source}" if token.source else ""
-    parts = [token.name, " ".join(sorted(token.scopes)), source, moment(token.created_at), f"by {token.created_by}"]
+    account = f"account {token.account}" if token.account else ""
+    parts = [token.name, " ".join(sorted(token.scopes)), source, account]
+    parts += [moment(token.created_at), f"by {token.created_by}"]
     return escape("  ".join(part for part in parts if part))

@@ -7,6 +7,8 @@ import typer
 
 from local.up import Options, run_up
 
+IS_OF_ALL_ACCOUNTS = True
+
 
 def up(
     *,

@@ -61,7 +61,9 @@ def say(bench: Bench, capsys: pytest.CaptureFixture[str]) -> Kitsweep:
     return run
 
 
-def test_from_the_rule_to_the_audit_trail(bench: Bench, say: Kitsweep, tmp_path: Path) -> None:
+def test_from_the_rule_to_the_audit_trail(
+    bench: Bench, say: Kitsweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Check, dry run, run, held, approve, history, audit: each shows what the next one needs."""
     assert say("cleanup", "check").status == 1
     bench.write(RULES)
@@ -84,6 +86,9 @@ def test_from_the_rule_to_the_audit_trail(bench: Bench, say: Kitsweep, tmp_path:
     bench.delete_all()
     assert bench.sim.deleted() == []
 
+    told = say("cleanup", "approve", request)
+    assert (told.status, "another person has to approve it" in told.err) == (1, True)
+    monkeypatch.setenv("KITSWEEP_APPROVE_OWN", "true")
     assert say("cleanup", "approve", request).status == 0
     bench.delete_all()
     assert set(bench.sim.deleted()) == {row["fileId"] for row in rows}

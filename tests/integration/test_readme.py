@@ -1,4 +1,4 @@
-"""What README.md shows can be done: its marked blocks are run, in order, against a worker and a simulator.
+"""What README.md and docs/operations.md show can be done: their marked blocks are run against a worker and a simulator.
 
 A block right after `<!-- test: run -->` is run by bash in a copy of the project, with `kitsweep` on PATH. One after
 `<!-- test: python -->` is run as the program of a service that has Celery, and nothing of ours.
@@ -17,11 +17,11 @@ from tests.integration.support_foreign import PACKAGES
 from tests.integration.support_house import ROOT, House
 from tests.integration.support_readme import Block, blocks_of, file_ids_of
 
-README = ROOT / "README.md"
+README, RUNBOOK = ROOT / "README.md", ROOT / "docs" / "operations.md"
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist")
 TEXT = README.read_text(encoding="utf-8") if README.is_file() else ""
-BLOCKS = blocks_of(TEXT)
+BLOCKS = [*blocks_of(TEXT), *blocks_of(RUNBOOK.read_text(encoding="utf-8"))]
 COMMAND = f"""#!/bin/sh
 exec "{sys.executable}" -c 'from cli import main; main()' "$@"
 """
@@ -55,7 +55,7 @@ def test_there_is_a_readme_with_blocks_to_run() -> None:
     assert {block.kind for block in BLOCKS} == {"run", "python"}
 
 
-@pytest.mark.parametrize("block", [pytest.param(block, id=f"line {block.line}") for block in BLOCKS])
+@pytest.mark.parametrize("block", [pytest.param(block, id=block.text.splitlines()[0]) for block in BLOCKS])
 def test_a_block(house: House, workplace: Path, block: Block) -> None:
     """The block runs unchanged, except for the address of Redis, and succeeds."""
     block = block._replace(text=block.text.replace(DEFAULT_URL, house.redis_url))

@@ -54,6 +54,13 @@ def web(running_house: House) -> Iterator[WebServer]:
 
 
 @pytest.fixture
+def other_web(running_house: House) -> Iterator[WebServer]:
+    server = WebServer(running_house, **CALM)
+    yield server
+    server.kill()
+
+
+@pytest.fixture
 def waiting(house: House, web: WebServer) -> Iterator[tuple[str, Future[httpx2.Response]]]:
     """A single delete that waits, since calls are paused: its file id, and its answer to come."""
     file_id = house.files(1)[0]
@@ -149,16 +156,12 @@ def test_a_server_that_stops_answers_and_ends(
 
 
 def test_a_repeat_joins_on_another_server(
-    house: House, web: WebServer, waiting: tuple[str, Future[httpx2.Response]]
+    house: House, other_web: WebServer, waiting: tuple[str, Future[httpx2.Response]]
 ) -> None:
     """Servers hold no state: two of them answer the same call with the same request."""
     file_id, future = waiting
-    other = WebServer(house, **CALM)
-    try:
-        check_that_a_repeat_joins(house, other, file_id)
-        assert future.result(BOUND_SECONDS).status_code == 204
-    finally:
-        other.kill()
+    check_that_a_repeat_joins(house, other_web, file_id)
+    assert future.result(BOUND_SECONDS).status_code == 204
 
 
 def test_single_deletes_of_many_callers_cost_few_calls(house: House, web: WebServer) -> None:

@@ -22,7 +22,7 @@ LONG_AGO_MS = 1
 """A moment that is past on any clock."""
 LONGEST_DELAY_MS = 120_000
 """More than any delay of a parked group."""
-FIXED_KEYS = frozenset({"format", "sequence", "totals", "account", "audit", "ended", "unfinished"})
+FIXED_KEYS = frozenset({"format", "sequence", "totals", "metrics", "account", "audit", "ended", "unfinished"})
 """Keys of fixed size that stay when all is done; streams are empty, or cut by the age of their entries."""
 
 

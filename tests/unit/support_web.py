@@ -18,7 +18,9 @@ from redis import Redis
 
 import tasks.client
 import tasks.failures
+import tasks.figures
 import tasks.search
+import tasks.submissions
 import worker.account
 from local.ports import LOOPBACK
 from tests.unit.support_queue import raw, settings_for_tests
@@ -40,7 +42,9 @@ def context_on(redis: Redis, monkeypatch: pytest.MonkeyPatch, **overrides: Any) 
     monkeypatch.setattr(tasks.client, "connect", lambda _: redis)
     monkeypatch.setattr(tasks.failures, "connect", lambda _: redis)
     monkeypatch.setattr(tasks.search, "connect", lambda _: redis)
+    monkeypatch.setattr(tasks.figures, "connect", lambda _, **__: redis)
     monkeypatch.setattr(worker.account, "connect", lambda _: redis)
+    monkeypatch.setattr(tasks.submissions, "connect", lambda _: redis)
     return Context(settings_for_tests(**overrides))
 
 

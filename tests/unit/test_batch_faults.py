@@ -116,7 +116,7 @@ def test_a_long_outage_does_not_split_the_only_batch(redis_client: Redis) -> Non
 @pytest.mark.parametrize("bad_share", [0.5, 0.85, 0.95])
 def test_an_api_that_mostly_fails_fails_no_id(redis_client: Redis, bad_share: float) -> None:
     """A success now and then does not make the many failures the fault of the ids: no attempt of theirs is final."""
-    works, files = enqueued(redis_client, 300, batch_size=20)
+    works, files = enqueued(redis_client, 100, batch_size=20)
     dice = random.Random(7)
     carry_out = works.api.carry_out
     works.api.faults = [

@@ -11,7 +11,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.waiting import wait_until
-from worker.batch.pipeline import Batches, Ran
+from worker.batch.pipeline import Ran
 from worker.runtime import stopping, threads
 from worker.runtime.batches import BatchThreads
 from worker.runtime.step import MOST_THREADS, WorkStep
@@ -36,16 +36,16 @@ class Scripted:
         return Ran.PARTIAL
 
 
-def threads_for(run: Callable[[Callable[[], bool]], None], size: int = 2) -> tuple[BatchThreads, Scripted]:
+def threads_for(run: Callable[[Callable[[], bool]], None], size: int = 2) -> tuple[BatchThreads, Any]:
     batches = Scripted(run)
-    return BatchThreads(cast("Batches", batches), size), batches
+    return BatchThreads(size), cast("Any", batches)
 
 
 def test_a_thread_is_free_again_when_its_batches_have_ended() -> None:
     """No thread waits for a slot or for work: the dispatcher does."""
     pool, batches = threads_for(lambda _: None)
-    pool.start(1)
-    wait_until(lambda: pool.free() == 2)
+    pool.start(batches, 1)
+    wait_until(lambda: pool.free(batches) == 2)
     assert batches.runs == 1
     pool.join()
 
@@ -57,11 +57,11 @@ def test_running_batches_are_not_free() -> None:
     def wait(_: Callable[[], bool]) -> None:
         end.wait()
 
-    pool, _ = threads_for(wait, size=3)
-    pool.start(2)
-    assert pool.free() == 1
+    pool, batches = threads_for(wait, size=3)
+    pool.start(batches, 2)
+    assert pool.free(batches) == 1
     end.set()
-    wait_until(lambda: pool.free() == 3)
+    wait_until(lambda: pool.free(batches) == 3)
     pool.join()
 
 
@@ -74,8 +74,8 @@ def test_batches_go_on_until_the_worker_is_asked_to_stop() -> None:
         stopping._note()
         told.append(goes_on())
 
-    pool, _ = threads_for(run)
-    pool.start(1)
+    pool, batches = threads_for(run)
+    pool.start(batches, 1)
     pool.join()
     assert told == [True, False]
 
@@ -94,9 +94,9 @@ def test_an_error_is_logged_and_the_thread_lives_on(
             raise errors.pop()
 
     pool, batches = threads_for(fail_once, size=1)
-    pool.start(1)
-    wait_until(lambda: pool.free() == 1)
-    pool.start(1)
+    pool.start(batches, 1)
+    wait_until(lambda: pool.free(batches) == 1)
+    pool.start(batches, 1)
     pool.join()
     assert batches.runs == 2
     assert "batch: " in caplog.text
@@ -106,6 +106,6 @@ def test_an_error_is_logged_and_the_thread_lives_on(
 @pytest.mark.parametrize(("concurrency", "size"), [(8, 8), (1, 1), (0, 1), (500, MOST_THREADS)])
 def test_as_many_threads_as_the_worker_has_places(concurrency: int, size: int) -> None:
     """`-c` says how many batches run at once, up to a bound: each has two connections."""
-    app = SimpleNamespace(account=SimpleNamespace(batches=Scripted(lambda _: None)))
-    worker: Any = SimpleNamespace(app=app, concurrency=concurrency, steps=[])
-    assert WorkStep(worker)._batches.free() == size
+    worker: Any = SimpleNamespace(app=None, concurrency=concurrency, steps=[])
+    batches: Any = Scripted(lambda _: None)
+    assert WorkStep(worker)._batches.free(batches) == size

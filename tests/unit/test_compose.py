@@ -86,10 +86,17 @@ def test_redis_keeps_accepted_ids(services: dict[str, Any]) -> None:
 
 def test_volumes_are_declared(compose: dict[str, Any]) -> None:
     """Compose refuses undeclared volumes."""
-    assert "redis-data" in compose["volumes"]
+    mounted = {mount.partition(":")[0] for each in compose["services"].values() for mount in each.get("volumes", [])}
+    assert {name for name in mounted if not name.startswith("./")} == set(compose["volumes"])
 
 
-@pytest.mark.parametrize("name", ["redis", *OURS])
+def test_mounted_files_exist(services: dict[str, Any]) -> None:
+    """Docker would make empty folders of the others."""
+    mounted = {mount.split(":")[0] for name in ("prometheus", "grafana") for mount in services[name]["volumes"]}
+    assert [path for path in mounted if path.startswith("./") and not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("name", ["redis", "prometheus", "grafana", *OURS])
 def test_each_service_has_a_health_check(services: dict[str, Any], name: str) -> None:
     """A process that hangs is noticed, and one that exits is restarted."""
     assert services[name]["healthcheck"]["test"]
@@ -120,16 +127,17 @@ def test_only_known_settings_are_set(services: dict[str, Any], name: str) -> Non
 
 
 def test_ports_are_local(services: dict[str, Any]) -> None:
-    """Redis and Flower have no password here."""
+    """Redis, Flower and Prometheus have no password here."""
     ports = [port for service in services.values() for port in service.get("ports", [])]
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_flower_and_simulator_need_a_profile(services: dict[str, Any]) -> None:
+def test_what_production_can_do_without_needs_a_profile(services: dict[str, Any]) -> None:
     """`docker compose up` starts only the services for production."""
     asked_for = {name: service.get("profiles") for name, service in services.items() if "profiles" in service}
-    assert asked_for == {"flower": ["flower"], "simulator": ["simulator"]}
+    others = {"flower": ["flower"], "simulator": ["simulator"]}
+    assert asked_for == {"prometheus": ["monitoring"], "grafana": ["monitoring"], **others}
 
 
 def test_secrets_are_not_in_the_file() -> None:

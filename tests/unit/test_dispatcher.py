@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import time
-from types import SimpleNamespace
 
 import pytest
 from redis import Redis
 
 import worker.runtime.dispatcher
-from tests.unit.support_queue import queue_on, raw, settings_for_tests
+from tests.unit.support_queue import must_claim, queue_on, raw, settings_for_tests
 from tests.unit.support_web import beat
+from tests.waiting import wait_until
 from worker.calls import HORIZON_MS
-from worker.limiter.slots import Limits
 from worker.queue.operations import NewRequest, Work
 from worker.queue.submitting import Submission, submit
+from worker.runtime.batches import BatchThreads
 from worker.runtime.dispatcher import (
     BUSY_TICK_SECONDS,
     Dispatcher,
     FillWait,
+    Room,
     batches_to_start,
     send_heartbeat,
-    wakeups,
 )
-from worker.runtime.process import create_app
+from worker.runtime.process import App, create_app
+from worker.runtime.wakeups import Wakeups
 
 
 class Clock:
@@ -36,8 +37,8 @@ class Clock:
         return self.now
 
 
-def limits(*, pause_ms: int = 0, slots: int = 64) -> Limits:
-    return Limits(pause_ms, slots, 15.0, [])
+def limits(*, pause_ms: int = 0, slots: int = 64) -> Room:
+    return Room(pause_ms, slots)
 
 
 @pytest.mark.parametrize(
@@ -109,18 +110,26 @@ def test_heartbeats_are_recorded_and_dead_workers_are_removed(redis_client: Redi
     assert abs(raw(queue).zscore(queue.keys("workers"), "new") - queue.now_ms()) < 5000
 
 
+def dispatcher_of(app: App, started: list[int], monkeypatch: pytest.MonkeyPatch) -> Dispatcher:
+    """Return a dispatcher that adds the number of batches that it starts to a list."""
+    threads = BatchThreads(1)
+    monkeypatch.setattr(threads, "start", lambda _, count: started.append(count))
+    return Dispatcher(app, "w", threads)
+
+
 def test_ticks_are_short_after_a_batch_was_started(redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """Callers that waited for it enqueue again at once, and their next batch does not wait for a long tick."""
     queue = queue_on(redis_client, batch_window_seconds=0)
     app = create_app(settings_for_tests(batch_window_seconds=0), redis_client)
     started: list[int] = []
-    dispatcher = Dispatcher(app, "w", SimpleNamespace(free=lambda: 1, start=started.append))  # type: ignore[arg-type]
+    dispatcher = dispatcher_of(app, started, monkeypatch)
     assert (dispatcher.tick(), started) == (0, [])
     queue.enqueue(NewRequest("r", "shop"), ["a"])
     assert (dispatcher.tick(), started) == (BUSY_TICK_SECONDS, [1])
     monkeypatch.setattr(worker.runtime.dispatcher, "BUSY_SECONDS", 0)
     queue.cancel("r")
-    assert (dispatcher.tick(), started) == (0, [1])
+    wait_until(lambda: dispatcher.tick() == 0)
+    assert started == [1]
 
 
 def test_a_partial_batch_starts_when_its_window_ends(redis_client: Redis) -> None:
@@ -139,9 +148,32 @@ def test_a_submission_wakes_the_dispatcher(redis_client: Redis) -> None:
     """A caller that waits does not wait for the end of a pause."""
     queue = queue_on(redis_client)
     beat(queue)
-    wait = wakeups(queue)
-    wait(0.01)
+    wakeups = Wakeups(queue.redis)
+    wakeups.listen({queue.keys("enqueued")})
+    assert wakeups.wait(0.01) == {}
     submit(queue, [Submission(NewRequest("r", "shop"), ["a"])], join_ms=1000, alive_ms=10_000)
     started = time.monotonic()
-    wait(30)
+    assert wakeups.wait(30) == {queue.keys("enqueued"): False}
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("in_flight", [False, True])
+def test_a_partial_batch_starts_once_all_callers_wait(
+    redis_client: Redis, monkeypatch: pytest.MonkeyPatch, *, in_flight: bool
+) -> None:
+    """Its window does not matter then, unless the callers of a batch in flight will be back soon."""
+    app = create_app(settings_for_tests(batch_window_seconds=60), redis_client)
+    queue, started = app.account.queue, list[int]()
+    dispatcher = dispatcher_of(app, started, monkeypatch)
+    dispatcher.tick()
+    if in_flight:
+        queue.enqueue(NewRequest("other", "shop"), ["b"])
+        must_claim(queue, "t")
+    last = Submission(NewRequest("r", "shop"), ["a"], is_last=True)
+    submit(queue, [Submission(NewRequest("q", "shop"), ["c"])], join_ms=1000, alive_ms=10_000)
+    dispatcher.tick()
+    assert started == []
+    submit(queue, [last], join_ms=1000, alive_ms=10_000)
+    dispatcher.tick()
+    dispatcher.tick()
+    assert started == ([] if in_flight else [1])

@@ -10,13 +10,22 @@ from celery import Celery
 from redis import Redis
 
 from tests.unit.support_queue import end_all, ids, make_retries_due, must_claim, queue_on, raw, release_holds
+from tests.unit.support_web import beat
+from worker.errors import RequestIdTaken
 from worker.queue.approvals import Approvals
 from worker.queue.claims import end, retry
+from worker.queue.digest import Digest
 from worker.queue.operations import Chunk, NewRequest, Queue
+from worker.queue.submitting import Submission, submit
+from worker.queue.validation import Asked
 from worker.reports.reader import Reports
 from worker.runtime.publisher import Publisher
 from worker.states import Outcome, State
 from worker.store.keys import Keys
+
+ASKED = Asked(
+    request_id="r", source="s", reason=None, hold_seconds=0, result_ttl_seconds=None, callback=None, purge=None
+)
 
 
 @pytest.fixture
@@ -69,6 +78,25 @@ def test_the_same_request_again_changes_nothing(queue: Queue, app: Celery) -> No
     assert own_keys(queue) == []
     assert raw(queue).pexpiretime(queue.keys.result("r")) == expires
     assert queue.claim("t2") is None
+
+
+def test_a_request_that_came_over_http_keeps_no_more(queue: Queue, app: Celery) -> None:
+    """What tells it from another request with its id stands beside the result, and what it retries in it."""
+    digest = Digest(ASKED)
+    request = NewRequest("r", "s", digest=digest, retry_of="first")
+    queue.enqueue(request, digest.over(["a", "b"]))
+    end_all(queue, must_claim(queue, "t"))
+    before, reports = everything(queue), Reports(queue.redis, queue.keys)
+    assert before[0]["retry_of"] == "first"
+    assert reports.content_of("r") == digest.text()
+    publish(queue, app)
+    assert own_keys(queue) == []
+    assert everything(queue) == before
+    assert reports.content_of("r") == digest.text()
+    beat(queue)
+    submission = Submission(NewRequest("r", "s"), ["a", "b"], content=digest.text())
+    (joined,) = submit(queue, [submission], join_ms=60_000, alive_ms=60_000) or []
+    assert (joined.content, joined.is_new, joined.state) == (digest.text(), False, State.SUCCESS)
 
 
 def fail(queue: Queue) -> None:
@@ -132,14 +160,13 @@ def test_keys_that_go_between_two_reads_are_no_empty_report(
 @pytest.mark.parametrize(
     "result",
     [
-        {"status": "SUCCESS", "result": {"request_id": "r", "total": 1}, "account": "another"},
         {"status": "SUCCESS", "result": {"request_id": "another", "total": 1}},
         {"status": "SUCCESS", "result": [1]},
         {"status": "FAILURE", "result": {"request_id": "r", "total": 1}},
     ],
 )
 def test_a_result_of_somebody_else_is_no_request(queue: Queue, result: dict[str, Any]) -> None:
-    """Other accounts and applications may keep results under the same id; the request is accepted."""
+    """Other applications may keep results under the same id; the request is accepted."""
     raw(queue).set(queue.keys.result("r"), json.dumps(result, separators=(",", ":")))
     assert Reports(queue.redis, queue.keys).read(["r"]) == [None]
     assert queue.cancel("r") is None
@@ -147,14 +174,18 @@ def test_a_result_of_somebody_else_is_no_request(queue: Queue, result: dict[str,
 
 
 def test_an_account_knows_its_own_results(redis_client: Redis, app: Celery) -> None:
-    """The result of another account than the default one names it."""
+    """The result of another account than the default one names it, and no other account replaces it."""
     queue = queue_on(redis_client, account="shop")
     queue.enqueue(NewRequest("r", "s"), ["a"])
     end_all(queue, must_claim(queue, "t"))
     publish(queue, app)
     assert own_keys(queue) == []
     assert not queue.enqueue(NewRequest("r", "s"), ["b"]).is_new
-    assert queue_on(redis_client).enqueue(NewRequest("r", "s"), ["b"]).is_new
+    other = queue_on(redis_client)
+    assert Reports(other.redis, other.keys).read(["r"]) == [None]
+    assert other.cancel("r") is None
+    with pytest.raises(RequestIdTaken):
+        other.enqueue(NewRequest("r", "s"), ["b"])
 
 
 def test_results_are_where_celery_looks(app: Celery) -> None:

@@ -128,7 +128,11 @@ def test_cancelling_twice_keeps_the_first_time(redis_client: Redis) -> None:
     assert raw(queue).hmget(about, "revoked", "withdrawn_at") == ["5", "5"]
 
 
-@pytest.mark.parametrize("count", [3, 2600])
+@pytest.mark.parametrize(
+    ("redis_client", "count"),
+    [("fake", 3), pytest.param("real", 2600, marks=pytest.mark.real_server)],  # the fake takes long for so many
+    indirect=["redis_client"],
+)
 def test_cancelled_requests_hold_up_nobody(redis_client: Redis, count: int) -> None:
     """Claims pass over some hundred at once: other sources do not wait for it, and nobody waits for long."""
     queue = queue_on(redis_client)

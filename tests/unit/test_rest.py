@@ -20,6 +20,7 @@ from tests.unit import support_web
 from tests.unit.support_queue import check_invariants, end_all, ids, must_claim, queue_on, settings_for_tests
 from tests.unit.support_web import KEY, StandInWorker, context_on, with_app
 from web.context import Context
+from worker.queue.approvals import Approvals
 from worker.queue.claims import end
 from worker.queue.operations import CHUNK_IDS, NewRequest, Queue
 from worker.states import Outcome
@@ -382,6 +383,28 @@ def test_what_a_guard_holds_is_approved_or_rejected(context: Context, queue: Que
     assert len(must_claim(queue, "t").items) == 2
 
 
+def test_nobody_approves_an_own_request_but_may_cancel_it(context: Context, queue: Queue) -> None:
+    """The requester gets a 403, also by the private key; another caller's approval stands in the trail."""
+    both = context.admin.tokens.create("both", [Scope.DELETE, Scope.APPROVE], "guarded")
+    boss = context.admin.tokens.create("boss", [Scope.APPROVE])
+    for name, token in (("a", both), ("b", both), ("c", None)):
+        body = {"file_ids": ["1", "2"], "source": "guarded"}
+        assert (
+            call(context, "POST", REQUESTS, json=body, headers={"Idempotency-Key": name}, token=token).status_code
+            == 202
+        )
+    for name, token in (("a", both), ("c", None)):
+        refused = call(context, "POST", f"{name}/approve", token=token)
+        assert (refused.status_code, "your own" in refused.json()["detail"]) == (403, True)
+    assert call(context, "POST", "a/cancel", token=both).json()["state"] == "REVOKED"
+    assert call(context, "POST", "b/approve", token=boss).status_code == 200
+    entries = call(context, "GET", "/api/v1/audit").json()["entries"]
+    who = [(each["event"], each["by"]) for each in entries if each["request"] == "b"]
+    assert who == [("held", "token both"), ("approved", "token boss")]
+    own = Approvals(queue, allow_own=True)
+    assert own.approve("c", "private key") == "approved"
+
+
 # The account
 
 
@@ -498,6 +521,9 @@ def test_a_stream_that_falls_silent_is_dropped(context: Context, queue: Queue, m
         ("GET", "r/outcomes", {Scope.READ, Scope.DELETE}),
         ("POST", "r/cancel", {Scope.DELETE, Scope.OPERATE}),
         ("POST", "r/retry", {Scope.OPERATE}),
+        ("GET", "/api/v1/failures", {Scope.READ}),
+        ("GET", "/api/v1/failures/files", {Scope.READ}),
+        ("POST", "/api/v1/failures/retry", {Scope.OPERATE}),
         ("POST", "r/approve", {Scope.APPROVE}),
         ("POST", "r/reject", {Scope.APPROVE}),
         ("GET", "/api/v1/approvals", {Scope.READ, Scope.APPROVE}),
@@ -525,3 +551,20 @@ def test_every_operation_needs_a_scope(
         token = context.admin.tokens.create(f"only-{scope}", [scope], "default" if scope is Scope.DELETE else None)
         assert (call(context, method, path, token=token).status_code == 403) == (scope not in needed), scope
     context.close()
+
+
+def test_a_request_may_ask_for_purge(context: Context, queue: Queue) -> None:
+    """In JSON and in a stream; URLs that come along are kept, the others are looked up first."""
+    files = [{"fileId": "a", "url": "https://h/a.jpg?x"}, "b"]
+    whole = call(context, "POST", REQUESTS, json={"file_ids": files, "purge": True})
+    assert (whole.status_code, whole.json()["purge_pending"]) == (202, 0)
+    line = '{"fileId": "c", "url": "https://h/c.jpg"}'
+    streamed = call(context, "POST", f"{REQUESTS}?purge=wait", content=line, headers={"Content-Type": NDJSON})
+    assert streamed.status_code == 202
+    keys, redis = queue.keys, queue.redis
+    assert redis.hgetall(keys.request(whole.json()["request_id"], "purge")) == {"a": "https://h/a.jpg"}
+    assert redis.zrange(keys("lookups"), 0, -1) == [whole.json()["request_id"]]
+    assert must_claim(queue, "t").request_ids() == [streamed.json()["request_id"]]
+    refused = call(context, "POST", REQUESTS, json={"file_ids": ["a"], "purge": "yes"})
+    assert (refused.status_code, "purge" in refused.json()["detail"]) == (422, True)
+    assert call(context, "GET", "/api/v1/purges").json()["lookups"] == 1

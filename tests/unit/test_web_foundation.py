@@ -99,7 +99,7 @@ def test_a_flood_of_wrong_credentials_is_sent_away(
 
 def test_calls_with_the_same_token_share_its_look_up(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand connections that start at once are not too many."""
-    tokens, header = context.admin.tokens, f"Bearer {context.admin.tokens.create('reader', [Scope.READ])}"
+    tokens, header = context.tokens, f"Bearer {context.admin.tokens.create('reader', [Scope.READ])}"
     looked_up: list[str] = []
     find = tokens.find
 

@@ -82,7 +82,7 @@ class WebhooksMachine(RuleBasedStateMachine):
     def send_again(self, which: int) -> None:
         webhook_id = sorted(self.known)[which % len(self.known)]
         held = webhook_id in {each.webhook_id for each in self.holding}
-        assert self.hooks.store.send_again(webhook_id) == ("sending" if held else "queued")
+        assert self.hooks.store.send_again(webhook_id, "ann@ops") == ("sending" if held else "queued")
         if not held:
             self.delivered.discard(webhook_id)
 

@@ -12,7 +12,7 @@ from redis import Redis
 from tests.unit.support_queue import settings_for_tests
 from tests.unit.support_webhooks import SECRET
 from tests.waiting import wait_until
-from worker.account import Account
+from worker.runtime.process import create_app
 from worker.runtime.webhooks import THREADS, WebhookStep
 
 
@@ -23,8 +23,7 @@ def running() -> list[str]:
 @pytest.mark.parametrize(("secret", "threads"), [("", 0), (SECRET, THREADS)], ids=["no secret", "a secret"])
 def test_threads_run_only_with_a_secret(fake_redis: Redis, secret: str, threads: int) -> None:
     """An account without webhooks pays for none; a stop ends all."""
-    account = Account(settings_for_tests(webhook_secret=secret), fake_redis)
-    worker: Any = SimpleNamespace(app=SimpleNamespace(account=account))
+    worker: Any = SimpleNamespace(app=create_app(settings_for_tests(webhook_secret=secret), fake_redis))
     step = WebhookStep(worker)
     step.start(worker)
     assert len(running()) == threads

@@ -12,8 +12,11 @@ from tests.unit.support_queue import end_all, ids, must_claim
 from tests.unit.support_webhooks import DELIVERED, GIVEN_UP, URL, Hooks, again_in
 from tests.waiting import wait_until
 from worker.errors import InvalidRequest
+from worker.limiter.slots import Limiter
 from worker.queue.approvals import Approvals
 from worker.queue.operations import Chunk, NewRequest
+from worker.reports.audit import Audit
+from worker.reports.stats import read_stats
 from worker.states import Outcome
 from worker.webhooks.schedule import GIVE_UP_MS
 from worker.webhooks.store import Taken
@@ -287,22 +290,42 @@ def test_a_webhook_can_be_sent_again(hooks: Hooks, result: object) -> None:
     """At once, also to a receiver that rests, under the same id; its schedule starts anew, and it does not expire."""
     webhook_id = hooks.finish()
     hooks.store.record(hooks.take(), result)  # type: ignore[arg-type]
-    assert hooks.store.send_again(webhook_id) == "queued"
+    assert hooks.store.send_again(webhook_id, "ann@ops") == "queued"
     taken = hooks.take()
     assert (taken.webhook_id, taken.attempts) == (webhook_id, 0)
     assert hooks.redis.pttl(hooks.queue.keys.webhook(webhook_id)) == -1
     assert [each["state"] for each in hooks.seen()] == ["waiting"]
+    (entry,) = (each for each in Audit(hooks.redis, hooks.settings).entries() if each["event"] == "resent")
+    assert (entry["by"], entry["request"]) == ("ann@ops", "r")
+    assert entry["detail"] == {"webhook": webhook_id}
+
+
+def test_stats_count_webhooks_that_wait_and_have_failed(hooks: Hooks) -> None:
+    """Failed ones as long as they are kept."""
+    for name, result in (("waits", again_in(60_000)), ("failed", GIVEN_UP), ("delivered", DELIVERED)):
+        hooks.finish(name)
+        hooks.store.record(hooks.take(), result)
+
+    def counted() -> tuple[int, int]:
+        stats = read_stats(hooks.queue, Limiter(hooks.redis, hooks.settings))
+        return stats["webhooks_waiting"], stats["webhooks_failed"]
+
+    assert counted() == (1, 1)
+    failed = hooks.queue.keys("webhooks:failed")
+    hooks.redis.zadd(failed, dict.fromkeys(hooks.redis.zrange(failed, 0, -1), 1))
+    assert hooks.store.take() is None
+    assert counted() == (1, 0)
 
 
 def test_what_is_on_its_way_is_not_sent_twice_at_a_time(hooks: Hooks) -> None:
     """Sending again waits for the end of the attempt; an unknown id is told."""
     webhook_id = hooks.finish()
     hooks.take()
-    assert hooks.store.send_again(webhook_id) == "sending"
+    assert hooks.store.send_again(webhook_id, "ann@ops") == "sending"
     assert hooks.store.take() is None
     hooks.make_due()
-    assert hooks.store.send_again(webhook_id) == "queued"
-    assert hooks.store.send_again("no-such-webhook") == "unknown"
+    assert hooks.store.send_again(webhook_id, "ann@ops") == "queued"
+    assert hooks.store.send_again("no-such-webhook", "ann@ops") == "unknown"
 
 
 def test_the_list_hides_what_a_url_may_hold(hooks: Hooks) -> None:

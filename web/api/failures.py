@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query, Request, Response
 
 from tasks.failures import Failure, FailureFilter, Failures
 from web.api.callers import Operator, Reader
-from web.api.paging import After, Limit, aware, link_next, position_of
-from web.api.shapes import FailureFilters, FailureGroups, FailurePage, FailureRetry, RetriedFailures
-from web.api.streams import CSV, NDJSON, Accept, Format, described, streamed
+from web.api.paging import aware, link_next, position_of
+from web.api.shapes import FailureFilters, FailureGroups, FailureList, FailurePage, FailureRetry, RetriedFailures
+from web.api.streams import CSV, NDJSON, Accept, described, form_of, streamed
 from web.context import context_of
 from web.problems import Problem
 
@@ -45,21 +45,14 @@ async def count_failures(request: Request, _: Reader, filters: Annotated[Failure
     responses={200: {"description": "A page, or all as a stream.", "content": described(dict(_EXAMPLE))}},
 )
 async def list_failures(
-    request: Request,
-    response: Response,
-    _: Reader,
-    filters: Annotated[FailureFilters, Query()],
-    limit: Limit = 100,
-    after: After = None,
-    form: Format = None,
-    accept: Accept = "",
+    request: Request, response: Response, _: Reader, asked: Annotated[FailureList, Query()], accept: Accept = ""
 ) -> FailurePage | Response:
     """List the failed files, those of the newest request first; as NDJSON or CSV all of them in one stream."""
-    context, wanted = context_of(request), wanted_of(filters)
-    if form or CSV in accept or NDJSON in accept:
-        files = context.failures.files(wanted)
-        return streamed(context, list(_EXAMPLE), files, as_csv=form == "csv" if form else CSV in accept)
-    page = await context.long_calls.run(lambda: context.failures.page(wanted, limit, position_of(after)))
+    context, wanted = context_of(request), wanted_of(asked)
+    if asked.format or CSV in accept or NDJSON in accept:
+        return streamed(context, list(_EXAMPLE), context.failures.files(wanted), form_of(asked.format, accept))
+    position = position_of(asked.after)
+    page = await context.long_calls.run(lambda: context.failures.page(wanted, asked.limit, position))
     return FailurePage(failures=page.failures, next=link_next(request, response, page.after))
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
 from web.api.callers import Owner, RequestId, visible
-from web.api.streams import CSV, Accept, Format, described, streamed
-from web.context import context_of
+from web.api.streams import Accept, Format, described, form_of, streamed
+from web.context import AccountContext, context_of
 from worker.reports.report import FileOutcome
 from worker.states import Outcome
 
@@ -34,5 +35,9 @@ async def read_outcomes(
     context = context_of(request)
     visible(await context.run(context.client.status, request_id), request_id, caller)
     entries = context.client.outcomes(request_id, outcome or tuple(Outcome))
-    records = (entry._asdict() for entry in entries)
-    return streamed(context, FileOutcome._fields, records, as_csv=form == "csv" if form else CSV in accept)
+    return streamed_outcomes(context, entries, form_of(form, accept))
+
+
+def streamed_outcomes(context: AccountContext, entries: Iterator[FileOutcome], form: str) -> StreamingResponse:
+    """Return the response that streams outcomes as NDJSON or CSV."""
+    return streamed(context, FileOutcome._fields, (entry._asdict() for entry in entries), form)

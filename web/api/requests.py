@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
+from tasks.submissions import RequestName
 from tasks.tokens import Scope
 from web.api.callers import Operator, Owner, Reader, RequestId, is_own, visible
 from web.api.creating import answer_accepted
@@ -57,7 +58,8 @@ async def read_request(
     """Read a request, or wait until it is final: `Prefer: wait=20`, at most KITSWEEP_WEB_WAIT_SECONDS."""
     context = context_of(request)
     watcher: Watcher = request.app.state.watcher
-    report = visible(await watcher.report(request_id), request_id, caller)
+    name = RequestName(context.settings.account, request_id)
+    report = visible(await watcher.report(name), request_id, caller)
     wanted = _WAIT.search(prefer or "")
     if wanted is None:
         return report
@@ -65,7 +67,7 @@ async def read_request(
     response.headers["Preference-Applied"] = f"wait={seconds}"
     if State(report["state"]).is_final:
         return report
-    return visible(await watcher.wait(request_id, seconds), request_id, caller)
+    return visible(await watcher.wait(name, seconds), request_id, caller)
 
 
 @router.post("/requests/{request_id}/cancel")
@@ -94,7 +96,7 @@ async def retry_request(request: Request, response: Response, request_id: Reques
 
 @router.post("/requests/{request_id}/approve")
 async def approve_request(request: Request, request_id: RequestId, caller: Approver) -> Report:
-    """Let a request go that a guard holds."""
+    """Let a request go that a guard holds. Its requester may not, unless KITSWEEP_APPROVE_OWN is set."""
     context = context_of(request)
     await context.run(context.admin.approve, request_id, caller.name)
     return await context.run(context.client.status, request_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,6 +29,11 @@ class Options(BaseModel):
     """How long the result is kept once the request is final. Default: as the server's settings say."""
     callback: str | None = None
     """URL that gets a webhook once the request is final. Default: that of the source, if it has one."""
+    account: str | None = None
+    """Account of the accounts file. Default: that of the token, else of the environment."""
+    purge: bool | Literal["true", "folder", "wait"] | None = None
+    """Whether the cached copies of the deleted files are purged from the CDN: true; folder: also with one wildcard for
+    a folder, which covers files that stay; wait: the request is final once its purges have ended."""
 
 
 class NewRequest(Options):
@@ -36,8 +41,8 @@ class NewRequest(Options):
 
     model_config = ConfigDict(strict=True)
 
-    file_ids: list[str]
-    """ImageKit's ids of the files. Duplicates count once."""
+    file_ids: list[str | dict[str, Any]]
+    """ImageKit's ids of the files, or objects of the list API, with the URL for a purge. Duplicates count once."""
 
 
 class RequestFilters(BaseModel):
@@ -56,6 +61,7 @@ class RequestFilters(BaseModel):
     """Enqueued before this time."""
     limit: Limit = 50
     after: After = None
+    account: str | None = None
 
 
 class _Page(BaseModel):
@@ -107,6 +113,15 @@ class FailureFilters(BaseModel):
     """Whether to include files that were retried already."""
 
 
+class FailureList(FailureFilters):
+    """Which failed files to list, and how."""
+
+    limit: Limit = 100
+    after: After = None
+    format: Literal["ndjson", "csv"] | None = None
+    """All in one stream. Default: by Accept, else one page as JSON."""
+
+
 class FailureRetry(FailureFilters):
     """Which failed files to retry."""
 
@@ -155,6 +170,8 @@ class HeldRequest(BaseModel):
     """The guard that holds it, and the value that is beyond it."""
     reason: str | None
     since: str
+    usual: float | None
+    """Median size of the last accepted requests of its source; null if none is known."""
 
 
 class HeldRequests(BaseModel):

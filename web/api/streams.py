@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Header, Query
 from fastapi.responses import StreamingResponse
 
-from web.context import Context
+from web.context import AccountContext
 
 LINES_AT_ONCE = 1000
 NDJSON, CSV = "application/x-ndjson", "text/csv"
@@ -31,14 +31,19 @@ def described(example: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def streamed(
-    context: Context, names: Sequence[str], records: Iterator[Mapping[str, Any]], *, as_csv: bool
+    context: AccountContext, names: Sequence[str], records: Iterator[Mapping[str, Any]], form: str
 ) -> StreamingResponse:
-    """Return a response of one line per record; `names` are the columns."""
-    pieces = _csv_pieces(names, records) if as_csv else _json_pieces(records)
-    return StreamingResponse(_on_threads(context, pieces), media_type=CSV if as_csv else NDJSON)
+    """Return a response of one line per record, as NDJSON or CSV; `names` are the columns."""
+    pieces = _csv_pieces(names, records) if form == CSV else _json_pieces(records)
+    return StreamingResponse(_on_threads(context, pieces), media_type=form)
 
 
-async def _on_threads(context: Context, pieces: Iterator[str]) -> AsyncIterator[str]:
+def form_of(form: str | None, accept: str) -> str:
+    """Return the form that a caller asks for, by parameter or header; NDJSON by default."""
+    return CSV if form == "csv" or (form is None and CSV in accept) else NDJSON
+
+
+async def _on_threads(context: AccountContext, pieces: Iterator[str]) -> AsyncIterator[str]:
     while piece := await context.run(next, pieces, ""):
         yield piece
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from web.credentials import MissingCredentials, TooManyWrong, WrongCredentials
+from web.credentials import MissingCredentials, TooManyWrong, WrongAccount, WrongCredentials
 from web.problems import RETRY
 from worker.errors import InvalidRequest, KitsweepError, QueueUnavailable
 from worker.reports.report import Report
@@ -78,8 +78,8 @@ def of_error(error: KitsweepError) -> Answer:
             return WRONG_KEY
         case TooManyWrong():
             return ours(429, str(error), RETRY)
-        case InvalidRequest():
-            return ours(400, str(error))
+        case InvalidRequest() | WrongAccount():
+            return ours(403 if isinstance(error, WrongAccount) else 400, str(error))
         case QueueUnavailable():
             return ours(503, str(error), RETRY)
     return ours(500, str(error))

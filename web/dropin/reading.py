@@ -17,6 +17,7 @@ from web.dropin import answers
 from web.dropin.answers import Refusal
 from web.exchange import Exchange
 from worker.errors import InvalidRequest
+from worker.tracing import traceparent_in
 
 MAX_IDS = 100
 DEFAULT_SOURCE = "http"
@@ -66,7 +67,7 @@ def checked_ids(ids: Sequence[object]) -> list[str]:
     return [str(file_id) for file_id in dict.fromkeys(ids)]
 
 
-def submission_of(exchange: Exchange, caller: Caller, file_ids: list[str]) -> Submission:
+def submission_of(exchange: Exchange, caller: Caller, account: str | None, file_ids: list[str]) -> Submission:
     """Return the request that a call makes. Raises `Refusal`, and `InvalidRequest` for an invalid header.
 
     Its id comes from the credential and the set of ids, so that a repeat of the call joins it.
@@ -74,19 +75,27 @@ def submission_of(exchange: Exchange, caller: Caller, file_ids: list[str]) -> Su
     if Scope.DELETE not in caller.scopes:
         raise Refusal(answers.ours(403, f"The {caller.name} does not have the scope delete."))
     named = exchange.header(b"idempotency-key")
-    content = content_of(caller, file_ids)
+    purge = exchange.header(b"x-kitsweep-purge")
+    content = content_of(caller, account, file_ids, purge)
     asked = checked_request(
         named or str(uuid.UUID(hex=content)),
         _source(exchange, caller),
         exchange.header(b"x-kitsweep-reason") or None,
         _hold_seconds(exchange.header(b"x-kitsweep-hold-seconds")),
+        purge=purge or None,
     )
-    return Submission(NewRequest(**asked, origin=caller.name), file_ids, content if named else None)
+    return Submission(
+        NewRequest(**asked, origin=caller.name, traceparent=traceparent_in(exchange.header(b"traceparent"))),
+        file_ids,
+        content=content if named else None,
+    )
 
 
-def content_of(caller: Caller, file_ids: list[str]) -> str:
-    """Return 32 hex digits that identify a credential with a set of ids."""
-    return hashlib.sha256("\n".join([caller.name, *sorted(file_ids)]).encode()).hexdigest()[:32]
+def content_of(caller: Caller, account: str | None, file_ids: list[str], purge: str = "") -> str:
+    """Return 32 hex digits for a credential with an account (None: the environment's), a set of ids, and its purge."""
+    who = f"{caller.name} for {account}" if account else caller.name
+    asked = [who, *sorted(file_ids), *([f"purge {purge}"] if purge else [])]
+    return hashlib.sha256("\n".join(asked).encode()).hexdigest()[:32]
 
 
 def _source(exchange: Exchange, caller: Caller) -> str:

@@ -8,7 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 
-from tasks.submissions import Submissions
+from tasks.submissions import RequestName, Submissions
 from web.dropin.gathering import Gatherer
 from worker.errors import QueueUnavailable
 from worker.reports.report import Report
@@ -30,8 +30,10 @@ class Watcher:
 
     def __init__(self, submissions: Submissions, address: str) -> None:
         self._submissions = submissions
-        self._reader: Gatherer[str, Report | None] = Gatherer(submissions.reports, REPORTS_AT_ONCE, "reports", address)
-        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self._reader: Gatherer[RequestName, Report | None] = Gatherer(
+            submissions.reports, REPORTS_AT_ONCE, "reports", address
+        )
+        self._waiting: dict[RequestName, set[asyncio.Future[None]]] = {}
         self._ended = _Recent(REMEMBERED)
         self._stopped = threading.Event()
         self._stopping = False
@@ -59,22 +61,22 @@ class Watcher:
             self._listener.join(CLOSE_SECONDS)
         self._reader.close()
 
-    async def report(self, request_id: str) -> Report | None:
+    async def report(self, name: RequestName) -> Report | None:
         """Return the current report of a request; None if it is unknown."""
-        return await self._reader.ask(request_id)
+        return await self._reader.ask(name)
 
-    async def wait(self, request_id: str, seconds: float) -> Report | None:
+    async def wait(self, name: RequestName, seconds: float) -> Report | None:
         """Return the report of a request once it is final, after `seconds`, or when the server stops."""
-        if request_id in self._ended or self._stopping:
-            report = await self.report(request_id)
+        if name in self._ended or self._stopping:
+            report = await self.report(name)
             if self._stopping or is_final(report):
                 return report
-        await self._until_woken(request_id, seconds)
-        return await self.report(request_id)
+        await self._until_woken(name, seconds)
+        return await self.report(name)
 
-    async def _until_woken(self, request_id: str, seconds: float) -> None:
+    async def _until_woken(self, name: RequestName, seconds: float) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(request_id, set())
+        waiting = self._waiting.setdefault(name, set())
         waiting.add(future)
         try:
             async with asyncio.timeout(seconds):
@@ -84,7 +86,7 @@ class Watcher:
         finally:
             waiting.discard(future)
             if not waiting:
-                self._waiting.pop(request_id, None)
+                self._waiting.pop(name, None)
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         while not self._stopped.is_set():
@@ -100,13 +102,13 @@ class Watcher:
                 logger.exception("listening for the end of requests: unexpected error, retrying")
             self._stopped.wait(RECONNECT_SECONDS)
 
-    def _note(self, ended: list[str]) -> None:
+    def _note(self, ended: list[RequestName]) -> None:
         self._ended.add(ended)
         self._wake(ended)
 
-    def _wake(self, request_ids: Iterable[str]) -> None:
-        for request_id in request_ids:
-            for future in self._waiting.get(request_id, ()):
+    def _wake(self, names: Iterable[RequestName]) -> None:
+        for name in names:
+            for future in self._waiting.get(name, ()):
                 if not future.done():
                     future.set_result(None)
 
@@ -118,9 +120,9 @@ class Watcher:
             except QueueUnavailable as error:
                 logger.warning("cannot read awaited requests, retrying: %s", error)
 
-    async def _look_at(self, request_id: str) -> None:
-        if is_final(await self.report(request_id)):
-            self._wake([request_id])
+    async def _look_at(self, name: RequestName) -> None:
+        if is_final(await self.report(name)):
+            self._wake([name])
 
 
 def is_final(report: Report | None) -> bool:
@@ -132,11 +134,11 @@ class _Recent:
     """The last ids that were added."""
 
     def __init__(self, most: int) -> None:
-        self._order: deque[str] = deque()
-        self._known: set[str] = set()
+        self._order: deque[RequestName] = deque()
+        self._known: set[RequestName] = set()
         self._most = most
 
-    def add(self, ids: Iterable[str]) -> None:
+    def add(self, ids: Iterable[RequestName]) -> None:
         for each in ids:
             if each not in self._known:
                 self._known.add(each)
@@ -144,5 +146,5 @@ class _Recent:
         while len(self._order) > self._most:
             self._known.discard(self._order.popleft())
 
-    def __contains__(self, each: str) -> bool:
+    def __contains__(self, each: RequestName) -> bool:
         return each in self._known

@@ -45,7 +45,7 @@ class Ran(Enum):
     NO_SLOT = auto()
 
 
-@dataclass
+@dataclass(eq=False)
 class Batches:
     """Runs the batches of one account."""
 
@@ -101,10 +101,12 @@ class Batches:
 
     def _send(self, claim: Claim, to_send: list[Item], permit: Permit) -> tuple[Call | None, Settlements]:
         if witness := self._witness_for(claim, to_send):
-            self.gate.make(permit, lambda: self.api.delete([witness]), shows_health=True)
+            self.gate.make(permit, lambda: self.api.delete([witness]), files=1, shows_health=True)
             return None, snooze(claim, to_send)
         file_ids = [item.file_id for item in to_send]
-        answer, made = self.gate.only_make(permit, lambda: self.api.delete(file_ids), shows_health=shows_health(claim))
+        answer, made = self.gate.only_make(
+            permit, lambda: self.api.delete(file_ids), files=len(file_ids), shows_health=shows_health(claim)
+        )
         if not isinstance(answer, Unanswered):
             return made, judge(claim, to_send, answer, Circumstances(self.max_attempts))
         circumstances = self._circumstances(claim, self.gate.record(made))

@@ -10,9 +10,10 @@ from __future__ import annotations
 import http.client
 import logging
 import math
-import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import requests
@@ -55,17 +56,9 @@ class _Adapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = POOLS
 
 
-class _ThreadAdapter(threading.local):
-    """The adapter of one thread."""
-
-    adapter: _Adapter | None = None
-    used_at: float = 0.0
-    """Monotonic seconds."""
-
-
 @dataclass(slots=True)
 class Transport:
-    """Sends calls over one keep-alive connection per thread. Safe to share among threads.
+    """Sends calls over keep-alive connections, one per call at the same time. Safe to share among threads.
 
     It ignores the environment: credentials in a `.netrc` would replace the key, and a proxy variable would redirect
     calls meant for a local simulator. Proxies are therefore not supported.
@@ -81,7 +74,10 @@ class Transport:
     """Opens the connection instead of urllib3. Host name and TLS checks stay those of the URL."""
     ready_seconds: float = math.inf
     """Maximum time for DNS, TCP and TLS together; a call that takes longer is not sent."""
-    _thread: _ThreadAdapter = field(default_factory=_ThreadAdapter, repr=False)
+    ca_file: str | None = None
+    """PEM file with authorities to trust beside the public ones."""
+    _idle: deque[tuple[_Adapter, float]] = field(default_factory=deque, repr=False)
+    """Connections that no call uses, the last one used last, and when that was, in monotonic seconds."""
 
     def exchange(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None, max_bytes: int
@@ -92,9 +88,11 @@ class Transport:
         failure: str | None
         current_call.sent_at, current_call.deadline = None, self.deadline
         current_call.open_socket, current_call.connect_by = self.open_socket, time.monotonic() + self.ready_seconds
+        current_call.ca_file = self.ca_file
+        adapter = self._take()
         try:
             # Not Session.send: it reads the environment, keeps cookies, and reads redirects without limit.
-            response = self._adapter().send(
+            response = adapter.send(
                 _prepared(method, url, headers, body), stream=True, timeout=(self.connect_seconds, self.answer_seconds)
             )
         except Exception as error:  # noqa: BLE001  # anything that a server can cause is a result
@@ -102,22 +100,31 @@ class Transport:
         else:
             status, response_headers = response.status_code, response.headers
             content, failure = _read(response.raw, status, max_bytes)
-            self._thread.used_at = time.monotonic()
+        self._idle.append((adapter, time.monotonic()))
         elapsed_ms = (time.perf_counter() - start) * 1000
         return RawAnswer(status, response_headers, content, failure, sent, elapsed_ms, current_call.sent_at)
 
     def close(self) -> None:
-        """Close the connection of the calling thread. A later call opens a new one."""
-        if self._thread.adapter is not None:
-            self._thread.adapter.close()
+        """Close all connections that no call uses. A later call opens a new one."""
+        self._close_idle(0.0)
 
-    def _adapter(self) -> _Adapter:
-        thread = self._thread
-        if thread.adapter is None:
-            thread.adapter = _Adapter()
-        elif time.monotonic() - thread.used_at > IDLE_SECONDS:
-            thread.adapter.close()
-        return thread.adapter
+    def close_old(self) -> None:
+        """Close connections that were idle for so long that no call would use them."""
+        self._close_idle(IDLE_SECONDS)
+
+    def _close_idle(self, seconds: float) -> None:
+        with suppress(IndexError):
+            while time.monotonic() - self._idle[0][1] >= seconds:
+                self._idle.popleft()[0].close()
+
+    def _take(self) -> _Adapter:
+        try:
+            adapter, used_at = self._idle.pop()
+        except IndexError:
+            return _Adapter()
+        if time.monotonic() - used_at > IDLE_SECONDS:
+            adapter.close()
+        return adapter
 
 
 def _prepared(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> requests.PreparedRequest:

@@ -16,8 +16,10 @@ from redis import Redis
 from redis.exceptions import OutOfMemoryError, ResponseError
 
 from config.queue_names import broker_lists
+from worker.errors import InvalidRequest, RequestIdTaken
 from worker.intake.messages import Message, Unusual, read_message
-from worker.queue.operations import CHUNK_IDS, NewRequest, Queue, read_enqueued
+from worker.queue.operations import CHUNK_IDS, Queue
+from worker.queue.requests import NewRequest, read_enqueued
 from worker.queue.validation import Asked
 from worker.store.scripts import Scripts
 
@@ -45,6 +47,24 @@ class Taken(NamedTuple):
     messages: list[bytes]
 
 
+class Desk(NamedTuple):
+    """Where the requests of one account are accepted."""
+
+    queue: Queue
+    first_result: FirstResult
+
+
+Route = Callable[[str | None], Desk]
+"""From the account that a message names, or None: its desk. Raises `InvalidRequest` for an unknown account."""
+
+
+class Routed(NamedTuple):
+    """A message and the account that it goes to."""
+
+    message: Message
+    desk: Desk
+
+
 class Turn(NamedTuple):
     """The result of one turn."""
 
@@ -63,16 +83,19 @@ class Intake:
         redis: Redis,
         broker_queue: str,
         unusual_queue: str,
-        first_result: FirstResult,
+        route: Route,
         most_ids: int,
     ) -> None:
-        """Use a `redis` that returns bytes, since messages may be anything, and repeats no command: a token is new."""
+        """Take messages under the keys of `queue`, and accept them where `route` says.
+
+        Use a `redis` that returns bytes, since messages may be anything, and repeats no command: a token is new.
+        """
         self._queue = queue
         self._redis = redis
         self._scripts = Scripts(redis, queue.keys)
         self._lists = broker_lists(broker_queue)
         self._targets = [*broker_lists(unusual_queue), queue.keys("unreadable")]
-        self._first_result = first_result
+        self._route = route
         self._most_ids = min(most_ids, CHUNK_IDS)
         self._left: Taken | None = None
 
@@ -102,7 +125,7 @@ class Intake:
         return Taken(token, int(at_ms), messages)
 
     def _accept(self, taken: Taken, is_revoked: Callable[[str], bool]) -> list[str]:
-        read = [self._unless_refused(read_message(raw, self._most_ids), is_revoked) for raw in taken.messages]
+        read = [self._routed(read_message(raw, self._most_ids), is_revoked) for raw in taken.messages]
         try:
             return self._run_accept(taken, read)
         except OutOfMemoryError:
@@ -115,37 +138,68 @@ class Intake:
             )
             return self._run_accept(taken, [each if isinstance(each, Unusual) else Unusual(0) for each in read])
 
-    def _run_accept(self, taken: Taken, read: Sequence[Message | Unusual]) -> list[str]:
-        messages = [message for message in read if isinstance(message, Message)]
-        results = self._first_results(messages, taken.at_ms)
+    def _run_accept(self, taken: Taken, read: Sequence[Routed | Unusual]) -> list[str]:
+        by_account: dict[str, list[Routed]] = {}
+        for each in read:
+            if isinstance(each, Routed):
+                by_account.setdefault(each.desk.queue.keys.prefix, []).append(each)
+        for routed in by_account.values():
+            routed[0].desk.queue.scripts.prepare()
+        messages = [each for routed in by_account.values() for each in routed]
+        accounts = [[(_request_of(each.message), each) for each in routed] for routed in by_account.values()]
         asked = {
             "token": taken.token,
             "unusual": [[at, each.target] for at, each in enumerate(read) if isinstance(each, Unusual)],
-            "requests": [self._as_request(each) for each in messages],
+            "accounts": [
+                [desk.queue.described(request, message.file_ids, message.urls) for request, (message, desk) in routed]
+                for routed in accounts
+            ],
         }
-        replies = self._queue.scripts.run("intake/accept", asked, *results, keys=self._targets)
-        for each, reply in zip(messages, replies, strict=False):
-            read_enqueued(reply, each.asked["request_id"], each.asked["source"])
-        return [each.asked["request_id"] for each in messages]
+        results = _first_results(messages, taken.at_ms)
+        replies = self._queue.scripts.run("intake/accept", asked, *results, keys=[*self._targets, *by_account])
+        for request, reply in zip((request for routed in accounts for request, _ in routed), replies, strict=False):
+            _note(request, reply)
+        return [each.message.asked["request_id"] for each in messages]
 
-    def _first_results(self, messages: Sequence[Message], at_ms: int) -> Iterator[str]:
-        """Yield each first result, rendered once for requests that differ only in their id."""
-        rendered: dict[tuple[str, str | None, int], str] = {}
-        for message in messages:
-            asked, total = message.asked, len(message.file_ids)
-            alike = asked["source"], asked["reason"], total
-            if alike not in rendered:
-                rendered[alike] = self._first_result({**asked, "request_id": _ANY_ID}, total, at_ms)
-            yield rendered[alike].replace(_ANY_ID, asked["request_id"])
-
-    def _as_request(self, message: Message) -> dict[str, Any]:
-        request = NewRequest(**message.asked, canvas=message.canvas, origin=message.origin)
-        return self._queue.described(request, message.file_ids)
-
-    def _unless_refused(self, read: Message | Unusual, is_revoked: Callable[[str], bool]) -> Message | Unusual:
-        """Leave a request to Celery if it is revoked or its callback is not usable: Celery reports it to the caller."""
+    def _routed(self, read: Message | Unusual, is_revoked: Callable[[str], bool]) -> Routed | Unusual:
+        """Leave a request to Celery if it is revoked, or its account or callback is not usable: Celery reports it."""
         if isinstance(read, Unusual):
             return read
+        if is_revoked(read.asked["request_id"]):
+            return Unusual(0)
+        try:
+            desk = self._route(read.account)
+        except InvalidRequest:
+            return Unusual(0)
         callback = read.asked["callback"]
-        has_problem = callback is not None and self._queue.callback_problem(callback) is not None
-        return Unusual(0) if has_problem or is_revoked(read.asked["request_id"]) else read
+        has_problem = callback is not None and desk.queue.callback_problem(callback) is not None
+        return Unusual(0) if has_problem else Routed(read, desk)
+
+
+def _first_results(messages: Sequence[Routed], at_ms: int) -> Iterator[str]:
+    """Yield each first result, rendered once for requests that differ only in their id."""
+    rendered: dict[tuple[str | int | None, ...], str] = {}
+    for message, desk in messages:
+        asked, total = message.asked, len(message.file_ids)
+        alike = message.account, asked["source"], asked["reason"], asked["purge"], total
+        if alike not in rendered:
+            rendered[alike] = desk.first_result({**asked, "request_id": _ANY_ID}, total, at_ms)
+        yield rendered[alike].replace(_ANY_ID, asked["request_id"])
+
+
+def _request_of(message: Message) -> NewRequest:
+    return NewRequest(
+        **message.asked,
+        canvas=message.canvas,
+        origin=message.origin,
+        traceparent=message.traceparent,
+        priority=message.priority,
+    )
+
+
+def _note(request: NewRequest, reply: Any) -> None:
+    """Log an accepted request."""
+    try:
+        read_enqueued(request, *reply)
+    except RequestIdTaken as error:
+        logger.warning("a message was ignored: %s", error, extra={"request_id": error.request_id})

@@ -54,6 +54,12 @@ class Call:
     """How much later than its slot it was sent."""
     shows_health: bool = False
     """Whether its result counts toward the account's health: it was as likely to succeed as any other call."""
+    status: int | None = None
+    """HTTP status of the response; None if there was none."""
+    elapsed_ms: float = 0.0
+    """Duration of the call; 0 if it was not made, because there is no private key."""
+    files: int = 0
+    """Number of file ids in a bulk call."""
 
 
 class Slot(NamedTuple):
@@ -90,6 +96,8 @@ class Pause(NamedTuple):
     until_ms: int | None
     """When the next call is made, ms since 1970; None: when an operator resumes."""
     since_ms: int | None
+    who: str | None = None
+    """Who paused, if an operator did."""
 
 
 class WindowUse(NamedTuple):
@@ -153,9 +161,12 @@ class Limiter:
 
     def read_limits(self, horizon_ms: int = 0) -> Limits:
         """Return the limits of the endpoint and their use, changing nothing."""
-        pause, slots, margin, *flat = self._run("read_limits", **self._settings(horizon_ms))
-        windows = [WindowUse(int(a), int(b), int(c)) for a, b, c in zip(*[iter(flat)] * 3, strict=True)]
-        return Limits(int(pause), int(slots), float(margin), windows)
+        return self._scripts.do(self.reading_limits(horizon_ms))
+
+    def reading_limits(self, horizon_ms: int = 0) -> Step[Limits]:
+        """Return `read_limits` as a step."""
+        args = {"endpoint": self.endpoint, **self._settings(horizon_ms)}
+        return Step("limiter/read_limits", args, _read_limits)
 
     def read_pause(self) -> Pause | None:
         """Return why calls are paused and until when; None if they are not."""
@@ -164,7 +175,7 @@ class Limiter:
             pipe.hgetall(self._keys("account"))
             pipe.hgetall(self._keys.limits(self.endpoint))
             (seconds, _), account, limits = pipe.execute()
-        return _pause(seconds * 1000, account, limits)
+        return pause_of(seconds * 1000, account, limits)
 
     def _settings(self, horizon_ms: int) -> dict[str, Any]:
         return {"horizon_ms": horizon_ms, "share": self._share, "windows": self._windows}
@@ -199,12 +210,20 @@ def _read_health(reply: tuple[int, int, str]) -> Health:
     return Health(int(pause), None if int(ago) < 0 else int(ago), healthy == "1")
 
 
-def _pause(now: int, account: dict[str, str], limits: dict[str, str]) -> Pause | None:
+def _read_limits(reply: list[Any]) -> Limits:
+    pause, slots, margin, *flat = reply
+    windows = [WindowUse(int(a), int(b), int(c)) for a, b, c in zip(*[iter(flat)] * 3, strict=True)]
+    return Limits(int(pause), int(slots), float(margin), windows)
+
+
+def pause_of(now: int, account: dict[str, str], limits: dict[str, str]) -> Pause | None:
+    """Return why calls are paused, from the hashes `account` and `limits:<endpoint>`; `now` in ms since 1970."""
+
     def moment(text: str | None) -> int | None:
         return None if text is None else int(text)
 
     if "paused" in account:
-        return Pause("operator", account["paused"], None, moment(account.get("paused_since")))
+        return Pause("operator", account["paused"], None, moment(account.get("paused_since")), account.get("paused_by"))
     if int(account.get("trouble_level", 0)) > 0:
         until, since = max(now, int(account.get("trouble_until", now))), moment(account.get("trouble_since"))
         return Pause(account.get("trouble_kind", Kind.TROUBLE), account.get("trouble", ""), until, since)

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class LeaseKeeper:
-    """Renews all claims of a process in one thread, started by its first claim."""
+    """Renews all claims of an account in one thread, which ends when there are none."""
 
     def __init__(self, queue: Queue, lease_seconds: float) -> None:
         self._queue = queue
@@ -31,20 +31,21 @@ class LeaseKeeper:
             self._tokens.add(token)
             if not self._is_started:
                 self._is_started = True
-                threading.Thread(target=self._renew_for_ever, name="kitsweep-leases", daemon=True).start()
+                threading.Thread(target=self._renew_all, name="kitsweep-leases", daemon=True).start()
         try:
             yield
         finally:
             with self._lock:
                 self._tokens.discard(token)
 
-    def _renew_for_ever(self) -> None:
+    def _renew_all(self) -> None:
         pulse = threading.Event()
         while not pulse.wait(self._every):
             with self._lock:
                 tokens = list(self._tokens)
+                self._is_started = bool(tokens)
             if not tokens:
-                continue
+                return
             try:
                 self._queue.renew(tokens)
             except RedisError as error:

@@ -15,6 +15,7 @@ from celery.beat import Scheduler
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from worker.account import Account
 from worker.cleanup.rules.file import RulesError
 from worker.cleanup.rules.rule import Rule
 from worker.cleanup.runs.store import RunStore, run_id_of
@@ -35,7 +36,7 @@ def start_due(runs: RunStore, rules: list[Rule], by: str) -> list[str]:
     started = []
     for rule in rules:
         due = rule.schedule.last_until(now)
-        run_id = run_id_of(rule.name, due)
+        run_id = run_id_of(rule.name, due, runs.suffix)
         start = runs.start(rule, run_id, by, due, None if rule.missed == "once" else LATE_SECONDS * 1000)
         fields = {"rule": rule.name, "run": run_id, "source": f"cleanup:{rule.name}"}
         if start is RunStart.STARTED:
@@ -54,47 +55,53 @@ class CleanupScheduler(Scheduler):
     app: App
 
     def __init__(self, app: App, *args: Any, **kwargs: Any) -> None:
-        self._file = app.account.rules
-        self._told = ""
+        self._told: dict[str, str] = {}
         super().__init__(app, *args, **kwargs)
         self.schedule: dict[str, Any] = {}
 
     def setup_schedule(self) -> None:
         """Check the rules: beat refuses to start with an invalid file."""
-        try:
-            rules = self._file.rules()
-        except RulesError as error:
-            sys.exit(f"kitsweep: invalid cleanup rules:\n{error}")
-        fields = {"rules": len(rules.by_name)}
-        logger.info("loaded %d cleanup rules from %s", len(rules.by_name), self._file.path, extra=fields)
+        for account in self.app.accounts.served().values():
+            try:
+                rules = account.rules.rules()
+            except RulesError as error:
+                sys.exit(f"kitsweep: invalid cleanup rules:\n{error}")
+            fields = {"rules": len(rules.by_name), "account": account.settings.account}
+            logger.info("loaded %d cleanup rules from %s", len(rules.by_name), account.rules.path, extra=fields)
 
     def tick(self, *_: Any, **__: Any) -> float:
         """Start due runs, which the workers carry out; return the seconds until the next tick."""
+        self.app.accounts.refresh()
+        for name, account in self.app.accounts.served().items():
+            self._guarded_tick(name, account)
+        return TICK_SECONDS
+
+    def _guarded_tick(self, name: str, account: Account) -> None:
         try:
-            self._tick()
+            self._tick(name, account)
         except (RedisError, OperationalError, OSError) as error:
-            self._tell(f"beat: Redis is unavailable, retrying in {TICK_SECONDS:g} s: {error}")
+            self._tell(name, f"beat: Redis is unavailable, retrying in {TICK_SECONDS:g} s: {error}")
         except Exception:
             logger.exception("beat: unexpected error, continuing")
         else:
-            self._told = ""
-        return TICK_SECONDS
+            self._told.pop(name, None)
 
-    def _tick(self) -> None:
+    def _tick(self, name: str, account: Account) -> None:
         try:
-            rules = list(self._file.rules().by_name.values())
+            rules = list(account.rules.rules().by_name.values())
         except RulesError as error:
-            self._tell(f"no cleanup run starts until the rules are fixed:\n{error}")
+            self._tell(name, f"no cleanup run starts until the rules are fixed:\n{error}")
         else:
-            start_due(self.app.account.runs, rules, f"beat {whoami()}")
-        self.app.account.audit.trim_now_and_then()
+            start_due(account.runs, rules, f"beat {whoami()}")
+        account.audit.trim_now_and_then()
 
-    def _tell(self, text: str) -> None:
-        if text != self._told:
+    def _tell(self, name: str, text: str) -> None:
+        if text != self._told.get(name):
             logger.error("%s", text)
-        self._told = text
+        self._told[name] = text
 
     @property
     def info(self) -> str:
         """Return the line that beat prints when it starts."""
-        return f"    . rules -> {self._file.path}"
+        paths = [str(account.rules.path) for account in self.app.accounts.served().values()]
+        return f"    . rules -> {', '.join(paths)}"

@@ -28,7 +28,7 @@ def celery_settings(settings: Settings, arguments: Sequence[str] | None = None) 
     return {
         **_connection(redis),
         **_results(settings, redis),
-        **_messages(settings.account),
+        **_messages(settings.home_account),
         **_worker(arguments),
     }
 

@@ -5,6 +5,7 @@ Celery's own consumer takes the queue of unusual messages instead. With `-Q`, a 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -15,9 +16,10 @@ from celery import bootsteps, signals
 from celery.worker import state as worker_state
 
 from config.queue_names import queue_names
-from worker.intake.intake import Intake, Turn
+from worker.intake.intake import Desk, Intake, Turn
+from worker.queue.validation import Asked
 from worker.reports.reader import queued_report
-from worker.runtime.process import App
+from worker.runtime.process import App, Member
 from worker.runtime.revoking import cancel
 from worker.runtime.threads import start_thread
 from worker.store.connection import connect
@@ -60,11 +62,13 @@ class IntakeStep(bootsteps.StartStopStep):
         signals.worker_ready.connect(self._start_threads)
 
     def _start_threads(self, **_: Any) -> None:
-        batches = self._app.account.batches
-        pace = Pace(lambda: batches.claimed_at)
+        pace = Pace(self._claimed_at)
         for name in self._queues:
             step = partial(self._take_one_turn, intake_of(self._app, name), pace)
             self._threads.append(start_thread(f"intake-{name}", step, self._stop))
+
+    def _claimed_at(self) -> float:
+        return max((each.batches.claimed_at for each in self._app.accounts.served().values()), default=-math.inf)
 
     def stop(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
         """Take no more messages."""
@@ -102,11 +106,17 @@ def intake_of(app: App, broker_queue: str) -> Intake:
         connect(settings, retries=0, decode=False),
         broker_queue,
         queue_names(settings.account).unusual,
-        lambda asked, total, at_ms: app.publisher.first_result(
-            queued_report(asked["request_id"], asked["source"], asked["reason"], total, at_ms)
-        ),
+        lambda name: _desk_of(app.accounts.of(name)),
         settings.max_request_ids,
     )
+
+
+def _desk_of(account: Member) -> Desk:
+    def first_result(asked: Asked, total: int, at_ms: int) -> str:
+        report = queued_report(asked["request_id"], asked["source"], asked["reason"], total, at_ms, asked["purge"])
+        return account.publisher.first_result(report)
+
+    return Desk(account.queue, first_result)
 
 
 def _is_revoked(request_id: str) -> bool:

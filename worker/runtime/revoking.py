@@ -26,10 +26,11 @@ def cancel_on_revoke() -> None:
 
 
 def cancel(app: App, request_ids: Sequence[str]) -> None:
-    """Cancel those of the requests that are known."""
+    """Cancel those of the requests that are known, in whatever account."""
     try:
-        known = [request_id for request_id in request_ids if app.account.queue.cancel(request_id) is not None]
-        app.publisher.publish_reports(known)
+        for account in app.accounts.served().values():
+            known = [request_id for request_id in request_ids if account.queue.cancel(request_id) is not None]
+            account.publisher.publish_reports(known)
     except RedisError as error:
         fields = {"request_ids": list(request_ids)}
         logger.warning(

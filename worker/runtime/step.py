@@ -15,22 +15,30 @@ from celery import bootsteps, signals
 from redis.exceptions import RedisError
 
 from worker.account import Account
+from worker.accounts import Accounts
 from worker.cleanup.rules.file import RulesError
 from worker.cleanup.runs.slice import run_slice
 from worker.runtime import stopping
 from worker.runtime.batches import BatchThreads
 from worker.runtime.dispatcher import Dispatcher
+from worker.runtime.process import App, Member
 from worker.runtime.threads import start_thread
+from worker.runtime.turns import AccountTurns
 from worker.store.durability import eviction_policy, eviction_problem
 
 logger = logging.getLogger(__name__)
 
 MOST_THREADS = 32
-"""Each batch thread has two connections, and the concurrency of a gevent pool may be hundreds."""
+"""For each account: the concurrency of a gevent pool may be hundreds."""
 CLEANUP_SECONDS = 1.0
 """How often a worker looks for cleanup runs that are due."""
 CLEANUP_THREADS = 2
-"""Two, so that a hanging list call does not delay every other run."""
+"""Two, so that a hanging list call does not delay every other run; of several accounts, each has one at most."""
+
+PURGE_SECONDS = 1.0
+"""How often a worker looks for purges and lookups that are due."""
+PURGE_THREADS = 2
+"""Two, so that a hanging call does not delay every other purge and lookup."""
 
 
 class WorkStep(bootsteps.StartStopStep):
@@ -42,21 +50,26 @@ class WorkStep(bootsteps.StartStopStep):
         super().__init__(parent, **options)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._batches = BatchThreads(parent.app.account.batches, min(int(parent.concurrency or 1), MOST_THREADS))
+        self._batches = BatchThreads(min(int(parent.concurrency or 1), MOST_THREADS))
 
     def start(self, parent: Any) -> None:
         """Start the threads, unless the server may evict our keys."""
-        account: Account = parent.app.account
+        app: App = parent.app
         stopping.enforce()
-        _refuse_unsafe_server(account)
-        for line in _problems_of_rules(account):
-            logger.error("cleanup does not run in this worker until the rules are fixed: %s", line)
-        with suppress(RedisError):
-            account.limiter.probe_soon()
+        _refuse_unsafe_server(app.account)
+        for account in app.accounts.served().values():
+            for line in _problems_of_rules(account):
+                logger.error("cleanup does not run in this worker until the rules are fixed: %s", line)
+            with suppress(RedisError):
+                account.limiter.probe_soon()
         dispatcher = Dispatcher(parent.app, parent.hostname, self._batches)
         self._threads.append(start_thread("dispatcher", dispatcher.tick, self._stop))
+        turns = AccountTurns(app.accounts, ["cleanup:runs"], CLEANUP_THREADS // 2)
         for number in range(CLEANUP_THREADS):
-            self._threads.append(start_thread(f"cleanup-{number}", partial(_continue_a_run, account), self._stop))
+            self._threads.append(start_thread(f"cleanup-{number}", partial(_continue_a_run, turns), self._stop))
+        turns = AccountTurns(app.accounts, ["lookups", "purges:open"], PURGE_THREADS // 2, keys=["purges:waiting"])
+        for number in range(PURGE_THREADS):
+            self._threads.append(start_thread(f"purge-{number}", partial(_purge, app.accounts, turns), self._stop))
         # The pool stops at the same time, which takes a prefork pool seconds.
         signals.worker_shutdown.connect(self._finish)
 
@@ -92,9 +105,17 @@ def _problems_of_rules(account: Account) -> list[str]:
     return []
 
 
-def _continue_a_run(account: Account) -> float:
+def _purge(accounts: Accounts[Member], turns: AccountTurns) -> float:
+    """Do one step of purging; return how many seconds to pause."""
+    with turns.next() as account:
+        # What waits for the quota is due, and nothing can be done for it: another account may have its turn soon.
+        return 0.0 if account and account.purger.step() else PURGE_SECONDS / max(1, len(accounts.served()))
+
+
+def _continue_a_run(turns: AccountTurns) -> float:
     """Run one slice of a due cleanup run; return how many seconds to pause."""
-    run_id = account.runs.next_due()
-    if run_id is None:
-        return CLEANUP_SECONDS
-    return min(CLEANUP_SECONDS, (run_slice(account.cleaner, run_id) or 0) / 1000)
+    with turns.next() as account:
+        run_id = account.runs.next_due() if account else None
+        if account is None or run_id is None:
+            return CLEANUP_SECONDS
+        return min(CLEANUP_SECONDS, (run_slice(account.cleaner, run_id) or 0) / 1000)

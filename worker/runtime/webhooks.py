@@ -9,10 +9,11 @@ from typing import Any
 
 from celery import bootsteps, signals
 
-from worker.account import Account
+from worker.accounts import Accounts
 from worker.runtime import stopping
+from worker.runtime.process import Member
 from worker.runtime.threads import start_thread
-from worker.webhooks.sender import Sender
+from worker.runtime.turns import AccountTurns
 
 THREADS = 4
 POLL_SECONDS = 1.0
@@ -32,12 +33,12 @@ class WebhookStep(bootsteps.StartStopStep):
         super().__init__(parent, **options)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
-        self._account: Account = parent.app.account
+        self._accounts: Accounts[Member] = parent.app.accounts
 
     def start(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
         """Start the threads."""
-        if self._account.settings.webhook_secrets:
-            send = partial(_send_one, self._account.webhook_sender)
+        if self._accounts.home.settings.webhook_secrets:
+            send = partial(_send_one, AccountTurns(self._accounts, "webhooks:waiting", THREADS // 2))
             self._threads += [start_thread(f"webhooks-{number}", send, self._stop) for number in range(THREADS)]
             signals.worker_shutdown.connect(self._finish)
 
@@ -48,11 +49,12 @@ class WebhookStep(bootsteps.StartStopStep):
     terminate = stop
 
     def _finish(self, **_: Any) -> None:
-        stop_seconds = self._account.settings.stop_seconds
+        stop_seconds = self._accounts.home.settings.stop_seconds
         give_up = min(stopping.calls_end_at(stop_seconds)(), time.monotonic() + stop_seconds)
         for thread in self._threads:
             thread.join(max(0.0, give_up - time.monotonic()))
 
 
-def _send_one(sender: Sender) -> float:
-    return 0.0 if sender.send_next() else POLL_SECONDS
+def _send_one(turns: AccountTurns) -> float:
+    with turns.next() as account:
+        return 0.0 if account and account.webhook_sender.send_next() else POLL_SECONDS

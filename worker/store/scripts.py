@@ -3,7 +3,7 @@
 Code that operations share is in `lua/lib`; a file's first line, `-- uses: base, lines`, names the libraries it needs.
 It may also name operations, such as `queue/claim`, which become functions: `claim({arguments as JSON})`.
 The tables of states and outcomes come from Python, so that they are defined once. `KEY.waiting` is that name with the
-account's prefix, KEYS[1]. ARGV[1] is a JSON object.
+account's prefix, KEYS[1]; `use_account(prefix)` changes the account. ARGV[1] is a JSON object.
 
 All operations are idempotent (by claim token, request id or call id), since redis-py repeats one whose reply is lost.
 All but those that accept new work carry Redis' `allow-oom` flag, so that a server that is out of memory still drains
@@ -23,8 +23,9 @@ from redis.client import Pipeline
 from redis.commands.core import Script
 from redis.exceptions import ResponseError
 
-from worker.states import FINAL_STATES, Doubt, Outcome, State
-from worker.store.keys import DEFAULT_ACCOUNT, FORMAT, RESULT, Keys
+from worker.states import FINAL_STATES, TAKEN, Doubt, Outcome, PurgeState, State
+from worker.store.buckets import BUCKETS
+from worker.store.keys import ALL_WAIT, DEFAULT_ACCOUNT, FORMAT, RESULT, Keys
 
 ROOMS = Path(__file__).parents[1]
 OPERATIONS = {f"{path.parts[-3]}/{path.stem}": path for path in sorted(ROOMS.glob("*/lua/*.lua"))}
@@ -44,15 +45,20 @@ _NAMES = {
     "FINAL": _table(f"['{state}'] = true" for state in sorted(FINAL_STATES)),
     "OUTCOME": _table(f"{outcome.name} = '{outcome}'" for outcome in Outcome),
     "OUTCOMES": _table(f"'{outcome}'" for outcome in Outcome),
+    "PURGE": _table(f"{state.name} = '{state}'" for state in PurgeState),
     "DOUBT": _table(f"{doubt.name} = '{doubt}'" for doubt in Doubt),
+    "BUCKETS": _table(f"{name} = {_table(map(str, bounds))}" for name, bounds in BUCKETS.items()),
+    "TAKEN": f"'{TAKEN}'",
     "RESULT": f"'{RESULT}'",
     "DEFAULT_ACCOUNT": f"'{DEFAULT_ACCOUNT}'",
+    "ALL_WAIT": f"'{ALL_WAIT}'",
 }
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 T = TypeVar("T")
 _HEAD = """\
+local PREFIX = KEYS[1]
 local KEY = setmetatable({}, {__index = function(names, name)
-  names[name] = KEYS[1] .. name
+  names[name] = PREFIX .. name
   return names[name]
 end})
 """
@@ -120,13 +126,17 @@ class Scripts:
 
         `keys` follow the prefix in KEYS, and `values` follow `args` in ARGV. An argument that is None is nil in Lua.
         """
-        if self._shebang is None:
-            self._shebang = self._prepare()
+        self.prepare()
         return self._script(name)([self._keys.prefix, *keys], [_packed(args), *values], client=pipe)
 
     def do(self, step: Step[T]) -> T:
         """Run one step."""
         return step.read(self.run(step.name, step.args))
+
+    def prepare(self) -> None:
+        """Upgrade what is stored to the current format, once per process; `run` does it too."""
+        if self._shebang is None:
+            self._shebang = self._upgrade()
 
     def _script(self, name: str) -> Script:
         if name not in self._scripts:
@@ -134,7 +144,7 @@ class Scripts:
             self._scripts[name] = self._redis.register_script(head + source_of(name))
         return self._scripts[name]
 
-    def _prepare(self) -> str:
+    def _upgrade(self) -> str:
         """Upgrade what is stored to the current format; return the line that lets a full server run an operation."""
         upgrade, packed = source_of("store/upgrade"), _encode({"format": FORMAT})
         try:

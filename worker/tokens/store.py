@@ -1,4 +1,4 @@
-"""The tokens of one account, in Redis: created, looked up, listed, revoked. Only their hashes are stored.
+"""The tokens of all accounts, in Redis: created, looked up, listed, revoked. Only their hashes are stored.
 
 A token is 256 random bits, so it cannot be guessed, and a plain SHA-256 protects it: the slow hashes for passwords
 defend secrets that can be guessed, and would cost every HTTP request some tenths of a second.
@@ -48,22 +48,27 @@ class Token(NamedTuple):
     created_at: str
     """ISO 8601 in UTC."""
     created_by: str
+    account: str | None = None
+    """The only account that it may use; None: any."""
 
 
 class Tokens:
-    """The tokens of one account."""
+    """The tokens of all accounts."""
 
     def __init__(self, redis: Redis, keys: Keys) -> None:
         self._redis = redis
         self._keys = keys
         self._scripts = Scripts(redis, keys)
 
-    def create(self, name: str, scopes: Iterable[Scope], source: str | None, by: str) -> str:
+    def create(
+        self, name: str, scopes: Iterable[Scope], source: str | None, by: str, account: str | None = None
+    ) -> str:
         """Create a token and return it; it cannot be read again. Raises `NotPossible`, which says why."""
         wanted = sorted(set(scopes))
         _check(name, wanted, source)
         token = START + secrets.token_urlsafe(_RANDOM_BYTES)
-        about = {"name": name, "scopes": wanted, "by": by, **({"source": source} if source else {})}
+        about = {"name": name, "scopes": wanted, "by": by, "source": source, "account": account}
+        about = {name: value for name, value in about.items() if value}
         if not self._scripts.run("tokens/create", {"digest": digest_of(token), "about": about}):
             raise NotPossible(f"a token of the name {name} exists; revoke it, or choose another name")
         return token
@@ -75,6 +80,22 @@ class Tokens:
         """
         stored = cast("str | None", self._redis.hget(self._keys("tokens"), digest_of(token)))
         return _read(json.loads(stored)) if stored else None
+
+    def open_session(self, token: str, seconds: int) -> str:
+        """Start a session of a token, and return its secret: the dashboard's cookie."""
+        secret = secrets.token_urlsafe(_RANDOM_BYTES)
+        self._redis.set(self._keys.session(digest_of(secret)), digest_of(token), ex=seconds)
+        return secret
+
+    def of_session(self, secret: str) -> Token | None:
+        """Return the token of a session; None if the session or its token has ended."""
+        digest = cast("str | None", self._redis.get(self._keys.session(digest_of(secret))))
+        stored = cast("str | None", self._redis.hget(self._keys("tokens"), digest)) if digest else None
+        return _read(json.loads(stored)) if stored else None
+
+    def end_session(self, secret: str) -> None:
+        """End a session. Does nothing if there is none."""
+        self._redis.delete(self._keys.session(digest_of(secret)))
 
     def all(self) -> list[Token]:
         """Return all tokens, the oldest first."""
@@ -114,4 +135,4 @@ def _check(name: str, scopes: list[Scope], source: str | None) -> None:
 def _read(about: dict[str, Any]) -> Token:
     scopes = frozenset(Scope(scope) for scope in about["scopes"])
     created_at = iso(int(about["created_at"])) or ""
-    return Token(about["name"], scopes, about.get("source"), created_at, about["by"])
+    return Token(about["name"], scopes, about.get("source"), created_at, about["by"], about.get("account"))

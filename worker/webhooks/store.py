@@ -116,9 +116,9 @@ class Webhooks:
             },
         )
 
-    def send_again(self, webhook_id: str) -> str:
+    def send_again(self, webhook_id: str, by: str) -> str:
         """Send a webhook again, or now; return queued, sending (a worker sends it now) or unknown."""
-        return str(self._scripts.run("webhooks/send_again", {"webhook": webhook_id}))
+        return str(self._scripts.run("webhooks/send_again", {"webhook": webhook_id, "by": by}))
 
     def all_in(self, states: Iterable[WebhookState] = WebhookState) -> Iterator[Webhook]:
         """Yield the webhooks in some states, state by state, the newest of each first, in constant memory."""

@@ -1,6 +1,5 @@
 """Reads the rules file. Reports every problem with its line and a hint."""
 
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ from pydantic_core import ErrorDetails
 
 from config.guards import Guard
 from config.problems import explain
+from config.toml_lines import line_of, syntax_problem
 from worker.cleanup.rules.fields import RuleName
-from worker.cleanup.rules.lines import line_of
 from worker.cleanup.rules.rule import Keep, Rule, RuleTable, Table
 from worker.errors import KitsweepError
 
@@ -87,7 +86,7 @@ def parse_rules(content: bytes, name: str = "cleanup.toml") -> Rules:
     except ValidationError as error:
         problems = [_problem(detail, text) for detail in error.errors()]
     except tomllib.TOMLDecodeError as error:
-        problems = [_toml_problem(error, text)]
+        problems = [Problem(*syntax_problem(error, text))]
     except UnicodeDecodeError as error:
         problems = [Problem(content.count(b"\n", 0, error.start) + 1, "must be text in UTF-8")]
     except RecursionError:
@@ -95,13 +94,6 @@ def parse_rules(content: bytes, name: str = "cleanup.toml") -> Rules:
     else:
         return Rules({each: _named(each, table, file.keep) for each, table in file.rules.items()})
     raise RulesError(name, problems)
-
-
-def _toml_problem(error: tomllib.TOMLDecodeError, text: str) -> Problem:
-    message = str(error)
-    position = re.search(r"\(at line (\d+), column (\d+)\)", message)
-    line = int(position[1]) if position else text.count("\n") + 1
-    return Problem(line, f"this is not TOML: {message.split(' (at ', maxsplit=1)[0]}")
 
 
 def _named(name: str, table: RuleTable, keep: Keep) -> Rule:

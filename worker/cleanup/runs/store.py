@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, TypedDict, cast
 
 from config.names import CLEANUP
 from config.settings import Settings
@@ -35,9 +35,9 @@ def request_of(run_id: str) -> str:
     return CLEANUP + run_id
 
 
-def run_id_of(rule_name: str, due: datetime) -> str:
-    """Return the id of the run for a due time: the same on every beat."""
-    return f"{rule_name}:{due.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+def run_id_of(rule_name: str, due: datetime, suffix: str = "") -> str:
+    """Return the id of the run for a due time: the same on every beat. `suffix` is `RunStore.suffix`."""
+    return f"{rule_name}:{due.astimezone(UTC):%Y%m%dT%H%M%SZ}{suffix}"
 
 
 def run_id_by_hand(rule_name: str, now: datetime) -> str:
@@ -75,6 +75,17 @@ class Run:
         return BY_HAND in self.run_id
 
 
+class Purging(TypedDict):
+    """What a page of a rule that purges adds."""
+
+    purge: str
+    priority: int
+    endpoints: list[str]
+    """URL endpoints of the account, as the page shows them."""
+    urls: dict[str, str]
+    """File id → URL."""
+
+
 class Ended(NamedTuple):
     """How a run ended."""
 
@@ -99,6 +110,8 @@ class RunStore:
 
     def __init__(self, queue: Queue, settings: Settings) -> None:
         self.queue = queue
+        self.suffix = "" if settings.account == settings.home_account else f":{settings.account}"
+        """End of the ids of scheduled runs: two accounts may have rules of the same name."""
         self._keys, self._redis, self._scripts = queue.keys, queue.redis, queue.scripts
         self._lease_ms = int((settings.http_timeout_seconds + settings.http_connect_timeout_seconds + 10) * 1000)
         self._unsealed_ttl_ms = int(settings.unsealed_ttl_seconds * 1000)
@@ -155,7 +168,13 @@ class RunStore:
         )
 
     def add_page(
-        self, run: Run, reason: str, cursor: Cursor | None, excluded: Mapping[str, int], matches: Iterable[Match]
+        self,
+        run: Run,
+        reason: str,
+        cursor: Cursor | None,
+        excluded: Mapping[str, int],
+        matches: Iterable[Match],
+        purging: Purging | None = None,
     ) -> tuple[str, int]:
         """Add a page's files, and advance to `cursor`; return on, off, lost or gone, and how many files were new."""
         files = [
@@ -176,6 +195,7 @@ class RunStore:
                 "position": END if cursor is None else cursor.as_json(),
                 "excluded": dict(excluded),
                 "files": files,
+                **(purging or {}),
             },
         )
         return str(state), int(new)

@@ -1,11 +1,12 @@
--- uses: base, windows, health
+-- uses: base, windows, health, metrics
 -- Record what a response says about the API: its windows, a throttle, an outage, a refused key, or a success.
 --
 -- KEYS  1 prefix
 -- ARGV  1 {endpoint, kind: ok | throttled | trouble | key_refused, reason: shown to people, reset_ms: how long a
 --          throttle lasts, omitted if the API does not say, is_probe, call_id, late_ms: how much later than its slot
 --          the call was sent, shows_health: whether its result counts toward the account's health, windows: announced
---          by the response, [[calls, interval ms]…]}
+--          by the response, [[calls, interval ms]…], status: HTTP status, omitted if there was no response, elapsed_ms:
+--          duration of the call, 0 if it was not made, files: number of ids in it}
 -- Returns {ms for which the endpoint is paused from now on, ms since the account's last success or -1,
 --          '1' if most calls succeed}
 local WIDEN_EVERY_MS = 1000 -- calls sent before a 429 arrived tend to fail with it, and say nothing new
@@ -42,6 +43,8 @@ else
   note_trouble(kind, args.reason, args.is_probe, now)
   account = read_account()
 end
+
+if args.elapsed_ms > 0 then count_call(endpoint, args.status, args.elapsed_ms, args.files) end
 
 if args.shows_health and (kind == 'ok' or kind == 'trouble') then note_health(account, kind == 'ok') end
 return describe_health(endpoint, account, throttled_until, now)

@@ -30,7 +30,7 @@ local function without_revoked(items)
     end
   end
   for request in pairs(touched) do finish(request, now, args.result_ttl_ms, args.outbox_delay_ms) end
-  write_noted()
+  write_ends()
   return kept
 end
 

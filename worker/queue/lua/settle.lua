@@ -184,5 +184,5 @@ local finished = {}
 for _, request in ipairs(order) do
   if finish(request, now, args.result_ttl_ms, args.outbox_delay_ms) then finished[#finished + 1] = request end
 end
-write_noted()
+write_ends()
 return finished

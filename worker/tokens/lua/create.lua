@@ -2,7 +2,8 @@
 -- Store a token, unless another has its name.
 --
 -- KEYS  1 prefix
--- ARGV  1 {digest: SHA-256 of the token, about: {name, scopes, source if it has one, by}}
+-- ARGV  1 {digest: SHA-256 of the token, about: {name, scopes, by, source, account; the last
+--          two may be omitted}}
 -- Returns 1 if the token is stored, 0 if the name is taken.
 local args = cjson.decode(ARGV[1])
 local digest, about = args.digest, args.about

@@ -25,7 +25,7 @@ else
   redis.call('HDEL', KEY['webhooks:resting'], receiver)
 end
 if args.ending then
-  end_webhook(id, KEY['webhooks:' .. args.ending], now, args.keep_ms)
+  end_webhook(id, 'webhooks:' .. args.ending, now, args.keep_ms)
 else
   redis.call('ZADD', KEY['webhooks:waiting'], now + args.delay_ms, id)
 end

@@ -13,7 +13,7 @@ local function postpone(id, key, until_ms)
     redis.call('ZADD', KEY['webhooks:waiting'], until_ms, id)
   else
     redis.call('HSET', key, 'error', 'not sent: other webhooks to this receiver fail')
-    end_webhook(id, KEY['webhooks:failed'], now, args.keep_ms)
+    end_webhook(id, 'webhooks:failed', now, args.keep_ms)
   end
 end
 
@@ -25,6 +25,7 @@ local function take(id, key, url, receiver, fails)
   return {id, now, url, report, tonumber(attempts)}
 end
 
+drop_expired(KEY['webhooks:failed'], now, args.keep_ms) -- they are counted
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEY['webhooks:waiting'], '-inf', now, 'LIMIT', 0, args.most)) do
   local key = KEY['webhook:'] .. id
   local url = redis.call('HGET', key, 'url')

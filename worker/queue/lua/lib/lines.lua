@@ -1,36 +1,10 @@
--- uses: base, waiting
+-- uses: base, entering, waiting
 -- Who is served next: each source has a line, its requests that have work, and sources take turns. A line has two
 -- parts: new requests are in the list `fresh`, which costs 6 bytes each; those that come back, from a hold, for a retry
 -- or approved, are in the set `line`, which costs 109.
 
-local function line_key(source)
-  return KEY['source:'] .. source .. ':line'
-end
-
-local function fresh_key(source)
-  return KEY['source:'] .. source .. ':fresh'
-end
-
 local function has_line(source)
   return redis.call('EXISTS', line_key(source), fresh_key(source)) > 0
-end
-
-local function enter_sources(source)
-  if not redis.call('ZSCORE', KEY.sources, source) then
-    redis.call('ZADD', KEY.sources, next_number(), source)
-  end
-end
-
--- Let new requests into line, by their sequences.
-local function enter_fresh(source, sequences)
-  in_slices('RPUSH', fresh_key(source), sequences)
-  enter_sources(source)
-end
-
--- Let a request back into line.
-local function enter_line(request, source, sequence)
-  redis.call('ZADD', line_key(source), sequence, request)
-  enter_sources(source)
 end
 
 -- The request with a sequence; false if it is final.
@@ -72,10 +46,10 @@ end
 local function promote(set, now, leave)
   for _, request in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, 200)) do
     redis.call('ZREM', set, request)
-    local about = redis.call('HMGET', request_key(request), 'source', 'sequence')
+    local about = redis.call('HMGET', request_key(request), 'source', 'sequence', 'lookup')
     if about[1] then
       if leave then leave(request, about[1]) end
-      enter_line(request, about[1], about[2])
+      go_on(request, about[1], about[2], about[3], now)
     end
   end
 end
@@ -101,6 +75,10 @@ local function note_next_retry(request)
   end
 end
 
+local function count_due(request, now)
+  return redis.call('ZCOUNT', request_key(request, 'retries'), '-inf', now)
+end
+
 -- Ids that a claim could take now, counted up to `enough`. Long lines are not counted to their end, and a
 -- cancelled request that others stand before counts as one id.
 local function count_claimable(now, enough)
@@ -111,10 +89,10 @@ local function count_claimable(now, enough)
     if not has_line(source) then redis.call('ZREM', KEY.sources, source) end
     found = found + redis.call('ZCARD', line) + redis.call('LLEN', fresh)
     if found >= enough then return enough end
-    local first = redis.call('ZRANGE', line, 0, 9)
-    for _, sequence in ipairs(redis.call('LRANGE', fresh, 0, 9)) do first[#first + 1] = request_of(sequence) or nil end
-    for _, request in ipairs(first) do
-      local ids = count_waiting(request) + redis.call('ZCOUNT', request_key(request, 'retries'), '-inf', now)
+    local sequences, back = redis.call('LRANGE', fresh, 0, 9), redis.call('ZRANGE', line, 0, 9)
+    for i = 1, #sequences + #back do
+      local request = i <= #sequences and request_of(sequences[i]) or back[i - #sequences]
+      local ids = request and count_waiting(request) + count_due(request, now) or 1
       found = found + math.max(0, ids - 1)
       if found >= enough then return enough end
     end

@@ -1,5 +1,11 @@
 -- Functions that most operations use. Times are milliseconds of the Redis server's clock.
 
+-- Let KEY name the keys of another account from now on.
+local function use_account(prefix)
+  PREFIX = prefix
+  for name in pairs(KEY) do KEY[name] = nil end
+end
+
 local function now_ms()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)

@@ -21,11 +21,17 @@ local function let_rest(receiver, until_ms, fails)
   redis.call('PEXPIRE', KEY['webhooks:resting'], 86400000)
 end
 
--- Move a webhook to webhooks:delivered or webhooks:failed. It is kept for `keep_ms`, so that it can be sent again.
+local function drop_expired(list, now, keep_ms)
+  redis.call('ZREMRANGEBYSCORE', list, '-inf', now - keep_ms)
+end
+
+-- Move a webhook to a list, webhooks:delivered or webhooks:failed, and count it. It is kept for `keep_ms`, so that it
+-- can be sent again.
 local function end_webhook(id, list, now, keep_ms)
   redis.call('ZREM', KEY['webhooks:waiting'], id)
   redis.call('ZREM', KEY['webhooks:failed'], id)
-  redis.call('ZADD', list, now, id)
-  redis.call('ZREMRANGEBYSCORE', list, '-inf', now - keep_ms)
+  redis.call('ZADD', KEY[list], now, id)
+  drop_expired(KEY[list], now, keep_ms)
   redis.call('PEXPIRE', KEY['webhook:'] .. id, keep_ms)
+  redis.call('HINCRBY', KEY.metrics, list, 1)
 end

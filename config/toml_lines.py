@@ -1,6 +1,7 @@
-"""Finds the line of a key in a TOML file: the parser does not report it."""
+"""Finds the line of a key or of a mistake in a TOML file: the parser does not report it."""
 
 import re
+import tomllib
 
 _NAME = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""
 _HEADER = re.compile(r"\[\[?([^\[\]]+)\]\]?\s*(#.*)?")
@@ -24,6 +25,14 @@ def line_of(text: str, path: tuple[str, ...]) -> int:
         if shared > depth:
             best, depth = number, shared
     return best
+
+
+def syntax_problem(error: tomllib.TOMLDecodeError, text: str) -> tuple[int, str]:
+    """Return the line (from 1) of what is not TOML, and what is wrong."""
+    message = str(error)
+    position = re.search(r"\(at line (\d+), column (\d+)\)", message)
+    line = int(position[1]) if position else text.count("\n") + 1
+    return line, f"this is not TOML: {message.split(' (at ', maxsplit=1)[0]}"
 
 
 def _parts(dotted: str) -> tuple[str, ...]:

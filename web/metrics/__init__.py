@@ -1,0 +1,1 @@
+"""`/metrics`: the figures of the accounts in Prometheus' format."""

@@ -1,0 +1,1 @@
+"""Metrics: what Redis knows of an account, in one look."""
