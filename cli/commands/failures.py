@@ -141,9 +141,7 @@ def _show(summary: Summary) -> None:
     if groups:
         heads = [("files", "source", "first", "last", "error")]
         write(*columns([*heads, *map(_row, groups)], numbers={0}))
-    say(
-        f"{counted(summary.files, 'failed file')} not retried; show them with --files, retry them with `kitsweep retry`"
-    )
+    say(f"{counted(summary.files, 'failed file')} in all. Show each with --files; retry them with `kitsweep retry`.")
 
 
 def _row(group: FailureGroup) -> tuple[str, ...]:
