@@ -38,6 +38,12 @@ COMMANDS = {
     "cancel": ("cli.commands.request:cancel", "Cancel the waiting files of a request."),
     "report": ("cli.commands.report:report", "Write how each file of a request ended."),
     "purges": ("cli.commands.purges:purges", "Show purges of cached copies, and the quota of the month."),
+    "failures": (
+        "cli.commands.failures:failures",
+        "Show the files that could not be deleted, counted by error and source.",
+    ),
+    "retry": ("cli.commands.failures:retry", "Retry files that could not be deleted, after showing how many they are."),
+    "find": ("cli.commands.find:find", "Find the requests that a file id is or was in, and what became of it there."),
     "stats": ("cli.commands.account:stats", "Show what waits, what limits it, and which workers are alive."),
     "pause": ("cli.commands.account:pause", "Pause all calls to ImageKit until `resume`."),
     "resume": ("cli.commands.account:resume", "Resume calls to ImageKit after `pause`."),

@@ -25,6 +25,7 @@ from local.ports import LOOPBACK, free_port
 from local.processes.log_tail import last_lines
 from local.processes.process import Process, wait_until
 from local.processes.supervisor import StopSignals
+from local.retrying import retry_failed
 from local.stack import environment_with, simulated
 from local.tally import figures, logged_calls
 from local.up import say
@@ -105,6 +106,8 @@ def _run(file: Path | None, files: int, *, agreed: bool) -> int:
             listed += purging.delete_and_purge(demo.kitsweep, control, demo.folder)
         demo.delete(file)
         _compare(demo, control, listed)
+        if demo.client.status(REQUEST_ID)["failed"]:
+            retry_failed(demo.kitsweep, control, demo.settings["KITSWEEP_REDIS_URL"], REQUEST_ID)
     say("Everything has stopped.")
     return GOOD
 
