@@ -44,6 +44,7 @@ COMMANDS = {
     ),
     "retry": ("cli.commands.failures:retry", "Retry files that could not be deleted, after showing how many they are."),
     "find": ("cli.commands.find:find", "Find the requests that a file id is or was in, and what became of it there."),
+    "verify": ("cli.commands.proof:verify", "Verify a certificate of erasure, without Redis."),
     "stats": ("cli.commands.account:stats", "Show what waits, what limits it, and which workers are alive."),
     "pause": ("cli.commands.account:pause", "Pause all calls to ImageKit until `resume`."),
     "resume": ("cli.commands.account:resume", "Resume calls to ImageKit after `pause`."),
@@ -74,6 +75,9 @@ WEBHOOKS = {
     "list": ("cli.commands.webhooks:list_webhooks", "Show the webhooks that wait, have failed, or were delivered."),
     "send": ("cli.commands.webhooks:send", "Send a webhook again, or now instead of later."),
 }
+KEY = {
+    "create": ("cli.commands.proof:create", "Create the key that signs certificates, and print its public part."),
+}
 TOKEN = {
     "create": ("cli.commands.token:create", "Create a token and print it; it is shown only once."),
     "list": ("cli.commands.token:list_tokens", "List the tokens, and how many calls came with wrong credentials."),
@@ -98,6 +102,7 @@ def _assembled() -> TyperGroup:
     group = _group("kitsweep", _HELP, COMMANDS)
     group.add_command(_group("cleanup", "Delete by rule, on a schedule, under guards.", CLEANUP))
     group.add_command(_group("webhooks", "Show the webhooks that report the end of requests, and resend.", WEBHOOKS))
+    group.add_command(_group("key", "Manage the key that signs certificates of erasure.", KEY))
     group.add_command(_group("token", "Manage the credentials of HTTP callers.", TOKEN))
     return group
 

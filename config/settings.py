@@ -129,6 +129,8 @@ class Settings(BaseSettings):
     """How long URLs of deleted files wait for others, so that one wildcard can purge several, in seconds."""
     cleanup_file: str = "cleanup.toml"
     """TOML file with the cleanup rules. If it does not exist, there are no rules."""
+    signing_key_file: str | None = None
+    """File with the private key that signs certificates of erasure. Create it with `kitsweep key create`."""
     audit_days: int = Field(90, ge=1, le=3650)
     """How long audit records are kept after results have expired, in days."""
     web_host: str = "127.0.0.1"

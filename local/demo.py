@@ -144,7 +144,8 @@ class Demo:
         url = f"redis://{LOOPBACK}:{free_port()}/0"
         self.folder = folder
         self.signals = signals
-        self.settings = {**settings, **_LOGGING, "KITSWEEP_REDIS_URL": url, "KITSWEEP_WEB_PORT": str(free_port())}
+        ours = {"KITSWEEP_WEB_PORT": str(free_port()), "KITSWEEP_SIGNING_KEY_FILE": str(folder / "signing-key.pem")}
+        self.settings = {**settings, **_LOGGING, "KITSWEEP_REDIS_URL": url, **ours}
         self.client = Client(load_settings(redis_url=url, accounts_file=None))
         self.requests = [REQUEST_ID]
         """All requests of the run."""

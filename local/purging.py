@@ -1,4 +1,4 @@
-"""The part of `make run` that shows a purge: files are deleted, and their cached copies go too."""
+"""The part of `make run` that shows an erasure: files and their cached copies go, and a certificate says so."""
 
 from __future__ import annotations
 
@@ -31,5 +31,9 @@ def delete_and_purge(kitsweep: Callable[..., None], control: Control, folder: Pa
     kitsweep("purges")
     if left := control.still_cached([file["url"] for file in files]):
         raise PurgeError(f"the simulator's cache still has {', '.join(left)}")
-    say("The simulator's cache holds no copy of them any more.")
+    say("The simulator's cache holds no copy of them any more. The proof is a signed certificate, verified offline:")
+    certificate = str(folder / "certificate.jsonl")
+    kitsweep("key", "create")
+    kitsweep("report", REQUEST_ID, "--certificate", "--output", certificate, "--html", f"{certificate}.html")
+    kitsweep("verify", certificate)
     return [file["fileId"] for file in files]

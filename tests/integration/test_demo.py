@@ -58,6 +58,7 @@ def test_both_tallies_agree_and_nothing_is_left(tmp_path: Path) -> None:
     """The command line and ImageKit's SDK delete, report and ledger agree, a failed file is retried, all is stopped."""
     done = make_run(tmp_path, "--files", "800")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "Genuine: request make-run-purge, 3 files" in done.stdout + done.stderr
     found = rows(done.stdout)
     assert found["deleted"] == ("802", "802")
     assert found["not found"] == ("2", "2")
