@@ -46,7 +46,8 @@ def verify(
 ) -> int:
     """Verify a certificate of erasure, without Redis.
 
-    Without --key, it may be signed with any key: compare the one that is shown. Exit status: 0 genuine, 1 changed or incomplete.
+    Without --key, it may be signed with any key: compare the one that is shown. Exit status: 0 genuine, 1
+    changed or incomplete.
 
     Examples:
       kitsweep verify certificate.jsonl --key "$PUBLIC_KEY"
