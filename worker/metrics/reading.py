@@ -35,7 +35,7 @@ from worker.store.keys import Keys
 from worker.store.scripts import Scripts
 
 MOST = 200
-"""How many sources, retries and leases are searched for the oldest id."""
+"""How many sources, retries and groups are searched for the oldest request."""
 NO_RESPONSE = "none"
 """Status of a call without a response."""
 
@@ -73,7 +73,7 @@ class Figures:
     """Source → file ids on hold or waiting for approval."""
     in_flight: dict[str, int]
     oldest_ms: dict[str, int]
-    """Source → when the oldest request with ids that wait or are in flight was enqueued; not on hold."""
+    """Source → when the oldest request with ids that wait, and are not held, was enqueued."""
     requests: dict[str, int]
     """unapproved, on_hold, or active → number of requests that are not final."""
     finished: dict[str, int]
