@@ -10,10 +10,10 @@ PYTHON ?= $(eval PYTHON := $(shell for name in python3 python3.13 python3.12 pyt
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$name && break; done))$(PYTHON)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types bench chaos clean
+.PHONY: help setup run test lint types bench chaos screenshots clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP) ## install everything into .venv, if it is missing or out of date
 
@@ -39,6 +39,9 @@ bench: $(STAMP) ## measure the figures in the README; choose some with ARGS
 	@# celery-batches, for comparison: it asks for a Celery below 5.7, and works with 5.7.
 	@$(IN) -m pip install --quiet --disable-pip-version-check --no-deps celery-batches==0.11
 	@$(IN) -m benchmarks $(ARGS)
+
+screenshots: $(STAMP) ## take the pictures of the dashboard in docs/pictures, with Chromium
+	@PICTURES=1 $(IN) -m pytest tests/browser $(ARGS)
 
 clean: ## remove generated files, except .kitsweep, the data of `kitsweep up`
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

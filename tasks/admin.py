@@ -107,22 +107,22 @@ class Admin:
         with explained(self._settings):
             return self._account.approvals.waiting()
 
-    def held_file_ids(self, request_id: str) -> list[str]:
-        """Return all file ids of a request that waits for approval. Raises `NotPossible`."""
+    def held_file_ids(self, request_id: str, most: int | None = None) -> list[str]:
+        """Return the file ids of a request that waits for approval, all or the first. Raises `NotPossible`."""
         if request_id not in {each.request_id for each in self.held()}:
             raise NotPossible(f"request {request_id} does not wait for approval")
         with explained(self._settings):
-            return self._account.approvals.file_ids(request_id)
+            return self._account.approvals.file_ids(request_id, most)
 
-    def approve(self, request_id: str, by: str | None = None) -> None:
+    def approve(self, request_id: str, by: str | None = None, reason: str | None = None) -> None:
         """Approve a request. Raises `UnknownRequest`, `NotPossible`, and `OwnRequest` if `by` enqueued it."""
         with explained(self._settings):
-            self._decided(request_id, self._account.approvals.approve(request_id, by), "approved")
+            self._decided(request_id, self._account.approvals.approve(request_id, by, reason), "approved")
 
-    def reject(self, request_id: str, by: str | None = None) -> None:
+    def reject(self, request_id: str, by: str | None = None, reason: str | None = None) -> None:
         """Reject a request, which cancels it. Raises `UnknownRequest` and `NotPossible`."""
         with explained(self._settings):
-            self._decided(request_id, self._account.approvals.reject(request_id, by), "rejected")
+            self._decided(request_id, self._account.approvals.reject(request_id, by, reason), "rejected")
 
     def _decided(self, request_id: str, answer: str, wanted: str) -> None:
         if answer == "unknown":
@@ -152,6 +152,14 @@ class Admin:
             else:
                 since_ms = int(since.timestamp() * 1000)
             yield from self._account.audit.entries(since_ms)
+
+    def audit_newest(self, since: datetime, until: datetime, after: str | None = None) -> Iterator[Entry]:
+        """Yield the audit entries from one moment to another, newest first, after the entry with an id.
+
+        Raises `InvalidRequest` if `after` is no such id.
+        """
+        with explained(self._settings):
+            yield from self._account.audit.newest(milliseconds(since), milliseconds(until), after)
 
     # Cleanup
 

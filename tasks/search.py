@@ -12,13 +12,15 @@ from config.settings import Settings
 from tasks.accounts import settings_of
 from worker.queue.validation import check_file_id
 from worker.reports.finding import Finder, Found, Trace
+from worker.reports.history import Histories, History
 from worker.reports.listing import Listing, Page, Wanted
+from worker.reports.report import Report
 from worker.states import State
 from worker.store.connection import connect, explained
 from worker.store.keys import Keys
 from worker.times import milliseconds
 
-__all__ = ["Found", "Page", "Search", "Trace"]
+__all__ = ["Found", "History", "Page", "Search", "Trace"]
 
 
 class Search:
@@ -29,6 +31,7 @@ class Search:
         self._settings = settings_of(settings, account)
         redis, keys = connect(self._settings), Keys(self._settings.account)
         self._listing, self._finder = Listing(redis, keys), Finder(redis, keys)
+        self._histories = Histories(redis, keys)
 
     def requests(
         self,
@@ -58,3 +61,9 @@ class Search:
         """
         with explained(self._settings):
             return self._finder.page(check_file_id(file_id), after)
+
+    def history(self, report: Report) -> History:
+        """Return what happened to a request, when, and who did it."""
+        enqueued_at = datetime.fromisoformat(report["enqueued_at"] or "1970-01-01T00:00:00+00:00")
+        with explained(self._settings):
+            return self._histories.read(report["request_id"], milliseconds(enqueued_at))

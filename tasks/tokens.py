@@ -51,6 +51,21 @@ class TokenAdmin:
         with explained(self._settings):
             return self._tokens.find(token)
 
+    def open_session(self, token: str, seconds: int) -> str:
+        """Start a session of a token, and return its secret: the dashboard's cookie."""
+        with explained(self._settings):
+            return self._tokens.open_session(token, seconds)
+
+    def of_session(self, secret: str) -> Token | None:
+        """Return the token of a session; None if the session has ended, or its token was revoked."""
+        with explained(self._settings):
+            return self._tokens.of_session(secret)
+
+    def end_session(self, secret: str) -> None:
+        """End a session. Does nothing if there is none."""
+        with explained(self._settings):
+            self._tokens.end_session(secret)
+
     def all(self) -> list[Token]:
         """Return all tokens, the oldest first."""
         with explained(self._settings):

@@ -11,12 +11,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from web import health, problems
 from web.api import routes
 from web.context import Context
+from web.dashboard.application import Dashboard
 from web.dropin.endpoints import DropIn
 from web.dropin.reading import call_of
 from web.dropin.watching import Watcher
-from web.exchange import Exchange
+from web.exchange import Exchange, header_in
 from web.metrics import endpoint
 from web.passthrough import PassThrough
+from worker.logs import add_log_fields
+from worker.tracing import traceparent_in
 
 OWN_PATHS = ("/api/v1/", "/livez", "/readyz", "/metrics", "/openapi.json", "/docs")
 UPLOAD_PATHS = ("/api/v1/files/upload", "/api/v2/files/upload")
@@ -48,11 +51,17 @@ class App:
     def __init__(self, context: Context, api: ASGIApp | None = None, drop_in: DropIn | None = None) -> None:
         self._drop_in = drop_in or DropIn(context)
         self._api = api or create_api(context, self._drop_in.watcher)
+        self._dashboard = Dashboard(context)
         self._pass_through = PassThrough(context)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         method, path = scope["method"], scope["path"]
+        if traceparent := traceparent_in(header_in(scope["headers"], b"traceparent")):
+            add_log_fields(traceparent=traceparent)
+        if is_page(method, path):
+            await self._dashboard(scope, receive, send)
+            return
         if is_own(method, path):
             await self._api(scope, receive, send)
             return
@@ -68,7 +77,8 @@ class App:
         self._drop_in.watcher.start()
 
     def answer_all(self) -> None:
-        """Answer all waiting callers with the current state, because the server stops."""
+        """Answer all waiting callers with the current state, and end live pages, because the server stops."""
+        self._dashboard.stop()
         self._drop_in.watcher.answer_all()
 
     async def close(self) -> None:
@@ -82,3 +92,8 @@ def is_own(method: str, path: str) -> bool:
     if method == "POST" and path.rstrip("/").lower() in UPLOAD_PATHS:
         return False
     return path.startswith(OWN_PATHS)
+
+
+def is_page(method: str, path: str) -> bool:
+    """Whether a path is one of the dashboard, or the server itself opened in a browser."""
+    return path.split("/", 2)[1:2] == ["dashboard"] or (method == "GET" and path == "/")

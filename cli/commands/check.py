@@ -9,8 +9,8 @@ from cli.common import DONE, INCOMPLETE
 from cli.options import AsJson
 from cli.screen.output import is_terminal, write, write_json, write_table
 from cli.screen.wording import pause_line
-from config.problems import written
-from config.settings import ConfigError, Settings, environment_name, load_settings
+from config.settings import ConfigError, Settings, load_settings
+from config.shown import shown
 from tasks.checks import Finding, Grade, check_accounts, check_imagekit, check_redis, check_removed_accounts
 from tasks.client import Client
 from worker.text import escape
@@ -39,7 +39,7 @@ def check(as_json: AsJson = False) -> int:
     has_failed = any(finding.grade is Grade.FAILED for finding in findings)
     if as_json:
         listed = [{"name": name, "result": grade, "detail": detail} for name, grade, detail in findings]
-        write_json({"ok": not has_failed, "settings": dict(_shown(settings)) if settings else None, "findings": listed})
+        write_json({"ok": not has_failed, "settings": dict(shown(settings)) if settings else None, "findings": listed})
     else:
         _write(settings, findings)
     return INCOMPLETE if has_failed else DONE
@@ -72,24 +72,9 @@ def _named(what: str, account: str, accounts: Mapping[str, Settings]) -> str:
     return what if len(accounts) == 1 else f"{what} {account}"
 
 
-def _shown(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield every setting's name in the environment and its value, without secrets."""
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        if name in {"private_key", "webhook_secret"}:
-            text = "set, hidden" if value else "not set"
-        elif name == "redis_url":
-            parts = settings.redis_parts
-            login = "user and password hidden, " if parts.username or parts.password else ""
-            text = f"{settings.redis_address} ({login}{parts.scheme})"
-        else:
-            text = written(value)
-        yield environment_name(name), text
-
-
 def _write(settings: Settings | None, findings: list[Finding]) -> None:
     if settings:
-        write_table([(name, escape(text)) for name, text in _shown(settings)])
+        write_table([(name, escape(text)) for name, text in shown(settings)])
         write("")
     width = max(len(finding.name) for finding in findings)
     has_colours = is_terminal(sys.stdout)

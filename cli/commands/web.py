@@ -21,7 +21,7 @@ def web(
         int | None, typer.Option("--port", min=1, max=65535, help="Port to listen on; default: KITSWEEP_WEB_PORT.")
     ] = None,
 ) -> int:
-    """Run the HTTP server: the drop-in for ImageKit's API, and the REST API.
+    """Run the HTTP server: the drop-in for ImageKit's API, the REST API, and the dashboard at /dashboard.
 
     It runs until Ctrl-C. Services use it instead of api.imagekit.io: set IMAGE_KIT_BASE_URL to its URL. It needs
     Redis and at least one worker. Any number of servers can run side by side; none holds state.

@@ -26,11 +26,16 @@ def position_of(after: str | None) -> str | None:
         raise InvalidRequest("after", None, "is not the cursor of a page; start without it") from None
 
 
+def cursor_of(position: str) -> str:
+    """Return the cursor that stands for a position."""
+    return urlsafe_b64encode(position.encode()).decode().rstrip("=")
+
+
 def link_next(request: Request, response: Response, after: str | None) -> str | None:
     """Return the cursor of the next page, and add the link to it to the response; None after the last page."""
     if after is None:
         return None
-    cursor = urlsafe_b64encode(after.encode()).decode().rstrip("=")
+    cursor = cursor_of(after)
     url = request.url.include_query_params(after=cursor)
     response.headers["Link"] = f'<{context_of(request).link_to(f"{url.path}?{url.query}")}>; rel="next"'
     return cursor

@@ -96,6 +96,8 @@ class Pause(NamedTuple):
     until_ms: int | None
     """When the next call is made, ms since 1970; None: when an operator resumes."""
     since_ms: int | None
+    who: str | None = None
+    """Who paused, if an operator did."""
 
 
 class WindowUse(NamedTuple):
@@ -221,7 +223,7 @@ def pause_of(now: int, account: dict[str, str], limits: dict[str, str]) -> Pause
         return None if text is None else int(text)
 
     if "paused" in account:
-        return Pause("operator", account["paused"], None, moment(account.get("paused_since")))
+        return Pause("operator", account["paused"], None, moment(account.get("paused_since")), account.get("paused_by"))
     if int(account.get("trouble_level", 0)) > 0:
         until, since = max(now, int(account.get("trouble_until", now))), moment(account.get("trouble_since"))
         return Pause(account.get("trouble_kind", Kind.TROUBLE), account.get("trouble", ""), until, since)

@@ -13,7 +13,7 @@ source     service, or `cleanup:<rule>`
 by         user or program @ host that enqueued or decided; for a Celery message its sender
 state      state of the request; for `run` and `skipped` the outcome of the run
 total      number of file ids
-detail     JSON: reason, why, hold_ms, webhook (its id), and for `ended` the number of files by outcome
+detail     JSON: reason, why, hold_ms, webhook (its id), traceparent, and for `ended` the number of files by outcome
 =========  ==========================================================================================================
 """
 
@@ -86,6 +86,24 @@ class Audit:
         complete = int(seconds) * 1000 + int(micros) // 1000 - 1
         return list(islice(self.entries(since_ms, min(until_ms, complete), after), most))
 
+    def newest(self, since_ms: int, until_ms: int, after: str | None = None) -> Iterator[Entry]:
+        """Yield the entries of a time, newest first, in constant memory; after the one with the id `after`, if given.
+
+        Raises `InvalidRequest` if it is no such id.
+        """
+        last = None if after is None else _Position.read(after).order
+        until = until_ms if last is None else min(until_ms, last[0])
+        both = [self._backward(stream, str(max(0, since_ms)), str(until)) for stream in STREAMS]
+        entries = merge(*both, key=lambda entry: _Position.read(entry["id"]).order, reverse=True)
+        return entries if last is None else dropwhile(lambda each: _Position.read(each["id"]).order >= last, entries)
+
+    def _backward(self, stream: str, start: str, end: str) -> Iterator[Entry]:
+        key = self._keys(stream)
+        while page := cast("list[tuple[str, dict[str, str]]]", self._redis.xrevrange(key, end, start, count=_PAGE)):
+            for entry_id, fields in page:
+                yield from reversed(list(_entries(entry_id, fields, stream)))
+            end = f"({page[-1][0]}"
+
     def _entries(self, stream: str, start: str, end: str) -> Iterator[Entry]:
         key = self._keys(stream)
         while page := cast("list[tuple[str, dict[str, str]]]", self._redis.xrange(key, start, end, count=_PAGE)):
@@ -124,6 +142,11 @@ class _Position(NamedTuple):
         if found is None:
             raise InvalidRequest("after", None, "is not the cursor of a page; start without it")
         return cls(int(found[1]), int(found[2]), int(found[3]), found[4])
+
+    @property
+    def order(self) -> tuple[int, int, int, int]:
+        """Return what positions of both streams are sorted by."""
+        return self.ms, STREAMS.index(self.stream), self.sequence, self.number
 
     def start_of(self, stream: str) -> str:
         """Return the first id of a stream that can come after this entry, or be in the same stored one."""

@@ -81,6 +81,22 @@ class Tokens:
         stored = cast("str | None", self._redis.hget(self._keys("tokens"), digest_of(token)))
         return _read(json.loads(stored)) if stored else None
 
+    def open_session(self, token: str, seconds: int) -> str:
+        """Start a session of a token, and return its secret: the dashboard's cookie."""
+        secret = secrets.token_urlsafe(_RANDOM_BYTES)
+        self._redis.set(self._keys.session(digest_of(secret)), digest_of(token), ex=seconds)
+        return secret
+
+    def of_session(self, secret: str) -> Token | None:
+        """Return the token of a session; None if the session or its token has ended."""
+        digest = cast("str | None", self._redis.get(self._keys.session(digest_of(secret))))
+        stored = cast("str | None", self._redis.hget(self._keys("tokens"), digest)) if digest else None
+        return _read(json.loads(stored)) if stored else None
+
+    def end_session(self, secret: str) -> None:
+        """End a session. Does nothing if there is none."""
+        self._redis.delete(self._keys.session(digest_of(secret)))
+
     def all(self) -> list[Token]:
         """Return all tokens, the oldest first."""
         stored = cast("list[str]", self._redis.hvals(self._keys("tokens")))

@@ -6,6 +6,6 @@
 -- Returns 1 if it was not paused for this reason already, else 0.
 local args = cjson.decode(ARGV[1])
 if redis.call('HGET', KEY.account, 'paused') == args.reason then return 0 end
-redis.call('HSET', KEY.account, 'paused', args.reason, 'paused_since', now_ms())
+redis.call('HSET', KEY.account, 'paused', args.reason, 'paused_by', args.by, 'paused_since', now_ms())
 write_audit('paused', '', '', args.by, '', 0, {reason = args.reason})
 return 1

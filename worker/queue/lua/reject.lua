@@ -2,7 +2,7 @@
 -- Reject a request that waits for approval; the caller cancels it afterwards.
 --
 -- KEYS  1 prefix
--- ARGV  1 {request, by: who rejects}
+-- ARGV  1 {request, by: who rejects, reason: why, in words}
 -- Returns rejected | not_held (it does not wait for approval) | unknown
 local args = cjson.decode(ARGV[1])
 local request, by = args.request, args.by
@@ -21,5 +21,5 @@ if about[4] then
     redis.call('HSET', run_key, 'decision', 'rejected', 'decided_by', by, 'decided_at', now)
   end
 end
-write_audit('rejected', request, about[2], by, STATE.QUEUED, about[3], {})
+write_audit('rejected', request, about[2], by, STATE.QUEUED, about[3], {reason = args.reason})
 return 'rejected'

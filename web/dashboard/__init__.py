@@ -1,0 +1,1 @@
+"""The dashboard: pages for operators, made by the server, under `/dashboard`."""
