@@ -29,8 +29,8 @@ end
 
 -- The first new request of a source that is not final; nil if cancelled ones stand before it, which `peek` removes.
 local function first_fresh(source)
-  for place = 0, 9 do
-    local sequence = redis.call('LINDEX', KEY['source:'] .. source .. ':fresh', place)
+  for index = 0, 9 do
+    local sequence = redis.call('LINDEX', KEY['source:'] .. source .. ':fresh', index)
     if not sequence then return nil end
     local id = sequence .. '-0'
     local entry = redis.call('XRANGE', KEY.unfinished, id, id)[1]
@@ -92,6 +92,8 @@ return {cjson.encode({
   unaccepted = count_unaccepted(),
   webhooks_waiting = redis.call('ZCARD', KEY['webhooks:waiting']),
   webhooks_failed = redis.call('ZCARD', KEY['webhooks:failed']),
+  purge_calls = numbers(KEY['purges:quota']),
+  purge_files = redis.call('ZCARD', KEY['purges:waiting']),
   receivers_failing = redis.call('HLEN', KEY['webhooks:resting']),
   workers = redis.call('ZCOUNT', KEY.workers, now - args.alive_ms, '+inf'),
   refusals = tonumber(redis.call('GET', KEY.refusals) or 0),
