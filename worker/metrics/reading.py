@@ -154,12 +154,14 @@ class _Account:
         self.settings = settings
         self._scripts = Scripts(redis, Keys(settings.account))
         self._limits = {each: Limiter(redis, settings, each).reading_limits() for each in Endpoint}
-        names = queue_names(settings.account)
+        self._home = Keys(settings.home_account).prefix
+        names = queue_names(settings.home_account)
         self._lists = [each for name in (*names.intake, names.unusual) for each in broker_lists(name)]
 
     def ask(self, pipe: Any) -> None:
         limits = [step.packed() for step in self._limits.values()]
-        self._scripts.run("metrics/read", {"alive_ms": ALIVE_MS, "most": MOST}, *limits, pipe=pipe, keys=self._lists)
+        args = {"alive_ms": ALIVE_MS, "most": MOST, "home": self._home}
+        self._scripts.run("metrics/read", args, *limits, pipe=pipe, keys=self._lists)
 
     def figures(self, reply: list[Any]) -> Figures:
         packed, *limits = reply

@@ -3,7 +3,8 @@
 --
 -- KEYS  1 prefix   2… the broker's lists of messages that are not accepted yet
 -- ARGV  1 {alive_ms: how old the last heartbeat of a living worker may be, most: how many sources, retries and groups
---          are searched for the oldest request}   2… what limiter/read_limits takes
+--          are searched for the oldest request, home: prefix of the account whose keys hold what all accounts share}
+--       2… what limiter/read_limits takes
 -- Returns {figures: JSON, what limiter/read_limits returns, for each of its arguments}
 local args = cjson.decode(ARGV[1])
 local now = now_ms()
@@ -76,6 +77,12 @@ local function count_unaccepted()
 end
 
 note_ages()
+
+use_account(args.home)
+local unaccepted, refusals = count_unaccepted(), tonumber(redis.call('GET', KEY.refusals) or 0)
+local workers = redis.call('ZCOUNT', KEY.workers, now - args.alive_ms, '+inf')
+use_account(KEYS[1])
+
 local limits = {}
 for i = 2, #ARGV do limits[#limits + 1] = read_limits({ARGV[i]}) end
 return {cjson.encode({
@@ -89,14 +96,14 @@ return {cjson.encode({
   on_hold = redis.call('ZCARD', KEY.holds),
   unapproved = redis.call('ZCARD', KEY.approvals),
   unpublished = redis.call('ZCOUNT', KEY.outbox, '-inf', now),
-  unaccepted = count_unaccepted(),
+  unaccepted = unaccepted,
   webhooks_waiting = redis.call('ZCARD', KEY['webhooks:waiting']),
   webhooks_failed = redis.call('ZCARD', KEY['webhooks:failed']),
   purge_calls = numbers(KEY['purges:quota']),
   purge_files = redis.call('ZCARD', KEY['purges:waiting']),
   receivers_failing = redis.call('HLEN', KEY['webhooks:resting']),
-  workers = redis.call('ZCOUNT', KEY.workers, now - args.alive_ms, '+inf'),
-  refusals = tonumber(redis.call('GET', KEY.refusals) or 0),
+  workers = workers,
+  refusals = refusals,
   account = hash(KEY.account),
   throttle = hash(KEY['limits:'] .. 'delete'),
   counted = numbers(KEY.metrics),
