@@ -16,6 +16,7 @@ from worker.proof.keys import SigningKey, is_signed
 from worker.states import Outcome
 
 VERSION = 1
+_NOT_SIGNED = "the last line is not what was signed: totals, digest, key or signature were changed"
 _PURGE_STATES = ("purged", "purge_pending", "purge_failed", "purge_skipped")
 
 
@@ -58,12 +59,15 @@ def verified(lines: Iterable[str], public: str | None = None) -> Verified:
     for number, (line, is_last) in enumerate(_with_last(lines), 1):
         entry = _read(line, number)
         if is_last and number > 1:
+            # Exactly as it was written: JSON allows a name twice, of which readers see one or the other.
+            if line != _line(entry) or not isinstance(entry.get("does_not_prove"), list):
+                raise CertificateInvalid(_NOT_SIGNED)
             _check_seal(entry, digest.hexdigest(), totals, public)
             return Verified(request, entry)
-        digest.update(line.encode())
+        digest.update(line.encode(errors="surrogateescape"))
         if number == 1:
             request = entry
-            if entry.get("kitsweep_certificate") != VERSION:
+            if entry.get("kitsweep_certificate") != VERSION or not {"request_id", "total"} <= entry.keys():
                 raise CertificateInvalid(f"line 1: not a certificate of version {VERSION}")
         else:
             _count(entry, totals)
@@ -75,6 +79,7 @@ def not_proven(totals: Mapping[str, int]) -> list[str]:
     told = [
         "Deletion is as ImageKit's API reported it, at the times given; a copy outside of ImageKit is not covered.",
         "ImageKit deletes all versions of a file with it; this was not checked separately.",
+        "Which call deleted a file is not said here; the log has ImageKit's id of each call.",
     ]
     if presumed := totals.get(Outcome.PRESUMED_DELETED):
         told.append(f"{presumed} files are presumed deleted: they do not exist, after a call without a response.")
@@ -109,7 +114,7 @@ def _check_seal(seal: Mapping[str, Any], sha256: str, totals: Mapping[str, int],
     unsigned = {name: value for name, value in seal.items() if name != "signature"}
     key = str(seal.get("key"))
     if not is_signed(_line(unsigned).encode(), str(seal.get("signature")), key):
-        raise CertificateInvalid("the last line is not what was signed: totals, digest, key or signature were changed")
+        raise CertificateInvalid(_NOT_SIGNED)
     if public is not None and key != public:
         raise CertificateInvalid(f"it was signed with another key, {key}")
     if seal.get("sha256") != sha256 or seal.get("totals") != totals:
@@ -119,7 +124,7 @@ def _check_seal(seal: Mapping[str, Any], sha256: str, totals: Mapping[str, int],
 def _read(line: str, number: int) -> dict[str, Any]:
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         entry = None
     if not isinstance(entry, dict) or not line.endswith("\n"):
         raise CertificateInvalid(f"line {number}: not a complete JSON object")
