@@ -37,6 +37,14 @@ COMMANDS = {
     "watch": ("cli.commands.request:watch", "Follow a request until it is done, and show its report."),
     "cancel": ("cli.commands.request:cancel", "Cancel the waiting files of a request."),
     "report": ("cli.commands.report:report", "Write how each file of a request ended."),
+    "purges": ("cli.commands.purges:purges", "Show purges of cached copies, and the quota of the month."),
+    "failures": (
+        "cli.commands.failures:failures",
+        "Show the files that could not be deleted, counted by error and source.",
+    ),
+    "retry": ("cli.commands.failures:retry", "Retry files that could not be deleted, after showing how many they are."),
+    "find": ("cli.commands.find:find", "Find the requests that a file id is or was in, and what became of it there."),
+    "verify": ("cli.commands.proof:verify", "Verify a certificate of erasure, without Redis."),
     "stats": ("cli.commands.account:stats", "Show what waits, what limits it, and which workers are alive."),
     "pause": ("cli.commands.account:pause", "Pause all calls to ImageKit until `resume`."),
     "resume": ("cli.commands.account:resume", "Resume calls to ImageKit after `pause`."),
@@ -67,6 +75,9 @@ WEBHOOKS = {
     "list": ("cli.commands.webhooks:list_webhooks", "Show the webhooks that wait, have failed, or were delivered."),
     "send": ("cli.commands.webhooks:send", "Send a webhook again, or now instead of later."),
 }
+KEY = {
+    "create": ("cli.commands.proof:create", "Create the key that signs certificates, and print its public part."),
+}
 TOKEN = {
     "create": ("cli.commands.token:create", "Create a token and print it; it is shown only once."),
     "list": ("cli.commands.token:list_tokens", "List the tokens, and how many calls came with wrong credentials."),
@@ -91,6 +102,7 @@ def _assembled() -> TyperGroup:
     group = _group("kitsweep", _HELP, COMMANDS)
     group.add_command(_group("cleanup", "Delete by rule, on a schedule, under guards.", CLEANUP))
     group.add_command(_group("webhooks", "Show the webhooks that report the end of requests, and resend.", WEBHOOKS))
+    group.add_command(_group("key", "Manage the key that signs certificates of erasure.", KEY))
     group.add_command(_group("token", "Manage the credentials of HTTP callers.", TOKEN))
     return group
 
@@ -108,7 +120,7 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status. Any exception is a bug."""
     try:
-        status = app.main(list(arguments), prog_name="kitsweep", standalone_mode=False)
+        status = app.main([_with_value(each) for each in arguments], prog_name="kitsweep", standalone_mode=False)
         sys.stdout.flush()
     except _USAGE_ERROR as error:
         return _wrong_use(error)
@@ -120,6 +132,11 @@ def run(arguments: Sequence[str]) -> int:
             raise
         return explained
     return status if isinstance(status, int) else 0
+
+
+def _with_value(argument: str) -> str:
+    """Let an option that needs no value have one: `--purge` is `--purge=true`."""
+    return "--purge=true" if argument == "--purge" else argument
 
 
 def _wrong_use(error: Exception) -> int:

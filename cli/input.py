@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from cli.common import CommandError
 from cli.screen.output import is_terminal, number, say
+from tasks.client import Urls
 from tasks.id_files import Form, InputError, read_file_ids
 from worker.text import escape
 
@@ -34,6 +35,8 @@ class InputFile:
         self.name = name
         self.count = 0
         """File ids read so far."""
+        self.urls: Urls | None = None
+        """If it is set, what is read puts the URLs of files into it."""
         self.is_typed = is_terminal(sys.stdin) and stream is sys.stdin.buffer
         self._stream = stream
         self._form = form
@@ -42,7 +45,7 @@ class InputFile:
 
     def __iter__(self) -> Iterator[str]:
         """Yield the ids. Raises `CommandError` that names the line of a mistake, or why the input cannot be read."""
-        ids = (file_id for _, file_id in read_file_ids(self._stream, self._form))
+        ids = (file_id for _, file_id in read_file_ids(self._stream, self._form, self.urls))
         try:
             while some := list(islice(ids, _AT_ONCE)):
                 self.count += len(some)

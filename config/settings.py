@@ -8,19 +8,35 @@ from __future__ import annotations
 
 import os
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from config.environment import ENV_FILE, read_env_file, secret_values, unknown_names
 from config.guards import Guards
-from config.names import NAME_RULE, is_name
 from config.problems import ConfigError, describe, shorten
 from config.redis_url import RedisUrl
 from config.result_ttls import MAX_TTL_SECONDS, ResultTtls
-from config.webhooks import Callbacks, Network, WebhookSecret, literal_problem, read_networks, read_secrets
+from config.values import AccountName, PlainUrl, PrivateKey, RedisUrlText
+from config.webhooks import (
+    Callbacks,
+    Network,
+    WebhookSecret,
+    check_ca_file,
+    literal_problem,
+    read_networks,
+    read_secrets,
+)
 from config.windows import Window, read_windows
 
 __all__ = ["ConfigError", "RedisUrl", "Settings", "Window", "environment_name", "load_settings"]
@@ -53,13 +69,13 @@ class Settings(BaseSettings):
         use_attribute_docstrings=True,
     )
 
-    private_key: SecretStr | None = Field(None, validation_alias="IMAGEKIT_PRIVATE_KEY")
+    private_key: PrivateKey | None = Field(None, validation_alias="IMAGEKIT_PRIVATE_KEY")
     """Private key of the ImageKit account. If unset, `kitsweep up` and `make run` use the simulator."""
-    base_url: str = Field(API_URL, validation_alias="IMAGE_KIT_BASE_URL")
+    base_url: PlainUrl = Field(API_URL, validation_alias="IMAGE_KIT_BASE_URL")
     """Base URL of the ImageKit API. The vendor's SDKs read the same variable."""
-    redis_url: str = Field("redis://127.0.0.1:6379/0", repr=False)
+    redis_url: RedisUrlText = Field("redis://127.0.0.1:6379/0", repr=False)
     """URL of the Redis or Valkey server for broker, results and queue: redis, rediss, unix or sentinel."""
-    account: str = "default"
+    account: AccountName = "default"
     """Name of the ImageKit account in all Redis keys. Accounts with different names can share a server."""
     accounts_file: str | None = None
     """TOML file with further ImageKit accounts that the same workers serve. If unset, there is one account."""
@@ -101,10 +117,20 @@ class Settings(BaseSettings):
     """Webhook URLs per source as JSON, such as {"catalog": "https://example.com/hook"}. "*" is every other source."""
     webhook_allow: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(read_networks)] = ()
     """Networks that are not public and that webhooks may go to, as a JSON list such as ["10.0.0.0/8"]."""
+    webhook_ca_file: Annotated[str, AfterValidator(check_ca_file)] | None = None
+    """PEM file with private authorities that sign certificates of webhook receivers, beside the public ones."""
     webhook_timeout_seconds: float = Field(20, ge=1, le=30)
     """How long to wait for the response to a webhook, in seconds."""
+    purge_quota: int = Field(1000, ge=0, le=10_000_000)
+    """Maximum number of purge calls in a calendar month (UTC). ImageKit allows about 1000 per account."""
+    purge_over_quota: Literal["wait", "skip"] = "wait"
+    """What happens to URLs beyond the quota: wait for the next month, or skip, so that they are never purged."""
+    purge_window_seconds: float = Field(5, ge=0, le=3600)
+    """How long URLs of deleted files wait for others, so that one wildcard can purge several, in seconds."""
     cleanup_file: str = "cleanup.toml"
     """TOML file with the cleanup rules. If it does not exist, there are no rules."""
+    signing_key_file: str | None = None
+    """File with the private key that signs certificates of erasure. Create it with `kitsweep key create`."""
     audit_days: int = Field(90, ge=1, le=3650)
     """How long audit records are kept after results have expired, in days."""
     web_host: str = "127.0.0.1"
@@ -113,11 +139,11 @@ class Settings(BaseSettings):
     """Port that `kitsweep web` listens on."""
     web_wait_seconds: float = Field(50, ge=0, le=55)
     """How long a drop-in call waits for its deletion, in seconds. ImageKit's SDKs give up after 60."""
-    web_public_url: str | None = None
+    web_public_url: PlainUrl | None = None
     """URL under which clients reach `kitsweep web`, such as https://kitsweep.example.com. If unset, links are paths."""
     web_open_metrics: bool = False
     """Whether /metrics of `kitsweep web` needs no token."""
-    upload_url: str | None = None
+    upload_url: PlainUrl | None = None
     """Base URL for uploads passed through. If unset, IMAGE_KIT_BASE_URL if that is set, else ImageKit's upload host."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     """Minimum level of log messages."""
@@ -193,40 +219,11 @@ class Settings(BaseSettings):
         field = cls.model_fields[str(info.field_name)]
         return value.strip() or field.get_default()
 
-    @field_validator("private_key")
-    @classmethod
-    def _usable_key(cls, value: SecretStr | None) -> SecretStr | None:
-        text = value.get_secret_value() if value else "-"
-        # The key is the user name of HTTP Basic authentication, which cannot hold a colon.
-        if not text.isascii() or not text.isprintable() or " " in text or ":" in text:
-            raise ValueError("must be printable ASCII without spaces or colons; copy it from the ImageKit dashboard")
-        return value
-
-    @field_validator("base_url", "web_public_url", "upload_url")
-    @classmethod
-    def _plain_url(cls, value: str | None) -> str | None:
-        if value is not None and not _is_plain_url(value):
-            raise ValueError("must be an http or https URL without credentials, query or fragment")
-        return value and value.rstrip("/")
-
-    @field_validator("redis_url")
-    @classmethod
-    def _known_redis_url(cls, value: str) -> str:
-        RedisUrl.parse(value)
-        return value
-
     @field_validator("callbacks")
     @classmethod
     def _signed(cls, value: Callbacks, info: ValidationInfo) -> Callbacks:
         if value.root and info.data.get("webhook_secret", value) is None:
             raise ValueError(f"needs {environment_name('webhook_secret')}, which signs webhooks")
-        return value
-
-    @field_validator("account")
-    @classmethod
-    def _plain_account(cls, value: str) -> str:
-        if not is_name(value):
-            raise ValueError(NAME_RULE)
         return value
 
     @field_validator("http_connect_timeout_seconds")
@@ -283,14 +280,3 @@ def _without(secrets: set[str], lines: list[str]) -> list[str]:
     for secret in secrets:
         lines = [line.replace(secret, "***") for line in lines]
     return lines
-
-
-def _is_plain_url(value: str) -> bool:
-    try:
-        parts = urlsplit(value)
-        port = parts.port
-    except ValueError:
-        return False
-    plain = value.isascii() and value.isprintable() and " " not in value and port != 0
-    extras = parts.username or parts.password or "?" in value or "#" in value
-    return plain and parts.scheme in {"http", "https"} and bool(parts.hostname) and not extras

@@ -6,6 +6,7 @@ import base64
 import binascii
 import ipaddress
 import json
+import ssl
 from collections.abc import Iterable
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -42,6 +43,15 @@ def check_url(value: str) -> str:
     if not is_clean or parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
         raise ValueError(URL_RULE)
     return value
+
+
+def check_ca_file(path: str) -> str:
+    """Return the path of a file with certificates. Raises `ValueError` if there are none that can be read."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except OSError as error:
+        raise ValueError(f"must be a PEM file with certificates ({error.strerror or error})") from None
+    return path
 
 
 def masked(url: str) -> str:

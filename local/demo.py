@@ -19,11 +19,13 @@ from pathlib import Path
 from textwrap import indent
 
 from config.settings import ConfigError, Settings, environment_name, load_settings
+from local import purging
 from local.over_http import delete_over_http
 from local.ports import LOOPBACK, free_port
 from local.processes.log_tail import last_lines
 from local.processes.process import Process, wait_until
 from local.processes.supervisor import StopSignals
+from local.retrying import retry_failed
 from local.stack import environment_with, simulated
 from local.tally import figures, logged_calls
 from local.up import say
@@ -90,7 +92,9 @@ def _run(file: Path | None, files: int, *, agreed: bool) -> int:
         say(_KEY_IS_NOT_USED)
     # All settings but the account are the defaults.
     names = {environment_name(name) for name in Settings.model_fields if name != "account"}
-    with _demo({**dict.fromkeys(names, ""), "KITSWEEP_RATE_LIMITS": f'["{LIMIT}"]'}) as demo:
+    with _demo(
+        {**dict.fromkeys(names, ""), "KITSWEEP_RATE_LIMITS": f'["{LIMIT}"]', "KITSWEEP_PURGE_WINDOW_SECONDS": "1"}
+    ) as demo:
         control = demo.use_simulator()
         if file:
             control.add_files(listed)
@@ -98,8 +102,12 @@ def _run(file: Path | None, files: int, *, agreed: bool) -> int:
             file, listed, more = _make_list(demo, control, files)
             _show_a_rule(demo)
             demo.delete_over_http(more)
+            demo.requests.append(purging.REQUEST_ID)
+            listed += purging.delete_and_purge(demo.kitsweep, control, demo.folder)
         demo.delete(file)
         _compare(demo, control, listed)
+        if demo.client.status(REQUEST_ID)["failed"]:
+            retry_failed(demo.kitsweep, control, demo.settings["KITSWEEP_REDIS_URL"], REQUEST_ID)
     say("Everything has stopped.")
     return GOOD
 
@@ -136,7 +144,8 @@ class Demo:
         url = f"redis://{LOOPBACK}:{free_port()}/0"
         self.folder = folder
         self.signals = signals
-        self.settings = {**settings, **_LOGGING, "KITSWEEP_REDIS_URL": url, "KITSWEEP_WEB_PORT": str(free_port())}
+        ours = {"KITSWEEP_WEB_PORT": str(free_port()), "KITSWEEP_SIGNING_KEY_FILE": str(folder / "signing-key.pem")}
+        self.settings = {**settings, **_LOGGING, "KITSWEEP_REDIS_URL": url, **ours}
         self.client = Client(load_settings(redis_url=url, accounts_file=None))
         self.requests = [REQUEST_ID]
         """All requests of the run."""

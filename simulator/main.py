@@ -29,6 +29,8 @@ def run(  # noqa: PLR0913 (each is a setting of its own)
     headers: str = "429",
     keep_calls: int = 10_000,
     keep_ids: bool = False,
+    purge_ms: float = 500.0,
+    purge_quota: int | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM. Prints one line that ends with the URL when ready. Raises OSError."""
     simulator = Simulator(
@@ -44,6 +46,8 @@ def run(  # noqa: PLR0913 (each is a setting of its own)
         headers=headers,
         keep_calls=keep_calls,
         keep_ids=keep_ids,
+        purge_ms=purge_ms,
+        purge_quota=purge_quota,
     )
     asyncio.run(_serve(simulator))
 
@@ -87,6 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             headers=given.headers,
             keep_calls=given.keep_calls,
             keep_ids=given.keep_ids,
+            purge_ms=given.purge_ms,
+            purge_quota=given.purge_quota,
         )
     except (OSError, UnicodeDecodeError) as error:
         parser.exit(1, f"simulator: {error}\n")
@@ -157,6 +163,16 @@ def _add_behaviour_options(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         metavar="MS",
         help="random variation of the latency (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--purge-ms",
+        type=float,
+        default=500.0,
+        metavar="MS",
+        help="how long a purge is pending (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--purge-quota", type=int, metavar="N", help="number of purges; the others are answered 429 (default: any)"
     )
     parser.add_argument(
         "--faults",

@@ -9,10 +9,10 @@ import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -22,10 +22,12 @@ from tasks.accounts import settings_of
 from worker.errors import RequestIdTaken, UnknownRequest
 from worker.limiter.slots import Limiter
 from worker.queue.digest import Digest
-from worker.queue.enqueued import Enqueued
-from worker.queue.operations import CHUNK_IDS, NewRequest, Queue, portions
+from worker.queue.operations import CHUNK_IDS, NewRequest, Queue
+from worker.queue.requests import Enqueued
+from worker.queue.submitting import portions
 from worker.queue.validation import (
     Asked,
+    Urls,
     check_reason,
     check_request_id,
     checked_file_ids,
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from worker.runtime.process import App
     from worker.runtime.publisher import Publisher
 
-__all__ = ["Asked", "Client", "check_reason", "check_request_id", "checked_request", "new_request_id"]
+__all__ = ["Asked", "Client", "Urls", "check_reason", "check_request_id", "checked_request", "new_request_id"]
 
 logger = logging.getLogger(__name__)
 
@@ -96,23 +98,27 @@ class Client:
 
     def enqueue(  # noqa: PLR0913 - one parameter for each part of a request
         self,
-        file_ids: Iterable[str],
+        file_ids: Iterable[str | Mapping[str, Any]],
         *,
         source: str = "default",
         reason: str | None = None,
         hold_seconds: float = 0,
         result_ttl_seconds: int | None = None,
         callback: str | None = None,
+        purge: bool | str | None = None,
         request_id: str | None = None,
         durable: bool = False,
+        urls: Urls | None = None,
     ) -> str:
         """Enqueue any number of file ids, streamed in constant memory, as one request; return its id.
 
         All or nothing: if this raises, or the process dies halfway, no file of the request is deleted. Duplicates count
         once. A request id that was accepted before changes nothing. `result_ttl_seconds` is how long the result is kept
         once the request is final, by default as the settings say. `callback` is the URL to which a webhook is sent when
-        the request is final; the default is that of the source in KITSWEEP_CALLBACKS. With `durable` it returns once
-        the request is in the append-only file on the server's disk.
+        the request is final; the default is that of the source in KITSWEEP_CALLBACKS. With `purge` (True, "folder" or
+        "wait") cached copies are purged; URLs that no object `{"fileId", "url"}` among the `file_ids` gives are looked
+        up, unless the stream puts them into `urls`. With `durable` it returns once the request is in the append-only
+        file on the server's disk.
 
         Raises:
             InvalidRequest: an argument is invalid; the error names it, and the position of a file id.
@@ -121,25 +127,35 @@ class Client:
             NotDurable: the request is not known to be on disk; `accepted` says whether it was accepted.
         """
         asked = checked_request(
-            request_id or new_request_id(), source, reason, hold_seconds, result_ttl_seconds, callback
+            request_id or new_request_id(), source, reason, hold_seconds, result_ttl_seconds, callback, purge
         )
+        urls = Urls() if urls is None else urls
         with explained(self._settings):
             if durable:
                 require_durability(self._queue.redis, self._settings.redis_address)
-            self._enqueue(NewRequest(**asked), checked_stream(file_ids))
+            self._enqueue(NewRequest(**asked), checked_stream(file_ids, urls if asked["purge"] else None), urls)
             if durable:
                 await_disk(self._queue.redis, self._queue.keys, self._settings.redis_address)
         return asked["request_id"]
 
-    def submit(self, asked: Asked, file_ids: Iterable[str], by: str) -> Accepted:
+    def submit(
+        self,
+        asked: Asked,
+        file_ids: Iterable[str | Mapping[str, Any]],
+        by: str,
+        traceparent: str | None = None,
+        urls: Urls | None = None,
+    ) -> Accepted:
         """Enqueue as `enqueue` does, and tell whether the request is new: its sender may send it again.
 
         Raises what `enqueue` raises, and `RequestIdTaken` if the id is that of a request with other content.
         """
         digest = Digest(asked)
-        stream = digest.over(checked_stream(file_ids))
+        urls = Urls() if urls is None else urls
+        stream = digest.over(checked_stream(file_ids, urls if asked["purge"] else None))
         with explained(self._settings):
-            done = self._enqueue(NewRequest(**asked, origin=by, digest=digest), stream)
+            new = NewRequest(**asked, origin=by, digest=digest, traceparent=traceparent)
+            done = self._enqueue(new, stream, urls)
             if not done.is_new:
                 deque(stream, maxlen=0)
                 self._require_same(asked["request_id"], digest)
@@ -237,30 +253,29 @@ class Client:
         with explained(self._settings):
             return read_stats(self._queue, self._limiter)
 
-    def _enqueue(self, request: NewRequest, file_ids: Iterator[str]) -> Enqueued:
+    def _enqueue(self, request: NewRequest, file_ids: Iterator[str], urls: Urls | None = None) -> Enqueued:
         first = list(islice(file_ids, CHUNK_IDS + 1))
         if not first:
             checked_file_ids(first, CHUNK_IDS)
         if len(first) <= CHUNK_IDS:
-            return self._enqueue_small([(request, first)])[0]
-        return self._enqueue_stream(request, first, file_ids)
+            return self._enqueue_small([(request, first)], urls)[0]
+        return self._enqueue_stream(request, first, file_ids, urls)
 
-    def _enqueue_small(self, requests: Sequence[tuple[NewRequest, list[str]]]) -> list[Enqueued]:
+    def _enqueue_small(
+        self, requests: Sequence[tuple[NewRequest, list[str]]], urls: Urls | None = None
+    ) -> list[Enqueued]:
         """Enqueue requests of one chunk each, and publish that they are queued."""
         now, done = self._queue.now_ms(), list[Enqueued]()
         for some in portions((request, list(dict.fromkeys(file_ids))) for request, file_ids in requests):
-            reports = (queued_report(new.request_id, new.source, new.reason, len(ids), now) for new, ids in some)
-            done += self._queue.enqueue_many(some, map(self._publisher.first_result, reports))
+            reports = (queued_report(r.request_id, r.source, r.reason, len(ids), now, r.purge) for r, ids in some)
+            done += self._queue.enqueue_many(some, map(self._publisher.first_result, reports), urls)
         return done
 
-    def _enqueue_stream(self, request: NewRequest, first: list[str], rest: Iterator[str]) -> Enqueued:
-        def stream() -> Iterator[str]:
-            yield from first
-            first.clear()
-            yield from rest
-
+    def _enqueue_stream(
+        self, request: NewRequest, first: list[str], rest: Iterator[str], urls: Urls | None
+    ) -> Enqueued:
         try:
-            done = self._queue.enqueue(request, stream())
+            done = self._queue.enqueue(request, chain(first, rest), urls)
         except BaseException:
             self._drop_unsealed(request.request_id)
             raise
@@ -268,8 +283,7 @@ class Client:
         return done
 
     def _require_same(self, request_id: str, digest: Digest) -> None:
-        known = self._queue.redis.hget(self._queue.keys.request(request_id), "content")
-        if known != digest.text():
+        if self._reports.content_of(request_id) != digest.text():
             raise RequestIdTaken(request_id)
 
     def _drop_unsealed(self, request_id: str) -> None:

@@ -103,15 +103,19 @@ class Failures:
 
         Raises `UnknownRequest`, and `NotPossible` if the request is not final or none of its files failed.
         """
+        self.require_failed(request_id)
+        for retried in self.retry_matching(FailureFilter(request_id=request_id), by):
+            return Accepted(retried.request_id, retried.is_new)
+        before = self.page(FailureFilter(request_id=request_id, retried=True), most=1).failures
+        return Accepted(before[0]["retried_by"] or "", is_new=False)
+
+    def require_failed(self, request_id: str) -> None:
+        """Return if a request is final and has failed files. Raises `UnknownRequest` and `NotPossible`."""
         report = self._client.status(request_id)
         if not State(report["state"]).is_final:
             raise NotPossible(f"request {request_id} is not final; its failed files can be retried once it is")
         if not report["failed"]:
             raise NotPossible(f"request {request_id} has no failed files; there is nothing to retry")
-        for retried in self.retry_matching(FailureFilter(request_id=request_id), by):
-            return Accepted(retried.request_id, retried.is_new)
-        before = self.page(FailureFilter(request_id=request_id, retried=True), most=1).failures
-        return Accepted(before[0]["retried_by"] or "", is_new=False)
 
     def _retry(self, request: Failing, wanted: FailureFilter, by: str | None) -> Retried | None:
         """Enqueue a request's wanted files as a new one, and only then note for each that it was retried."""
@@ -129,6 +133,7 @@ class Failures:
             request.reason,
             origin=by,
             retry_of=request.request_id,
+            purge=request.purge,
         )
         enqueued = self._client.accept(new, self._ids(request, wanted))
         self._note(request, new.request_id, self._ids(request, wanted))

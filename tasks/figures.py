@@ -16,7 +16,7 @@ class FigureReader:
     """Reads the figures of accounts that are on one Redis server."""
 
     def __init__(self, settings: Settings, accounts: Callable[[], Iterable[Settings]]) -> None:
-        """Create a reader of the accounts that `accounts` returns, on the server that `settings` names."""
+        """Read from the server that `settings` names; `accounts` returns the settings of the accounts to read."""
         self._settings = settings
         self._accounts = accounts
         # A reading that fails is not repeated: the next one comes soon.

@@ -23,7 +23,7 @@ from itertools import chain, count
 from typing import Any, BinaryIO
 
 from worker.errors import KitsweepError
-from worker.queue.validation import check_file_id, is_file_id
+from worker.queue.validation import Urls, check_file_id, is_file_id, keep_url
 from worker.text import quote
 
 Numbered = Iterator[tuple[int, str]]
@@ -67,10 +67,11 @@ class Form(StrEnum):
     JSONL = "jsonl"
 
 
-def read_file_ids(stream: BinaryIO, form: Form | None = None) -> Numbered:
+def read_file_ids(stream: BinaryIO, form: Form | None = None, urls: Urls | None = None) -> Numbered:
     """Yield each file id with its line number, in the order of the file, duplicates included.
 
-    Without a `form`, it is detected from the first line of content. Raises `InputError` after the ids that precede the
+    URLs of files, in objects and in a column `url`, are put into `urls`, if given. Without a `form`, it is detected
+    from the first line of content. Raises `InputError` after the ids that precede the
     mistake.
     """
     text = io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="\n")
@@ -81,11 +82,11 @@ def read_file_ids(stream: BinaryIO, form: Form | None = None) -> Numbered:
             case Form.LINES:
                 yield from _read_lines(chain([(line, first)], lines))
             case Form.CSV:
-                yield from _read_csv(line, first, lines)
+                yield from _read_csv(line, first, lines, urls)
             case Form.JSON:
-                yield from _read_json(_JsonText(text.read, line, first))
+                yield from _read_json(_JsonText(text.read, line, first), urls)
             case Form.JSONL:
-                yield from _read_jsonl(chain([(line, first)], lines))
+                yield from _read_jsonl(chain([(line, first)], lines), urls)
     finally:
         if not stream.closed:
             text.detach()  # The stream is the caller's to close.
@@ -131,7 +132,7 @@ def _read_lines(lines: Numbered) -> Numbered:
             yield number, file_id if is_file_id(file_id) else _checked(file_id, number)
 
 
-def _read_jsonl(lines: Numbered) -> Numbered:
+def _read_jsonl(lines: Numbered, urls: Urls | None) -> Numbered:
     for number, line in _contents(lines):
         try:
             value = json.loads(line)
@@ -140,16 +141,16 @@ def _read_jsonl(lines: Numbered) -> Numbered:
         except ValueError as error:
             why = error.msg if isinstance(error, json.JSONDecodeError) else "a number with too many digits"
             raise InputError(number, f"not one JSON value on one line ({why})") from None
-        yield number, _id_of(value, number)
+        yield number, _id_of(value, number, urls)
 
 
-def _read_json(text: _JsonText) -> Numbered:
+def _read_json(text: _JsonText, urls: Urls | None) -> Numbered:
     if text.take() != "[":
         raise InputError(text.line, "expected a JSON array, which starts with [")
     mark = text.take() if text.peek() == "]" else ","
     while mark == ",":
         line, value = text.value()
-        yield line, _id_of(value, line)
+        yield line, _id_of(value, line, urls)
         mark = text.take()
     if mark != "]":
         found = f"found {quote(mark)}" if mark else "the file ends here; was it cut off?"
@@ -220,7 +221,7 @@ class _JsonText:
         return bool(chunk)
 
 
-def _read_csv(line: int, header: str, lines: Numbered) -> Numbered:
+def _read_csv(line: int, header: str, lines: Numbered, urls: Urls | None) -> Numbered:
     delimiter = _delimiter(header.strip(_BLANK))
     if delimiter is None:
         raise InputError(line, _NO_COLUMN)
@@ -235,8 +236,9 @@ def _read_csv(line: int, header: str, lines: Numbered) -> Numbered:
             raise InputError(number, f"the row has {len(row)} fields; the file id is missing in field {column + 1}")
         if any(row[len(names) :]):
             raise InputError(number, f"the row has {len(row)} fields, the header {len(names)}; is a quote missing?")
-        _check_kind(dict(zip(names, row, strict=False)).get("type"), number)
-        yield number, _checked(row[column].strip(), number)
+        fields = dict(zip(names, row, strict=False))
+        _check_kind(fields.get("type"), number)
+        yield number, _checked(row[column].strip(), number, fields.get("url"), urls)
 
 
 def _rows(first: int, lines: Iterator[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -264,7 +266,7 @@ def _delimiter(header: str) -> str | None:
     return None
 
 
-def _id_of(value: object, line: int) -> str:
+def _id_of(value: object, line: int, urls: Urls | None) -> str:
     """Return the id in a JSON element: a string, or an object of the list API."""
     if isinstance(value, str):
         return _checked(value, line)
@@ -273,7 +275,7 @@ def _id_of(value: object, line: int) -> str:
     _check_kind("folder" if "folderId" in value else value.get("type"), line)
     if not value.keys() & {"fileId", "file_id"}:
         raise InputError(line, "the object has no fileId")
-    return _checked(value["fileId"] if "fileId" in value else value["file_id"], line)
+    return _checked(value["fileId"] if "fileId" in value else value["file_id"], line, value.get("url"), urls)
 
 
 def _check_kind(kind: object, line: int) -> None:
@@ -285,11 +287,13 @@ def _check_kind(kind: object, line: int) -> None:
         raise InputError(line, _IS_VERSION)
 
 
-def _checked(value: object, line: int) -> str:
+def _checked(value: object, line: int, url: object = None, urls: Urls | None = None) -> str:
     try:
-        return check_file_id(value)
+        file_id = check_file_id(value)
+        keep_url(urls, file_id, url)
     except ValueError as error:
         raise InputError(line, str(error)) from None
+    return file_id
 
 
 _DECODE = json.JSONDecoder().raw_decode

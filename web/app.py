@@ -15,9 +15,11 @@ from web.dashboard.application import Dashboard
 from web.dropin.endpoints import DropIn
 from web.dropin.reading import call_of
 from web.dropin.watching import Watcher
-from web.exchange import Exchange
+from web.exchange import Exchange, header_in
 from web.metrics import endpoint
 from web.passthrough import PassThrough
+from worker.logs import add_log_fields
+from worker.tracing import traceparent_in
 
 OWN_PATHS = ("/api/v1/", "/livez", "/readyz", "/metrics", "/openapi.json", "/docs")
 UPLOAD_PATHS = ("/api/v1/files/upload", "/api/v2/files/upload")
@@ -55,6 +57,8 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         method, path = scope["method"], scope["path"]
+        if traceparent := traceparent_in(header_in(scope["headers"], b"traceparent")):
+            add_log_fields(traceparent=traceparent)
         if is_page(method, path):
             await self._dashboard(scope, receive, send)
             return

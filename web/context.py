@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import cached_property, partial
 from typing import ParamSpec, TypeVar
 
@@ -17,6 +18,7 @@ from tasks.admin import Admin
 from tasks.client import Client
 from tasks.failures import Failures
 from tasks.figures import FigureReader
+from tasks.purges import PurgeAdmin
 from tasks.search import Search
 from tasks.tokens import TokenAdmin
 from web.credentials import Credentials
@@ -55,7 +57,9 @@ class Blocking:
             raise ServerBusy
         self._pending += 1
         try:
-            doing = asyncio.get_running_loop().run_in_executor(self._pool, partial(act, *args, **kwargs))
+            doing = asyncio.get_running_loop().run_in_executor(
+                self._pool, partial(copy_context().run, act, *args, **kwargs)
+            )
             return await asyncio.wait_for(doing, ANSWER_SECONDS)
         except TimeoutError:
             raise RedisUnreachable(self._address, f"no answer in {ANSWER_SECONDS:g} s") from None
@@ -95,6 +99,11 @@ class AccountContext:
     def failures(self) -> Failures:
         """Lists and retries failed files."""
         return Failures(self.settings, self.client)
+
+    @cached_property
+    def purges(self) -> PurgeAdmin:
+        """Lists purges of cached copies."""
+        return PurgeAdmin(self.settings)
 
     def link_to(self, path: str) -> str:
         """Return a URL of this server, with the host if `KITSWEEP_WEB_PUBLIC_URL` is set."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from tasks.tokens import Scope, Token, TokenAdmin
 from worker.errors import KitsweepError
+from worker.logs import add_log_fields
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +116,9 @@ class Credentials:
         secret = secret_in(authorization)
         if not secret:
             raise MissingCredentials
-        return self._owner(secret) or self._remembered(secret) or await self._looked_up(secret)
+        caller = self._owner(secret) or self._remembered(secret) or await self._looked_up(secret)
+        add_log_fields(by=caller.name)
+        return caller
 
     def _owner(self, secret: str) -> Caller | None:
         """Return the account whose private key a secret is, after as many comparisons for any secret."""

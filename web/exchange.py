@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -21,6 +21,11 @@ class TooLarge(Exception):
     """The body has more than `MAX_BODY` bytes."""
 
 
+def header_in(headers: Iterable[tuple[bytes, bytes]], name: bytes, default: str = "") -> str:
+    """Return the first header of a name in lower case."""
+    return next((value.decode("latin-1") for key, value in headers if key == name), default)
+
+
 class Exchange:
     """One request and its response."""
 
@@ -35,10 +40,7 @@ class Exchange:
 
     def header(self, name: bytes, default: str = "") -> str:
         """Return the first header of a name in lower case."""
-        for key, value in self.raw_headers:
-            if key == name:
-                return value.decode("latin-1")
-        return default
+        return header_in(self.raw_headers, name, default)
 
     async def body(self) -> bytes:
         """Return the whole body. Raises `CutOff`, `TooLarge`, and `TimeoutError` after `BODY_SECONDS`."""

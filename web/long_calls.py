@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import TypeVar
 
 from worker.errors import QueueUnavailable
@@ -56,4 +57,4 @@ class LongCalls:
             self._free += 1
 
     async def _on_thread(self, act: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, act)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, copy_context().run, act)

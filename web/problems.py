@@ -111,7 +111,8 @@ def _of_a_cut(_: Request, __: Exception) -> JSONResponse:
 
 
 def _of_a_bug(request: Request, error: Exception) -> JSONResponse:
-    logger.error("%s %s: unexpected error", request.method, request.url.path, exc_info=error)
+    fields = {"request_id": request.path_params.get("request_id")}
+    logger.error("%s %s: unexpected error", request.method, request.url.path, exc_info=error, extra=fields)
     return problem(500, "An unexpected error. It is in the server's log.")
 
 

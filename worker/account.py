@@ -17,6 +17,8 @@ from worker.cleanup.runs.store import RunStore
 from worker.imagekit.client import ImageKit
 from worker.imagekit.connections import no_deadline
 from worker.limiter.slots import Endpoint, Limiter
+from worker.purge.purger import Purger
+from worker.purge.store import Purges
 from worker.queue.approvals import Approvals
 from worker.queue.leases import LeaseKeeper
 from worker.queue.operations import Queue
@@ -90,6 +92,22 @@ class Account:
         """The pipeline that carries out cleanup rules."""
         gate = Gate(Limiter(self.redis, self.settings, Endpoint.LIST))
         return Cleaner(runs=self.runs, rules=self.rules, gate=gate, api=self.api, publish=self._publish)
+
+    @cached_property
+    def purges(self) -> Purges:
+        """The purges of cached copies."""
+        return Purges(self.queue, self.settings)
+
+    @cached_property
+    def purger(self) -> Purger:
+        """The pipeline that purges."""
+        return Purger(
+            purges=self.purges,
+            gate=Gate(Limiter(self.redis, self.settings, Endpoint.PURGE)),
+            lists=Gate(Limiter(self.redis, self.settings, Endpoint.LIST)),
+            api=self.api,
+            publish=self._publish,
+        )
 
     @cached_property
     def library(self) -> LibraryCounter:

@@ -7,14 +7,14 @@ import uuid
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from worker.imagekit.answers import Answer, KeyRefused, ListAnswer, Throttled, Unanswered
+from worker.imagekit.answers import Answer, KeyRefused, ListAnswer, PurgeAnswer, Throttled, Unanswered
 from worker.limiter.slots import Call, Endpoint, Health, Kind, Limiter, Slot
 from worker.store.connection import outlast
 
 HORIZON_MS = 50
 """Longest time a thread waits for its reserved slot."""
 
-A = TypeVar("A", bound=Answer | ListAnswer)
+A = TypeVar("A", bound=Answer | ListAnswer | PurgeAnswer)
 
 
 class Permit(NamedTuple):
@@ -94,7 +94,7 @@ class Gate:
         )
         return answer, made
 
-    def _news(self, answer: Answer | ListAnswer) -> tuple[Kind, str, int | None]:
+    def _news(self, answer: Answer | ListAnswer | PurgeAnswer) -> tuple[Kind, str, int | None]:
         match answer:
             case Throttled(meta=meta):
                 return Kind.THROTTLED, "ImageKit answered 429", meta.reset_ms

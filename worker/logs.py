@@ -38,12 +38,17 @@ def hide_keys(accounts: Iterable[Settings]) -> None:
 
 @contextmanager
 def log_fields(**fields: Any) -> Iterator[None]:
-    """Add fields to every line that this thread logs in the block, such as the requests of a call."""
+    """Add fields to every line that this task or thread logs in the block, such as the requests of a call."""
     token = _context.set({**_context.get(), **fields})
     try:
         yield
     finally:
         _context.reset(token)
+
+
+def add_log_fields(**fields: Any) -> None:
+    """Add fields to every later line of this task or thread."""
+    _context.set({**_context.get(), **fields})
 
 
 class LineFormatter(logging.Formatter):

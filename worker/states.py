@@ -50,6 +50,21 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
 
 
+class PurgeState(StrEnum):
+    """State of a purge, and of a deleted file whose cached copies are to be purged."""
+
+    READY = "ready"
+    """Its call is to be made."""
+    SENT = "sent"
+    """The API has accepted it, and carries it out."""
+    PURGED = "purged"
+    FAILED = "purge_failed"
+    SKIPPED = "purge_skipped"
+    """The quota is used up, and the settings say not to wait for the next month."""
+    REFUSED = "refused"
+    """The API does not allow this wildcard; its files are purged otherwise."""
+
+
 class RunStart(StrEnum):
     """The result of starting a run of a cleanup rule."""
 

@@ -27,3 +27,9 @@ def quote(value: object) -> str:
     if isinstance(value, int) and abs(value) < 10**18:
         return str(value)
     return f"a value of type {type(value).__name__}"
+
+
+def quoted_for_search(text: str) -> str:
+    """Quote a text for ImageKit's search language."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

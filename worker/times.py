@@ -20,6 +20,11 @@ def iso(ms: str | int | None) -> str | None:
     return datetime.fromtimestamp(int(ms) / 1000, UTC).isoformat(timespec="milliseconds")
 
 
+def month_of(ms: int) -> str:
+    """Return the calendar month of a time (ms since 1970) in UTC, such as 2026-11."""
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m}"
+
+
 def milliseconds(moment: datetime) -> int:
     """Return a time as milliseconds since 1970; 0 for an earlier one."""
     return max(0, int(moment.timestamp() * 1000))

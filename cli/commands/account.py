@@ -86,6 +86,10 @@ def _figures(figures: Stats) -> list[tuple[str, str]]:
     if figures["webhooks_waiting"] or figures["webhooks_failed"]:
         told = f"{number(figures['webhooks_waiting'])} waiting, {number(figures['webhooks_failed'])} failed"
         rows.append(("webhooks", f"{told}: kitsweep webhooks list"))
+    purges = figures["purges"]
+    if purges["calls"] or purges["waiting"]:
+        told = f"{number(purges['calls'])} of {number(purges['quota'])} calls this month"
+        rows.append(("purges", f"{told}, {counted(purges['waiting'], 'file')} waiting: kitsweep purges"))
     return rows
 
 

@@ -17,7 +17,7 @@ from cli.screen.output import counted, duration, is_terminal, number, say, write
 from cli.screen.wording import error_lines, outcomes
 from config.settings import Settings
 from tasks.accounts import settings_of
-from tasks.client import Asked, Client, checked_request, new_request_id
+from tasks.client import Asked, Client, Urls, checked_request, new_request_id
 from tasks.id_files import Form
 from worker.errors import InvalidRequest, NotDurable, RedisUnreachable, UnknownRequest
 from worker.reports.report import Report
@@ -59,6 +59,12 @@ def delete(
     callback: Annotated[
         str | None, typer.Option("--callback", metavar="URL", help="Where to send a webhook when the request is final.")
     ] = None,
+    purge: Annotated[
+        str | None,
+        typer.Option(
+            "--purge", metavar="[=folder|wait]", help="Purge cached copies: of the files, =folder of whole folders."
+        ),
+    ] = None,
     durable: Annotated[
         bool, typer.Option("--durable", help="Return only once Redis has written the request to disk.")
     ] = False,
@@ -69,17 +75,23 @@ def delete(
     of any length. Skips blank lines and # comments, and counts duplicates once. All or nothing: a mistake in the
     input enqueues nothing. Asks before more than 1000 files at a terminal, and never in a pipe.
 
+    With --purge, cached copies of the deleted files are purged from the CDN, by the URLs in the input (a field or
+    column `url`) or as ImageKit lists them. =folder allows one purge for a folder, which covers files that stay; =wait
+    ends the request with its last purge.
+
     Examples:
       kitsweep delete ids.txt
       kitsweep delete old.csv --source catalog --reason "season 2024" --wait
+      kitsweep delete files.json --purge            then: kitsweep purges
       kitsweep delete ids.txt --hold 24h            time to change your mind: kitsweep cancel ID
       ID=$(some-query | kitsweep delete -) && kitsweep watch $ID
     """
     settings = settings_of()
     ttl = None if result_ttl is None else int(seconds_in(result_ttl, "--result-ttl"))
-    asked = _asked(request_id, source, reason, seconds_in(hold, "--hold"), ttl, callback)
+    asked = _asked(request_id, source, reason, seconds_in(hold, "--hold"), ttl, callback, purge)
     client = Client(settings)
     with interruptible(lambda: _state_after_interrupt(client, asked["request_id"])), opened(file, form) as ids:
+        ids.urls = {} if asked["purge"] else None
         first, following = _begin(ids)
         # Fail before asking the user if Redis does not answer.
         known = _is_known(client, asked["request_id"])
@@ -87,7 +99,7 @@ def delete(
             # Ids typed on standard input would be taken for the answer.
             first += following if ids.is_typed else []
             _ask(first, settings, asked, is_all=ids.is_typed)
-        report = _enqueue(client, chain(first, following), asked, durable=durable)
+        report = _enqueue(client, chain(first, following), asked, ids.urls, durable=durable)
     _announce(report, ids.count, asked, known=known, as_json=as_json, wait=wait)
     return _follow(client, report, as_json=as_json) if wait else DONE
 
@@ -101,12 +113,18 @@ def seconds_in(text: str, option: str) -> float:
 
 
 def _asked(
-    request_id: str | None, source: str, reason: str | None, hold: float, result_ttl: int | None, callback: str | None
+    request_id: str | None,
+    source: str,
+    reason: str | None,
+    hold: float,
+    result_ttl: int | None,
+    callback: str | None,
+    purge: str | None,
 ) -> Asked:
     """Check everything but the file ids, before the first of them is read. Raises `CommandError`."""
     try:
         new_id = new_request_id() if request_id is None else request_id
-        return checked_request(new_id, source, reason, hold, result_ttl, callback)
+        return checked_request(new_id, source, reason, hold, result_ttl, callback, purge)
     except InvalidRequest as error:
         raise CommandError(f"{_OPTIONS.get(error.argument, f'--{error.argument}')}: {error.rule}. {_NOTHING}") from None
 
@@ -141,11 +159,11 @@ def _ask(first: list[str], settings: Settings, asked: Asked, *, is_all: bool) ->
         raise CommandError(_NOTHING, INCOMPLETE)
 
 
-def _enqueue(client: Client, file_ids: Iterator[str], asked: Asked, *, durable: bool) -> Report:
+def _enqueue(client: Client, file_ids: Iterator[str], asked: Asked, urls: Urls | None, *, durable: bool) -> Report:
     """Enqueue, and return the first report. A `CommandError` names the request id if the request may exist."""
     request_id = asked["request_id"]
     try:
-        client.enqueue(file_ids, **asked, durable=durable)
+        client.enqueue(file_ids, **asked, durable=durable, urls=urls)
         return client.status(request_id)
     except RedisUnreachable as error:
         raise CommandError(f"{error} {_unsure(request_id)}") from None

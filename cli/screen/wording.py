@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from worker.reports.stats import PauseStats, Stats, WindowStats
 
 OUTCOMES = tuple(outcome.value for outcome in Outcome)
+PURGES = ("purged", "purge_pending", "purge_failed", "purge_skipped")
 SHOWN_ERRORS = 10
 _NEARLY = 0.8
 """Use of a window from which its limit counts as the reason for waiting. A window is seldom seen full."""
@@ -57,6 +58,7 @@ def report_lines(report: Report) -> list[str]:
         ("files", number(report["total"])),
     ]
     rows += [(f"  {plain(name)}", number(count)) for name, count in counts.items() if count]
+    rows += [(f"  {plain(name)}", number(int(str(count)))) for name in PURGES if (count := report.get(name))]
     return columns(rows) + error_lines(report)
 
 

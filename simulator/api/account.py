@@ -30,8 +30,9 @@ class Behaviour:
     (always, with a 429 only, or never); `header_overrides` replaces their values, and None drops a header. The vendor
     does not document what happens to duplicate ids in a bulk call (`duplicates`: accept or refuse), nor to malformed
     ones (`malformed_ids`: missing or refuse). A call with one of the `refused` ids gets a 400 with that message, with
-    one of the `poison` ids a 500; `partial` ids are listed with that error in a 207. A purge is pending for `purge_ms`.
-    With `shuffle_ties`, files with equal sort keys are listed in another order at every call.
+    one of the `poison` ids a 500; `partial` ids are listed with that error in a 207. A purge is pending for `purge_ms`,
+    and the first `stuck_purges` for ever; beyond `purge_quota` purges, the others are answered 429 (what the vendor
+    answers is not published). With `shuffle_ties`, files with equal sort keys are listed in another order each time.
     """
 
     latency_ms: float = 0.0
@@ -44,7 +45,26 @@ class Behaviour:
     poison: set[str] = field(default_factory=set)
     partial: dict[str, str] = field(default_factory=dict)
     purge_ms: float = 500.0
+    purge_quota: int | None = None
+    stuck_purges: int = 0
     shuffle_ties: bool = False
+
+
+@dataclass(slots=True)
+class Purge:
+    """A purge that was accepted. `number`: the first has number 0."""
+
+    url: str
+    at_ms: int
+    number: int
+
+    def is_completed(self, behaviour: Behaviour) -> bool:
+        """Return whether copies under its URL are gone from the CDN."""
+        return self.number >= behaviour.stuck_purges and now_ms() - self.at_ms >= behaviour.purge_ms
+
+    def covers(self, url: str) -> bool:
+        """Return whether it removes the copy under a URL."""
+        return url.startswith(self.url[:-1]) if self.url.endswith("*") else url == self.url
 
 
 class SimulatedAccount:
@@ -60,7 +80,8 @@ class SimulatedAccount:
         self.ledger = Ledger(keep_calls, keep_ids=keep_ids)
         self.behaviour = Behaviour()
         self.outage: str | None = None
-        self.purges: dict[str, tuple[str, int]] = {}
+        self.purges: dict[str, Purge] = {}
+        self.forgotten_purges: set[str] = set()
         self.in_flight = 0
         self.max_in_flight = 0
         self.on_call: Callable[[Call], None] | None = None

@@ -55,6 +55,7 @@ IDS_TOO_MANY = refusal(400, "fileIds cannot have more than 100 items.")
 IDS_NO_ARRAY = refusal(400, "fileIds should be an Array.")
 IDS_EMPTY = refusal(400, "fileIds is empty.")
 INVALID_PURGE_URL = refusal(400, "The URL is not valid for cache purging.")
+NO_PURGES_LEFT = refusal(429, "You have exceeded the number of purge requests of this month.")
 UNKNOWN_PURGE = refusal(400, "Your request contains invalid requestId parameter.")
 
 

@@ -178,8 +178,16 @@ class ControlInterface(ABC):
         return list(self._do("deleted"))
 
     def purged(self) -> list[str]:
-        """Return the URLs that were purged, in order."""
+        """Return the URLs of all purges that were accepted, in order."""
         return list(self._do("purged"))
+
+    def still_cached(self, urls: Iterable[str]) -> list[str]:
+        """Return those URLs that no completed purge covers."""
+        return list(self._do("still_cached", urls=list(urls)))
+
+    def forget_purges(self) -> None:
+        """Answer 400 to each question about a purge that was accepted so far."""
+        self._do("forget_purges")
 
     def busiest(self, interval_ms: float, endpoint: str = "bulk_delete") -> int:
         """Return the most calls in any interval of this length, without those answered 429."""

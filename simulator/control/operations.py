@@ -129,7 +129,15 @@ class Operations:
         return list(self._account.ledger.deleted)
 
     def purged(self) -> list[str]:
-        return [url for url, _ in self._account.purges.values()]
+        return [purge.url for purge in self._account.purges.values()]
+
+    def still_cached(self, urls: list[str]) -> list[str]:
+        behaviour = self._account.behaviour
+        completed = [purge for purge in self._account.purges.values() if purge.is_completed(behaviour)]
+        return [url for url in urls if not any(purge.covers(url) for purge in completed)]
+
+    def forget_purges(self) -> None:
+        self._account.forgotten_purges.update(self._account.purges)
 
     def busiest(self, interval_ms: float, endpoint: str = "bulk_delete") -> int:
         return self._account.ledger.busiest(endpoint, interval_ms)

@@ -61,6 +61,7 @@ def _positive_test(comparison: Comparison, now_ms: int) -> Test:
 
 
 _TEXTS: dict[str, Getter] = {
+    "id": lambda record: record.id if record.type != "folder" else None,
     "name": lambda record: record.name,
     "type": lambda record: record.type,
     "format": lambda record: record.name.rpartition(".")[2] if record.type != "folder" else None,

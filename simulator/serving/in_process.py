@@ -40,6 +40,8 @@ class Simulator(ControlInterface):
         headers: str = "429",
         keep_calls: int = 10_000,
         keep_ids: bool = True,
+        purge_ms: float = 500.0,
+        purge_quota: int | None = None,
     ) -> None:
         self._account = account = SimulatedAccount(
             seed=seed, private_key=private_key, keep_calls=keep_calls, keep_ids=keep_ids
@@ -51,6 +53,7 @@ class Simulator(ControlInterface):
             account.faults.add(fault)
         account.behaviour.latency_ms, account.behaviour.jitter_ms = latency_ms, jitter_ms
         account.behaviour.headers = headers
+        account.behaviour.purge_ms, account.behaviour.purge_quota = purge_ms, purge_quota
         self._server = Server(account, host, port)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None

@@ -194,8 +194,9 @@ def test_any_message_is_accepted_or_refused_with_our_error(
         about = settings_for_tests()
         queue = Queue(client, about)
         stub = SimpleNamespace(publish=lambda _: None, publish_reports=lambda _: None)
-        account = SimpleNamespace(settings=about, queue=queue)
-        patch.setattr(tasks.deletions, "app", SimpleNamespace(account=account, publisher=stub))
+        account = SimpleNamespace(settings=about, queue=queue, publisher=stub)
+        accounts = SimpleNamespace(of=lambda _: account)
+        patch.setattr(tasks.deletions, "app", SimpleNamespace(accounts=accounts))
         door: Any = tasks.deletions.delete_files
         door.push_request(id=task_id, args=args, kwargs=kwargs)
         try:

@@ -15,8 +15,8 @@ from unittest.mock import patch
 from worker.app import app
 from worker.intake import intake
 from worker.intake.messages import Message, read_message
-from worker.queue.enqueued import read_enqueued
 from worker.queue.operations import Queue
+from worker.queue.requests import NewRequest, read_enqueued
 from worker.runtime import canvas
 from worker.runtime import publisher as results
 from worker.runtime.publisher import Publisher
@@ -84,10 +84,10 @@ def trapped_read_message(raw: bytes, most_ids: int) -> Any:
     return read
 
 
-def trapped_read_enqueued(reply: Any, request_id: str, source: str) -> Any:
+def trapped_read_enqueued(request: NewRequest, *reply: Any) -> Any:
     """`accepted`: the request exists, and this worker has just received the reply."""
-    spring("accepted", [request_id])
-    return read_enqueued(reply, request_id, source)
+    spring("accepted", [request.request_id])
+    return read_enqueued(request, *reply)
 
 
 for owner, name, trapped in (

@@ -108,7 +108,8 @@ def test_windows_that_the_api_announces_are_kept(house: House) -> None:
     house.deleted(house.files(1))
     before = house.simulator.stats()["throttled"]
     house.deleted(house.files(700))
-    assert house.simulator.stats()["throttled"] - before == 0
+    # A busy machine may delay one call into the next window; without the limit, four of seven would be refused.
+    assert house.simulator.stats()["throttled"] - before <= 1
     assert (3, 500) in {(window["limit"], window["interval_ms"]) for window in house.client.stats()["windows"]}
 
 

@@ -45,6 +45,26 @@ def test_exactly_the_files_that_match_a_rule_are_deleted(bench: Bench) -> None:
     assert (report["state"], report["deleted"], report["source"]) == ("SUCCESS", len(expected), "cleanup:old")
 
 
+def test_a_rule_may_purge(real_redis: Redis, sim: Simulator, tmp_path: Path) -> None:
+    """The listing gives the URLs; a folder that is empty afterwards is one purge, one with a file that stays is not."""
+    bench = Bench(real_redis, sim, tmp_path, purge_window_seconds=0)
+    sim.set_behaviour(purge_ms=0)
+    bench.write(f'[rules.left]\npath = "/people/"\nrecursive = true\nkeep.tags = ["keep"]\npurge = true\n{RELEASED}')
+    gone = [sim.add_file(folder=f"/people/{folder}/", tags=["old"]) for folder in (1, 1, 1, 2, 2)]
+    sim.add_file(folder="/people/2/", tags=["keep"])
+    assert bench.deleted_by("left") == {file["fileId"] for file in gone}
+    while bench.account.purger.step():
+        bench.redis.zadd(
+            bench.queue.keys("purges:open"),
+            dict.fromkeys(bench.redis.zrange(bench.queue.keys("purges:open"), 0, -1) or ["none"], 1),
+        )
+    urls = [file["url"] for file in gone]
+    assert sorted(sim.purged()) == sorted([f"{urls[0].rpartition('/')[0]}/*", *(f"{url}*" for url in urls[3:])])
+    assert sim.still_cached(urls) == []
+    (report,) = [bench.report(request) for request in bench.redis.zrange(bench.queue.keys("purges:changed"), 0, -1)]
+    assert (report["source"], report["purged"], report["purge_pending"]) == ("cleanup:left", 5, 0)
+
+
 def test_the_end_of_a_rule_s_request_is_reported(real_redis: Redis, sim: Simulator, tmp_path: Path) -> None:
     """To the callback of its source, `cleanup:<rule>`."""
     callbacks = {"cleanup:drafts": "https://ops.example/drafts"}

@@ -55,11 +55,12 @@ def rows(output: str) -> dict[str, tuple[str, str]]:
 
 
 def test_both_tallies_agree_and_nothing_is_left(tmp_path: Path) -> None:
-    """The command line and ImageKit's SDK delete; report and ledger agree; everything is stopped."""
+    """The command line and ImageKit's SDK delete, report and ledger agree, a failed file is retried, all is stopped."""
     done = make_run(tmp_path, "--files", "800")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "Genuine: request make-run-purge, 3 files" in done.stdout + done.stderr
     found = rows(done.stdout)
-    assert found["deleted"] == ("799", "799")
+    assert found["deleted"] == ("802", "802")
     assert found["not found"] == ("2", "2")
     assert found["failed"] == ("1", "1")
     assert found["answered 429"][0] == found["answered 429"][1]
@@ -67,6 +68,7 @@ def test_both_tallies_agree_and_nothing_is_left(tmp_path: Path) -> None:
     assert "deletes 100 more files" in done.stdout
     assert "of 702" in done.stderr
     assert "Both agree, file by file." in done.stdout
+    assert "Accepted 1 file as 1 request." in done.stderr
     assert list(tmp_path.iterdir()) == []
     assert processes_in(tmp_path) == []
 
@@ -122,7 +124,7 @@ def test_a_signal_stops_everything(tmp_path: Path) -> None:
         output.open("wb") as stream,
         subprocess.Popen(command, cwd=tmp_path, env=environment(tmp_path), stdout=stream, stderr=stream) as run,
     ):
-        wait_until(lambda: re.search(r"deleted [1-9]", output.read_text()), 90)
+        wait_until(lambda: re.search(r"of 19,\d{3}.*deleted [1-9]", output.read_text()), 90)
         run.send_signal(signal.SIGTERM)
         assert run.wait(60) == 1
     assert "stopped by a signal" in output.read_text()

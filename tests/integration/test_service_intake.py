@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -75,6 +76,15 @@ def test_a_message_that_is_revoked_before_it_is_sent(house: House) -> None:
     house.wait_for_state(task_id, "REVOKED")
     assert not house.is_known(task_id)
     assert house.simulator.existing(ids) == ids
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}], ids=["in bulk", "by Celery"])
+def test_a_trace_is_in_the_audit_trail(house: House, options: dict[str, str]) -> None:
+    """It comes as a header of the message, as OpenTelemetry's instrumentation of Celery sends it."""
+    trace = f"00-{uuid.uuid4().hex}-00f067aa0ba902b7-01"
+    request_id = house.ask(house.files(1), {**options, "headers": {"traceparent": trace}})
+    assert house.final(request_id).state == "SUCCESS"
+    assert trace in [entry["detail"].get("traceparent") for entry in house.admin.audit(timedelta(minutes=5))]
 
 
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib"}], ids=["in bulk", "by Celery"])

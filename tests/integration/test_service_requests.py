@@ -11,7 +11,7 @@ from tests.integration.support_foreign import PACKAGES
 from tests.integration.support_house import ROOT, House
 from tests.integration.support_waiting import wait_until
 
-ENVIRONMENT = {"KITSWEEP_MAX_REQUEST_IDS": "3000"}
+ENVIRONMENT = {"KITSWEEP_MAX_REQUEST_IDS": "3000", "KITSWEEP_PURGE_WINDOW_SECONDS": "0.1"}
 
 
 def test_the_service_holds_nothing_of_ours(house: House) -> None:
@@ -179,3 +179,17 @@ def test_the_largest_message(house: House) -> None:
     ids = [f"{number:0256d}" for number in range(3000)]
     house.simulator.add_files(ids)
     assert house.deleted(ids)["deleted"] == 3000
+
+
+def test_purge(house: House) -> None:
+    """Known URLs and those that are looked up are purged; the published report follows, after the deletion's end."""
+    house.simulator.set_behaviour(purge_ms=300)
+    known, unknown = (house.simulator.add_file(name=f"{name}.jpg", folder="/people/42/") for name in ("known", "asked"))
+    files = [{"fileId": known["fileId"], "url": f"{known['url']}?updatedAt=1"}, unknown["fileId"]]
+    request_id = house.service.send(files, purge=True)
+    assert house.final(request_id).report["deleted"] == 2
+    wait_until(lambda: house.service.look(request_id).report["purged"] == 2, "the report of the purges is published")
+    assert house.simulator.still_cached([known["url"], unknown["url"]]) == []
+    waited = house.simulator.add_file(name="waited.jpg", folder="/people/42/")
+    report = house.final(house.service.send([waited["fileId"]], purge="wait")).report
+    assert (report["deleted"], report["purged"], report["purge_pending"]) == (1, 1, 0)

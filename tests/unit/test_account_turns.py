@@ -203,7 +203,7 @@ def test_results_that_a_dead_worker_did_not_publish_are_published_for_each_accou
 
 def test_threads_for_all_accounts_take_turns(app: App) -> None:
     """Of those of which something is due, the one whose turn is the longest ago; each has one thread at most."""
-    turns = AccountTurns(app.accounts, "cleanup:runs", most=1)
+    turns = AccountTurns(app.accounts, ["cleanup:runs"], most=1)
     for name in ("a1", "a3"):
         each = app.accounts.of(name)
         raw(each.queue).zadd(each.keys("cleanup:runs"), {"run": 1})

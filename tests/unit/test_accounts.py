@@ -22,6 +22,7 @@ from worker.account import Account
 from worker.accounts import Accounts, settings_of
 from worker.errors import InvalidRequest, RequestIdTaken
 from worker.logs import LineFormatter
+from worker.metrics.reading import Reader
 from worker.queue.operations import NewRequest, Queue
 from worker.runtime import intake as runtime_intake
 from worker.runtime.beat import CleanupScheduler
@@ -327,3 +328,16 @@ def test_beat_starts_the_rules_of_each_account(
     runs = [app.accounts.of(name).runs.rule_state("old").history for name in ("default", "shop", "blog")]
     assert [len(each) for each in runs] == [1, 1, 0]
     assert runs[1][0] == f"{runs[0][0]}:shop"
+
+
+def test_metrics_of_each_account_have_what_all_share(file: Path, redis_client: Redis) -> None:
+    """Workers send their heartbeats once for all accounts, and messages wait in one broker: no alert without reason."""
+    app = app_on(redis_client, file)
+    home = app.account.queue
+    raw(home).zadd(home.home_keys("workers"), {"w": home.now_ms()})
+    put(home, SENDER.send(["a"], task_id="r1"))
+    settings = [each.settings for each in app.accounts.served().values()]
+    figures = Reader(redis_client).read(settings).accounts
+    assert [(each.account, each.workers, each.unaccepted) for each in figures] == [
+        (name, 1, 1) for name in ("default", "shop", "blog")
+    ]

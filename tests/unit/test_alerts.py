@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,11 @@ def receiver_fails(queue: Queue, _: Limiter) -> None:
     raw(queue).hset(queue.keys("webhooks:resting"), "example.com:443", "1 3")
 
 
+def purged(queue: Queue, _: Limiter) -> None:
+    month = datetime.fromtimestamp(queue.now_ms() / 1000, UTC).strftime("%Y-%m")
+    raw(queue).hset(queue.keys("purges:quota"), mapping={month: 900, "2020-01": 5})
+
+
 STATES: dict[Callable[[Queue, Limiter], None], set[str]] = {
     no_workers: {"KitsweepNoWorkers"},
     paused: {"KitsweepPausedByOperator"},
@@ -201,6 +207,7 @@ STATES: dict[Callable[[Queue, Limiter], None], set[str]] = {
     unpublished: {"KitsweepResultsLate"},
     stuck: {"KitsweepNoProgress", "KitsweepDispatchStuck"},
     receiver_fails: {"KitsweepWebhooksFail"},
+    purged: {"KitsweepPurgeQuota"},
 }
 
 

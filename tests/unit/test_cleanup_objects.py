@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from simulator.library.search import parse_search
 from worker.cleanup.listing.matching import Excluded, Match, Matcher
-from worker.cleanup.listing.query import quoted, search_base, search_for
+from worker.cleanup.listing.query import search_base, search_for
 from worker.cleanup.rules.fields import check_query
 from worker.cleanup.rules.rule import Conditions, Keep, Rule
+from worker.text import quoted_for_search
 
 NOW_MS = 1_800_000_000_000
 DAY_MS = 86_400_000
@@ -151,7 +152,7 @@ _NASTY = st.text(st.sampled_from('ab"\\() \u00e4OR[]=:,'), min_size=1, max_size=
 @given(tags=st.lists(_NASTY, min_size=1, max_size=3), folder=_NASTY, inner=_NASTY)
 def test_no_value_escapes_its_quotes(tags: list[str], folder: str, inner: str) -> None:
     """Whatever the values hold, the search is valid and has exactly the expected fields."""
-    query = f"name = {quoted(inner)}"
+    query = f"name = {quoted_for_search(inner)}"
     check_query(query)
     search = search_for(
         conditions(query=query, path=f"/{folder}/", recursive=True, older_than=DAY_MS, tags=tuple(tags))

@@ -22,7 +22,7 @@ from cli.records import opened
 from cli.screen import output, wording
 from tasks.checks import Grade, durability, eviction
 from worker.reports.report import Report
-from worker.reports.stats import PauseStats, SourceStats, Stats, WindowStats
+from worker.reports.stats import PauseStats, PurgeStats, SourceStats, Stats, WindowStats
 from worker.text import escape
 
 NOW = "2026-11-23T12:00:00.000+00:00"
@@ -70,6 +70,7 @@ def stats(**changes: Any) -> Stats:
         "windows": [],
         "margin_ms": 15.0,
         "pause": None,
+        "purges": PurgeStats(month="2026-11", calls=0, quota=1000, waiting=0, open=0),
         "workers": ["w1@x"],
         "now": NOW,
     }

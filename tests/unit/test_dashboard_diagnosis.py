@@ -109,5 +109,5 @@ REASONS = [
 
 @pytest.mark.parametrize(("seen", "history", "told"), REASONS, ids=[told for _, _, told in REASONS])
 def test_a_request_says_why_it_waits(seen: Look, history: dict[str, Any], told: str) -> None:
-    report = queued_report("r", "shop", None, 100, 0)
+    report = queued_report("r", "shop", None, 100, 0, None)
     assert told in why_waiting(report, replace(HISTORY, **history), seen, UTC)

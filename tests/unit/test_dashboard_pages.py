@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from tasks.client import checked_request
 from tasks.tokens import Scope
 from tests.unit.support_dashboard import Browser, text_of
 from tests.unit.support_queue import end_all, must_claim, queue_on
@@ -146,8 +147,8 @@ def test_the_number_of_files_must_be_typed_to_approve(ann: Browser) -> None:
 
 def test_nobody_approves_an_own_request(ann: Browser) -> None:
     """The page has no form for it, and the server refuses it."""
-    asked = {"request_id": "mine", "source": "shop", "reason": None, "hold_seconds": 0.0}
-    ann.context.client.submit({**asked, "result_ttl_seconds": None, "callback": None}, ["a", "b", "c"], "token ann")  # type: ignore[typeddict-item]
+    asked = checked_request("mine", "shop", None, 0)
+    ann.context.client.submit(asked, ["a", "b", "c"], "token ann")
     assert "another token has to approve it" in ann.text("/approvals/mine")
     assert ann.post("/approvals/mine/approve", {"number": "3"}).status_code == 403
     assert len(ann.context.admin.held()) == 1

@@ -188,3 +188,12 @@ def test_what_cannot_be_retried_says_why(client: Client, failures: Failures, que
     end_all(queue, must_claim(queue, "t"))
     with pytest.raises(NotPossible, match="no failed files"):
         failures.retry("r")
+
+
+def test_a_retry_purges_as_its_request_did(failures: Failures, queue: Queue) -> None:
+    """The URLs are looked up again."""
+    queue.enqueue(NewRequest("r", "s", purge="folder"), ["a"], {"a": "https://h/a.jpg"})
+    end_all(queue, must_claim(queue, "t"), Outcome.FAILED, "locked")
+    again = failures.retry("r").request_id
+    assert raw(queue).hget(queue.keys.request(again), "purge") == "folder"
+    assert raw(queue).zrange(queue.keys("lookups"), 0, -1) == [again]

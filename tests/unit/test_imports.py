@@ -12,7 +12,15 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LEAVES = {"worker.errors", "worker.identity", "worker.logs", "worker.states", "worker.text", "worker.times"}
+LEAVES = {
+    "worker.errors",
+    "worker.identity",
+    "worker.logs",
+    "worker.states",
+    "worker.text",
+    "worker.times",
+    "worker.tracing",
+}
 _STORE = {*LEAVES, "config", "worker.store"}
 _CALLS = {*_STORE, "worker.limiter", "worker.imagekit"}
 _PIPELINE = {*_CALLS, "worker.calls", "worker.queue"}
@@ -20,10 +28,12 @@ _WORKER = {
     *_PIPELINE,
     "worker.batch",
     "worker.cleanup",
+    "worker.purge",
     "worker.intake",
     "worker.reports",
     "worker.webhooks",
     "worker.tokens",
+    "worker.proof",
     "worker.account",
     "worker.metrics",
     "worker.accounts",
@@ -42,11 +52,13 @@ ALLOWED = {
     "worker.cleanup.rules": {"config", "worker.queue", *LEAVES},
     "worker.cleanup.listing": {"config", "worker.queue", "worker.cleanup.rules", *LEAVES},
     "worker.cleanup.runs": {*_PIPELINE, "worker.cleanup"},
+    "worker.purge": _PIPELINE,
     "worker.intake": {*_STORE, "worker.queue"},
     "worker.reports": {*_STORE, "worker.limiter", "worker.queue"},
     "worker.metrics": {*_STORE, "worker.limiter", "worker.reports.stats"},
     "worker.webhooks": {*_STORE, "worker.imagekit.transport"},
     "worker.tokens": _STORE,
+    "worker.proof": LEAVES,
     "worker.account": _WORKER - {"worker.metrics", "worker.runtime", "worker.accounts"},
     "worker.accounts": {"config", *LEAVES},
     "worker.runtime": _WORKER,
@@ -64,6 +76,7 @@ FOREIGN = {
     "celery": {"worker.runtime", "worker.app", "tasks.deletions", "benchmarks"},
     "kombu": {"worker.runtime", "worker.app", "tasks.deletions", "benchmarks"},
     "requests": {"worker.imagekit.transport", "simulator.control.remote", "benchmarks"},
+    "cryptography": {"worker.proof.keys"},
     "httpx2": {"web"},
     "fastapi": {"web"},
     "prometheus_client": {"web.metrics"},

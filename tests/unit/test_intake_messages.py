@@ -46,6 +46,7 @@ def changed(raw: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
             "reason": st.none() | st.text("äöü xyz", max_size=20),
             "hold_seconds": st.integers(0, 1000) | st.floats(0, 1000),
             "result_ttl_seconds": st.none() | st.integers(60, 10**8),
+            "purge": st.none() | st.sampled_from(["true", "folder", "wait"]),
             "callback": st.none() | st.just("https://catalog.example.com/hook?id=1"),
         },
     ),
@@ -60,6 +61,7 @@ def test_an_ordinary_message_is_what_was_sent(ids: list[str], options: dict[str,
         "hold_seconds": 0,
         "result_ttl_seconds": None,
         "callback": None,
+        "purge": None,
         **options,
     }
     assert message.asked == wanted
@@ -234,3 +236,11 @@ def test_json_that_only_python_reads_is_still_a_message(shadow: str) -> None:
     """kombu reads messages with Python's own module, so they are not set aside as unreadable."""
     raw = SENDER.send(["a"]).replace(b'"shadow": null', f'"shadow": {shadow}'.encode())
     assert read_message(raw, MOST_IDS) != Unusual(UNREADABLE)
+
+
+def test_a_request_for_purge_is_ordinary() -> None:
+    """Its files may be objects with URLs, and the message's priority is that of its purges."""
+    files = ["b", {"fileId": "a", "url": "https://h/a.jpg?x=1"}]
+    message = ordinary(SENDER.send(files, kwargs={"purge": True}, priority=3))
+    assert (message.file_ids, message.urls, message.priority) == (["b", "a"], {"a": "https://h/a.jpg"}, 3)
+    assert ordinary(SENDER.send(files)).urls == {}

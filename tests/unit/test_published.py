@@ -10,14 +10,22 @@ from celery import Celery
 from redis import Redis
 
 from tests.unit.support_queue import end_all, ids, make_retries_due, must_claim, queue_on, raw, release_holds
+from tests.unit.support_web import beat
 from worker.errors import RequestIdTaken
 from worker.queue.approvals import Approvals
 from worker.queue.claims import end, retry
+from worker.queue.digest import Digest
 from worker.queue.operations import Chunk, NewRequest, Queue
+from worker.queue.submitting import Submission, submit
+from worker.queue.validation import Asked
 from worker.reports.reader import Reports
 from worker.runtime.publisher import Publisher
 from worker.states import Outcome, State
 from worker.store.keys import Keys
+
+ASKED = Asked(
+    request_id="r", source="s", reason=None, hold_seconds=0, result_ttl_seconds=None, callback=None, purge=None
+)
 
 
 @pytest.fixture
@@ -70,6 +78,25 @@ def test_the_same_request_again_changes_nothing(queue: Queue, app: Celery) -> No
     assert own_keys(queue) == []
     assert raw(queue).pexpiretime(queue.keys.result("r")) == expires
     assert queue.claim("t2") is None
+
+
+def test_a_request_that_came_over_http_keeps_no_more(queue: Queue, app: Celery) -> None:
+    """What tells it from another request with its id stands beside the result, and what it retries in it."""
+    digest = Digest(ASKED)
+    request = NewRequest("r", "s", digest=digest, retry_of="first")
+    queue.enqueue(request, digest.over(["a", "b"]))
+    end_all(queue, must_claim(queue, "t"))
+    before, reports = everything(queue), Reports(queue.redis, queue.keys)
+    assert before[0]["retry_of"] == "first"
+    assert reports.content_of("r") == digest.text()
+    publish(queue, app)
+    assert own_keys(queue) == []
+    assert everything(queue) == before
+    assert reports.content_of("r") == digest.text()
+    beat(queue)
+    submission = Submission(NewRequest("r", "s"), ["a", "b"], content=digest.text())
+    (joined,) = submit(queue, [submission], join_ms=60_000, alive_ms=60_000) or []
+    assert (joined.content, joined.is_new, joined.state) == (digest.text(), False, State.SUCCESS)
 
 
 def fail(queue: Queue) -> None:

@@ -359,3 +359,23 @@ def test_quoted_values_are_harmless(value: object) -> None:
     """A quoted value is one short, printable line."""
     assert quote(value).isprintable()
     assert len(quote(value)) < 100
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'[{{"fileId": "{A}", "url": "https://h/a.jpg?updatedAt=1"}}, "{B}"]',
+        f'{{"fileId": "{A}", "url": "https://h/a.jpg"}}\n"{B}"\n',
+        f"fileId,url\n{A},https://h/a.jpg?x\n{B},\n",
+    ],
+)
+def test_urls_of_files_are_read_if_they_are_wanted(text: str) -> None:
+    """In objects of the list API and in a column; a URL that cannot be purged names its line."""
+    urls: dict[str, str] = {}
+    assert [file_id for _, file_id in read_file_ids(io.BytesIO(text.encode()), urls=urls)] == [A, B]
+    assert urls == {A: "https://h/a.jpg"}
+    broken = io.BytesIO(text.replace("https://h/a.jpg", "https://h/*").encode())
+    with pytest.raises(InputError, match="the URL of a file is"):
+        list(read_file_ids(broken, urls=urls))
+    broken.seek(0)
+    assert len(list(read_file_ids(broken))) == 2

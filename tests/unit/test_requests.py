@@ -57,7 +57,7 @@ def test_a_stream_is_checked_as_it_goes() -> None:
 def test_a_good_request_passes() -> None:
     """All parts are returned as they were given."""
     asked = checked_request(
-        "id-1", "shop.cleanup_2", "why not", 5, 86_400, "https://u:p@shop.example:8443/done?token=1"
+        "id-1", "shop.cleanup_2", "why not", 5, 86_400, "https://u:p@shop.example:8443/done?token=1", "folder"
     )
     assert asked == {
         "request_id": "id-1",
@@ -66,6 +66,7 @@ def test_a_good_request_passes() -> None:
         "hold_seconds": 5.0,
         "result_ttl_seconds": 86_400,
         "callback": "https://u:p@shop.example:8443/done?token=1",
+        "purge": "folder",
     }
 
 
@@ -87,6 +88,7 @@ BAD_TASK_IDS: list[object] = ["", "a b", "a}b{", "x" * 129, None, 5]
         *(("reason", {"reason": value}) for value in BAD_REASONS),
         *(("hold_seconds", {"hold_seconds": value}) for value in BAD_HOLDS),
         *(("callback", {"callback": value}) for value in BAD_CALLBACKS),
+        *(("purge", {"purge": value}) for value in ("yes", 1, "Folder", ["wait"], "")),
         *(("task id", {"request_id": value}) for value in BAD_TASK_IDS),
     ],
 )
@@ -121,3 +123,32 @@ def test_arbitrary_json_ends_in_ids_or_in_our_own_error(
         except InvalidRequest as error:
             shown.append(str(error))
     assert all(text.isprintable() for text in shown)
+
+
+@pytest.mark.parametrize(
+    ("url", "known"),
+    [
+        ("https://ik.imagekit.io/demo/a%20b.jpg?updatedAt=1", "https://ik.imagekit.io/demo/a%20b.jpg"),
+        ("http://img.example.com:8080/größen/x#top", "http://img.example.com:8080/größen/x"),
+    ],
+)
+def test_a_file_may_come_with_its_url(url: str, known: str) -> None:
+    """As the list API gives it, beside plain ids; query and fragment are dropped, and the first URL of an id counts."""
+    urls: dict[str, str] = {}
+    files = [{"fileId": "a", "url": url, "name": "x"}, "b", {"fileId": "c"}, {"fileId": "a", "url": "https://h/other"}]
+    assert checked_file_ids(files, 10, urls) == ["a", "b", "c", "a"]
+    assert urls == {"a": known}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("ftp://h/a", "https://h", "https://h/", "https://h/a/", "https://h/a*", "https://u:p@h/a", "https://h/a b"),
+        *("https://h:0/a", "https://[h/a", f"https://h/{'a' * 2001}", "https://h/a\u202eb", "https://?a", "x", 5),
+    ],
+)
+def test_a_url_that_cannot_be_purged_is_refused(url: object) -> None:
+    """The error names the position; a wildcard would purge more than the file."""
+    with pytest.raises(InvalidRequest, match="the URL of a file") as refused:
+        checked_file_ids(["b", {"fileId": "a", "url": url}], 10, {})
+    assert refused.value.position == 1

@@ -521,6 +521,9 @@ def test_a_stream_that_falls_silent_is_dropped(context: Context, queue: Queue, m
         ("GET", "r/outcomes", {Scope.READ, Scope.DELETE}),
         ("POST", "r/cancel", {Scope.DELETE, Scope.OPERATE}),
         ("POST", "r/retry", {Scope.OPERATE}),
+        ("GET", "/api/v1/failures", {Scope.READ}),
+        ("GET", "/api/v1/failures/files", {Scope.READ}),
+        ("POST", "/api/v1/failures/retry", {Scope.OPERATE}),
         ("POST", "r/approve", {Scope.APPROVE}),
         ("POST", "r/reject", {Scope.APPROVE}),
         ("GET", "/api/v1/approvals", {Scope.READ, Scope.APPROVE}),
@@ -548,3 +551,20 @@ def test_every_operation_needs_a_scope(
         token = context.admin.tokens.create(f"only-{scope}", [scope], "default" if scope is Scope.DELETE else None)
         assert (call(context, method, path, token=token).status_code == 403) == (scope not in needed), scope
     context.close()
+
+
+def test_a_request_may_ask_for_purge(context: Context, queue: Queue) -> None:
+    """In JSON and in a stream; URLs that come along are kept, the others are looked up first."""
+    files = [{"fileId": "a", "url": "https://h/a.jpg?x"}, "b"]
+    whole = call(context, "POST", REQUESTS, json={"file_ids": files, "purge": True})
+    assert (whole.status_code, whole.json()["purge_pending"]) == (202, 0)
+    line = '{"fileId": "c", "url": "https://h/c.jpg"}'
+    streamed = call(context, "POST", f"{REQUESTS}?purge=wait", content=line, headers={"Content-Type": NDJSON})
+    assert streamed.status_code == 202
+    keys, redis = queue.keys, queue.redis
+    assert redis.hgetall(keys.request(whole.json()["request_id"], "purge")) == {"a": "https://h/a.jpg"}
+    assert redis.zrange(keys("lookups"), 0, -1) == [whole.json()["request_id"]]
+    assert must_claim(queue, "t").request_ids() == [streamed.json()["request_id"]]
+    refused = call(context, "POST", REQUESTS, json={"file_ids": ["a"], "purge": "yes"})
+    assert (refused.status_code, "purge" in refused.json()["detail"]) == (422, True)
+    assert call(context, "GET", "/api/v1/purges").json()["lookups"] == 1

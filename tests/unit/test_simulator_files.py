@@ -266,6 +266,8 @@ def test_a_purge_is_pending_then_completed(simulator: Simulator, call: Get) -> N
         ("/a/b/c*", 201),
         ("/a/b/*", 201),
         ("/a-long-folder-name*", 201),
+        ("/images/upload*", 201),
+        ("/s/files/*", 400),
         ("/a*", 400),
         ("/*", 400),
         ("/a/*", 400),
@@ -274,9 +276,20 @@ def test_a_purge_is_pending_then_completed(simulator: Simulator, call: Get) -> N
     ],
 )
 def test_wildcards_need_a_long_enough_path(call: Get, path: str, status: int) -> None:
-    """One `*` at the end, on a path two folders deep, over 15 characters, or of a whole file."""
+    """One `*` at the end, on a path of two levels or 15 characters, or of a whole file."""
     url = f"https://ik.imagekit.io/simulator{path}"
     assert call("/v1/files/purge", "POST", {"url": url}).status_code == status
+
+
+def test_purges_end_with_the_quota(simulator: Simulator, call: Get) -> None:
+    """Those beyond it are answered 429, and change nothing; a purge that is forgotten is unknown."""
+    simulator.set_behaviour(purge_ms=0, purge_quota=1)
+    first, second = (f"https://ik.imagekit.io/simulator/{name}.jpg" for name in "ab")
+    accepted = call("/v1/files/purge", "POST", {"url": first})
+    assert (accepted.status_code, call("/v1/files/purge", "POST", {"url": second}).status_code) == (201, 429)
+    assert simulator.still_cached([first, f"{first}?tr=w-100", second]) == [f"{first}?tr=w-100", second]
+    simulator.forget_purges()
+    assert call(f"/v1/files/purge/{accepted.json()['requestId']}").status_code == 400
 
 
 @pytest.mark.parametrize("body", [{}, [], None, {"url": 5}, {"url": "a.jpg"}, {"url": "ftp://h/a"}, {"url": ""}])

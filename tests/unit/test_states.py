@@ -95,7 +95,7 @@ def test_all_keys_of_an_account_share_one_hash_tag() -> None:
 
 
 def test_the_contract_of_names_holds() -> None:
-    """Other services are written against these words; only the report of a retry has `retry_of`."""
+    """Other services are written against these words; only some reports have the last five."""
     assert {state.value for state in State} == {"OPEN", "QUEUED", "PROGRESS", "SUCCESS", "FAILURE", "REVOKED"}
     assert {state for state in State if state.is_final} == FINAL_STATES == {"SUCCESS", "FAILURE", "REVOKED"}
     names = [outcome.value for outcome in Outcome]
@@ -104,4 +104,5 @@ def test_the_contract_of_names_holds() -> None:
         *("request_id", "source", "reason", "state", "total", "waiting", "in_flight", *names),
         *("successfully_deleted_file_ids", "missing_file_ids", "presumed_deleted_file_ids", "errors"),
         *("truncated", "enqueued_at", "finished_at", "retry_of"),
+        *("purged", "purge_pending", "purge_failed", "purge_skipped"),
     ]

@@ -16,7 +16,9 @@ from worker.queue.operations import CHUNK_IDS, Queue
 from worker.reports.audit import Audit
 from worker.states import Outcome
 
-ASKED = Asked(request_id="r", source="shop", reason="why", hold_seconds=0, result_ttl_seconds=None, callback=None)
+ASKED = Asked(
+    request_id="r", source="shop", reason="why", hold_seconds=0, result_ttl_seconds=None, callback=None, purge=None
+)
 LONG = CHUNK_IDS + 10
 
 

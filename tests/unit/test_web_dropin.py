@@ -420,3 +420,14 @@ def test_without_redis_it_is_503(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = single(context, "a1")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     context.close()
+
+
+def test_the_header_asks_for_purge(redis_client: Redis, monkeypatch: pytest.MonkeyPatch, queue: Queue) -> None:
+    """A call with it is another request than one without; a wrong value is refused."""
+    context = impatient(redis_client, monkeypatch)
+    beat(queue)
+    plain, purging = (bulk(context, ["a"], **headers).json() for headers in ({}, {"X_Kitsweep_Purge": "wait"}))
+    assert plain["requestId"] != purging["requestId"]
+    assert raw(queue).hget(queue.keys.request(purging["requestId"]), "purge") == "wait"
+    assert bulk(context, ["a"], X_Kitsweep_Purge="soon").status_code == 400
+    context.close()

@@ -228,6 +228,25 @@ def test_tls_is_checked_against_the_name(
     assert names == [host]
 
 
+@pytest.mark.parametrize("state", ["delivered", "waiting"])
+def test_a_receiver_may_have_a_certificate_of_a_private_authority(
+    fake_redis: Redis, tmp_path: Path, state: str
+) -> None:
+    """Which the settings name; without that its certificate is refused, and the webhook is tried again."""
+    certificate = make_certificate(tmp_path)
+    if certificate is None:
+        pytest.skip("openssl is missing")
+    hooks = Hooks(fake_redis, **({"webhook_ca_file": str(certificate)} if state == "delivered" else {}))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with scripted_server(context) as server:
+        server.play = always(http(200))
+        hooks.finish("r", f"https://127.0.0.1:{server.port}/")
+        seen = send(hooks)
+    assert seen["state"] == state
+    assert ("certificate" in seen["error"]) == (state == "waiting")
+
+
 def test_a_login_in_the_url_is_sent_as_basic_authentication(hooks: Hooks, receiver: ScriptedServer) -> None:
     """And stays out of the request line."""
     hooks.finish("r", receiver.url.replace("//", "//us%40er:p%3Ass@"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from config.settings import ConfigError, Settings, load_settings
@@ -123,3 +125,12 @@ def test_a_callback_is_checked_as_far_as_it_can_be() -> None:
     assert settings.callback_problem(URL) is None
     assert "is not a public address" in str(settings.callback_problem("http://192.168.0.1/"))
     assert "KITSWEEP_WEBHOOK_SECRET is not set" in str(load_settings().callback_problem(URL))
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate"])
+def test_a_file_of_authorities_has_certificates(tmp_path: Path, content: str | None) -> None:
+    """A file that is missing, or has none, is an error at the start."""
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+    assert "must be a PEM file with certificates" in problem(webhook_ca_file=str(path))

@@ -24,6 +24,7 @@ ODD = re.compile(
     re.IGNORECASE,
 )
 NAMES_AN_ID = re.compile(r"\b(request|run|claim|token|source|rule|worker|file)s? %|%d")
+FIELD_ROW = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
 LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 
 
@@ -71,3 +72,34 @@ def test_log_lines_have_fields() -> None:
 def texts_in(call: ast.Call) -> list[str]:
     """Return the literal texts among the arguments of a call."""
     return [arg.value for arg in call.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+
+
+def test_log_fields_follow_the_schema() -> None:
+    """Each field of a log line is in the table of docs/logs.md."""
+    table = FIELD_ROW.findall((ROOT / "docs" / "logs.md").read_text("utf-8"))
+    always = {"at", "level", "logger", "message", "traceback"}
+    assert {*always, *log_fields_in_code()} - {*table} == set()
+
+
+def log_fields_in_code() -> set[str]:
+    """Return the names of all fields: keys of `extra` and of `fields`, and keywords of the functions that add some."""
+    found: set[str] = set()
+    for path in TEXTS:
+        if path.suffix != ".py" or "logger = logging.getLogger" not in path.read_text("utf-8"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            match node:
+                case ast.keyword(arg="extra", value=ast.Dict() as fields):
+                    found |= keys_of(fields)
+                case ast.Assign(targets=[ast.Name(id="fields")], value=ast.Dict() as fields):
+                    found |= keys_of(fields)
+                case ast.Call(func=ast.Name(id="log_fields" | "add_log_fields" | "_log"), keywords=keywords):
+                    found |= {keyword.arg for keyword in keywords if keyword.arg}
+                case ast.keyword(arg="extra", value=value):
+                    assert isinstance(value, ast.Name), f"{path}: name the fields in a dictionary"
+                    assert value.id == "fields", f"{path}: call it `fields`"
+    return found
+
+
+def keys_of(fields: ast.Dict) -> set[str]:
+    return {key.value for key in fields.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from tasks.purges import PurgeOverview
 from web.api.callers import Operator, Reader
 from web.api.paging import After, Limit, aware, link_next, position_of
 from web.api.shapes import AuditPage, FilePage
@@ -44,6 +45,13 @@ async def resume(request: Request, caller: Operator) -> Stats:
     context = context_of(request)
     await context.run(context.admin.resume, caller.name)
     return await context.run(context.client.stats)
+
+
+@router.get("/purges")
+async def read_purges(request: Request, _: Reader) -> PurgeOverview:
+    """Read the quota of the month, the purges under way, and the last that have ended."""
+    context = context_of(request)
+    return await context.run(context.purges.overview)
 
 
 @router.get("/audit")

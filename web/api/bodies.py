@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from starlette.requests import ClientDisconnect
 from typing_extensions import Buffer
 
+from tasks.client import Urls
 from tasks.id_files import Form, read_file_ids
 from web.api.shapes import NewRequest
 from web.problems import Problem
@@ -31,14 +32,14 @@ JSON = "application/json"
 """The content type of a request in one piece."""
 
 
-def file_ids_in(request: Request, form: Form) -> Iterator[str]:
-    """Return the file ids of a body, to be read on another thread than that of the event loop.
+def file_ids_in(request: Request, form: Form, urls: Urls | None) -> Iterator[str]:
+    """Return the file ids of a body, to be read on another thread than that of the event loop. URLs go to `urls`.
 
     Reading raises `InputError`, which names the line, `ClientDisconnect` if the body is cut off, and `Problem` if
     nothing comes for too long.
     """
     body = BufferedReader(_Body(request), CHUNK_BYTES)
-    return (file_id for _, file_id in read_file_ids(body, form))
+    return (file_id for _, file_id in read_file_ids(body, form, urls))
 
 
 class _Body(RawIOBase):
@@ -102,5 +103,7 @@ async def read_json(request: Request) -> NewRequest:
     try:
         return NewRequest.model_validate_json(bytes(body))
     except ValidationError as error:
-        errors = [{"at": ".".join(map(str, each["loc"])) or "body", "detail": each["msg"]} for each in error.errors()]
+        errors = [
+            {"at": ".".join(map(str, each["loc"][:2])) or "body", "detail": each["msg"]} for each in error.errors()
+        ]
         raise Problem(422, f"{errors[0]['at']}: {errors[0]['detail']}", errors=errors[:20]) from None

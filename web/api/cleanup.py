@@ -13,8 +13,8 @@ from fastapi.responses import StreamingResponse
 from tasks.admin import Admin, Match, Summary
 from tasks.tokens import Scope
 from web.api.callers import Operator, Reader
-from web.api.outcomes import NDJSON
 from web.api.shapes import CleanupRules, CleanupSwitch
+from web.api.streams import NDJSON
 from web.context import context_of
 from web.credentials import Caller
 from web.permissions import require

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from tasks.client import Accepted, Asked, checked_request, new_request_id
+from tasks.client import Accepted, Asked, Urls, checked_request, new_request_id
 from tasks.tokens import Scope
 from web.api.bodies import FORMS, JSON, content_type_of, file_ids_in, read_json
 from web.api.shapes import NewRequest, Options
@@ -17,6 +17,7 @@ from web.permissions import require
 from web.problems import Problem
 from worker.errors import InvalidRequest
 from worker.reports.report import Report
+from worker.tracing import traceparent_in
 
 RETRY_AFTER = "1"
 _IDS = {"schema": {"type": "string"}}
@@ -57,18 +58,22 @@ async def create_request(
     parameters, and nothing is deleted before its last byte has come.
     """
     content_type = content_type_of(request)
+    trace = traceparent_in(request.headers.get("traceparent"))
     if content_type == JSON:
         new = await read_json(request)
         if new.account is not None:
             request.state.account = caller.account_of(new.account)
         context = context_of(request)
         asked = _asked(idempotency_key, caller, new)
-        accepted = await context.run(context.client.submit, asked, new.file_ids, caller.name)
+        accepted = await context.run(context.client.submit, asked, new.file_ids, caller.name, trace)
     else:
         context = context_of(request)
         asked = _asked(idempotency_key, caller, options)
-        file_ids = file_ids_in(request, FORMS[content_type])
-        accepted = await context.long_calls.run(lambda: context.client.submit(asked, file_ids, caller.name))
+        urls: Urls | None = {} if asked["purge"] else None
+        file_ids = file_ids_in(request, FORMS[content_type], urls)
+        accepted = await context.long_calls.run(
+            lambda: context.client.submit(asked, file_ids, caller.name, trace, urls)
+        )
     return await answer_accepted(context, response, accepted)
 
 
@@ -86,7 +91,7 @@ def _asked(key: str | None, caller: Caller, options: Options) -> Asked:
         raise Problem(403, f"The {caller.name} is bound to the source {caller.source}.")
     request_id = new_request_id() if key is None else key.strip('"')
     source = options.source or caller.source or DEFAULT_SOURCE
-    rest = options.reason, options.hold_seconds, options.result_ttl_seconds, options.callback
+    rest = options.reason, options.hold_seconds, options.result_ttl_seconds, options.callback, options.purge
     try:
         return checked_request(request_id, source, *rest)
     except InvalidRequest as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
-from web.api import account, cleanup, creating, document, outcomes, requests
+from web.api import account, cleanup, creating, document, failures, outcomes, requests
 from web.api.shapes import ProblemDetails
 from web.problems import CONTENT_TYPE
 
@@ -28,7 +28,7 @@ _PROBLEM: dict[str, Any] = {
 def add_routes(app: FastAPI) -> None:
     """Add the operations to an application."""
     api = APIRouter(prefix="/api/v1", responses={"4XX": _PROBLEM, "5XX": _PROBLEM})
-    for part in (creating, requests, outcomes, account, cleanup):
+    for part in (creating, requests, outcomes, failures, account, cleanup):
         api.include_router(part.router)
     app.include_router(api)
     app.include_router(document.router)

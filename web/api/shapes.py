@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.admin import Entry, RuleReport
+from tasks.failures import Failure, FailureGroup
 from tasks.search import Trace
 from web.api.paging import After, Limit
 from worker.reports.report import Report
@@ -30,6 +31,9 @@ class Options(BaseModel):
     """URL that gets a webhook once the request is final. Default: that of the source, if it has one."""
     account: str | None = None
     """Account of the accounts file. Default: that of the token, else of the environment."""
+    purge: bool | Literal["true", "folder", "wait"] | None = None
+    """Whether the cached copies of the deleted files are purged from the CDN: true; folder: also with one wildcard for
+    a folder, which covers files that stay; wait: the request is final once its purges have ended."""
 
 
 class NewRequest(Options):
@@ -37,8 +41,8 @@ class NewRequest(Options):
 
     model_config = ConfigDict(strict=True)
 
-    file_ids: list[str]
-    """ImageKit's ids of the files. Duplicates count once."""
+    file_ids: list[str | dict[str, Any]]
+    """ImageKit's ids of the files, or objects of the list API, with the URL for a purge. Duplicates count once."""
 
 
 class RequestFilters(BaseModel):
@@ -87,6 +91,71 @@ class FilePage(_Page):
     deleted_lately: bool
     """Whether ImageKit has confirmed within KITSWEEP_REMEMBER_SECONDS that it deleted the file."""
     requests: list[Trace]
+
+
+class FailureFilters(BaseModel):
+    """Which failed files."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    error: Annotated[str | None, Field(max_length=500)] = None
+    """Part of the error, in any case."""
+    source: str | None = None
+    since: datetime | None = None
+    """Failed at this time or later."""
+    until: datetime | None = None
+    """Failed before this time."""
+    request_id: str | None = None
+    """Only of this request."""
+    file_id: Annotated[list[str], Field(max_length=100)] = []
+    """Only these; repeatable."""
+    retried: bool = False
+    """Whether to include files that were retried already."""
+
+
+class FailureList(FailureFilters):
+    """Which failed files to list, and how."""
+
+    limit: Limit = 100
+    after: After = None
+    format: Literal["ndjson", "csv"] | None = None
+    """All in one stream. Default: by Accept, else one page as JSON."""
+
+
+class FailureRetry(FailureFilters):
+    """Which failed files to retry."""
+
+    expected: Annotated[int, Field(ge=1)]
+    """How many files the filter is meant to match."""
+
+
+class FailureGroups(BaseModel):
+    """Failed files by error and source, the largest group first."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    files: int
+    """In all groups."""
+    groups: list[FailureGroup]
+    """At most 1000 errors are told apart; further ones are counted together."""
+
+
+class FailurePage(_Page):
+    """A page of failed files, those of the newest request first."""
+
+    failures: list[Failure]
+
+
+class RetriedFailures(BaseModel):
+    """What was retried."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    files: int
+    requests: int
+    """How many requests repeat them: one for each request that they failed in."""
+    request_ids: list[str]
+    """Of the first 1000 of those requests."""
 
 
 class HeldRequest(BaseModel):

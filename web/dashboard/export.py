@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.responses import Response, StreamingResponse
 
-from web.api.outcomes import CSV, NDJSON
+from web.api.streams import CSV, NDJSON
 from web.dashboard.rendering import HEADERS
 from web.dashboard.visits import Visit
 from web.problems import Problem

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from tasks.search import History
-from web.api.outcomes import streamed
+from web.api.outcomes import streamed_outcomes
 from web.dashboard.export import FORMS, as_file, form_of
 from web.dashboard.live import stream
 from web.dashboard.sampler import Look
@@ -60,7 +60,7 @@ async def download(visit: Visit) -> Response:
     """Send the outcome of each file as CSV or NDJSON."""
     report = await _report(visit)
     form = form_of(visit)
-    response = streamed(visit.context, visit.client.outcomes(report["request_id"]), FORMS[form])
+    response = streamed_outcomes(visit.context, visit.client.outcomes(report["request_id"]), FORMS[form])
     response.headers.update(as_file(f"{report['request_id']}.{form}"))
     return response
 

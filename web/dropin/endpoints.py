@@ -17,6 +17,7 @@ from web.dropin.returning import Returning
 from web.dropin.watching import Watcher, is_final
 from web.exchange import CutOff, Exchange, TooLarge
 from worker.errors import KitsweepError
+from worker.logs import add_log_fields
 from worker.reports.report import Report
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class DropIn:
         submission = submission_of(exchange, caller, other, file_ids)
         is_last = self._returning.is_last(exchange.client)
         made = await self._submit.ask((account, replace(submission, is_last=is_last)))
+        add_log_fields(request_id=made.request_id)
         if submission.content not in {None, made.content}:
             return answers.OTHER_CONTENT
         answer = await self._outcome(call, file_ids, account, made, until)

@@ -17,6 +17,7 @@ from web.dropin import answers
 from web.dropin.answers import Refusal
 from web.exchange import Exchange
 from worker.errors import InvalidRequest
+from worker.tracing import traceparent_in
 
 MAX_IDS = 100
 DEFAULT_SOURCE = "http"
@@ -74,20 +75,27 @@ def submission_of(exchange: Exchange, caller: Caller, account: str | None, file_
     if Scope.DELETE not in caller.scopes:
         raise Refusal(answers.ours(403, f"The {caller.name} does not have the scope delete."))
     named = exchange.header(b"idempotency-key")
-    content = content_of(caller, account, file_ids)
+    purge = exchange.header(b"x-kitsweep-purge")
+    content = content_of(caller, account, file_ids, purge)
     asked = checked_request(
         named or str(uuid.UUID(hex=content)),
         _source(exchange, caller),
         exchange.header(b"x-kitsweep-reason") or None,
         _hold_seconds(exchange.header(b"x-kitsweep-hold-seconds")),
+        purge=purge or None,
     )
-    return Submission(NewRequest(**asked, origin=caller.name), file_ids, content if named else None)
+    return Submission(
+        NewRequest(**asked, origin=caller.name, traceparent=traceparent_in(exchange.header(b"traceparent"))),
+        file_ids,
+        content=content if named else None,
+    )
 
 
-def content_of(caller: Caller, account: str | None, file_ids: list[str]) -> str:
-    """Return 32 hex digits that identify a credential with an account (None: the environment's) and a set of ids."""
+def content_of(caller: Caller, account: str | None, file_ids: list[str], purge: str = "") -> str:
+    """Return 32 hex digits for a credential with an account (None: the environment's), a set of ids, and its purge."""
     who = f"{caller.name} for {account}" if account else caller.name
-    return hashlib.sha256("\n".join([who, *sorted(file_ids)]).encode()).hexdigest()[:32]
+    asked = [who, *sorted(file_ids), *([f"purge {purge}"] if purge else [])]
+    return hashlib.sha256("\n".join(asked).encode()).hexdigest()[:32]
 
 
 def _source(exchange: Exchange, caller: Caller) -> str:

@@ -42,7 +42,7 @@ class Families(Collector):
         yield GaugeMetricFamily("kitsweep_redis_up", "Whether Redis answers.", float(self._reading is not None))
         if self._reading:
             yield from _memory(self._reading.memory)
-            for make in (*_FILES, *_REQUESTS, *_CALLS, *_STATE):
+            for make in (*_FILES, *_REQUESTS, *_PURGES, *_CALLS, *_STATE):
                 yield make(self._reading.accounts)
 
 
@@ -208,6 +208,11 @@ _REQUESTS = (
         [],
         _one(lambda each: each.receivers_failing),
     ),
+)
+_PURGES = (
+    _gauge("kitsweep_purges_used", "Purge calls of this month.", [], _one(lambda each: each.purge_calls)),
+    _gauge("kitsweep_purges_quota", "Purge calls that a month may have.", [], _one(lambda each: each.purge_quota)),
+    _gauge("kitsweep_purge_files_waiting", "Deleted files in no purge yet.", [], _one(lambda each: each.purge_files)),
 )
 _CALLS = (
     _counter(

@@ -113,5 +113,22 @@ class Page:
     meta: Meta = NO_META
 
 
+@dataclass(frozen=True, slots=True)
+class PurgeAccepted:
+    """201 to a purge call: the API carries it out, and answers for it under `purge_id`."""
+
+    purge_id: str
+    meta: Meta = NO_META
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeStatus:
+    """200 to a question about a purge."""
+
+    is_completed: bool
+    meta: Meta = NO_META
+
+
+PurgeAnswer = PurgeAccepted | PurgeStatus | Refused | KeyRefused | Throttled | Unanswered
 ListAnswer = Page | Refused | KeyRefused | Throttled | Unanswered
 Answer = PerFile | Missing | Refused | KeyRefused | Throttled | Unanswered

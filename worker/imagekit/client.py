@@ -13,7 +13,17 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
-from worker.imagekit.answers import Answer, KeyRefused, ListAnswer, Missing, Page, PerFile
+from worker.imagekit.answers import (
+    Answer,
+    KeyRefused,
+    ListAnswer,
+    Missing,
+    Page,
+    PerFile,
+    PurgeAccepted,
+    PurgeAnswer,
+    PurgeStatus,
+)
 from worker.imagekit.connections import no_deadline
 from worker.imagekit.reading import AnswerReader
 from worker.imagekit.transport import RawAnswer, Transport
@@ -29,6 +39,7 @@ MAX_FILE_IDS = 100
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """Longer responses are not read. A response about 100 ids has about 3 KB."""
 LIST_PATH = "/v1/files"
+PURGE_PATH = "/v1/files/purge"
 MAX_PAGE = 1000
 """The API lists at most this many objects in one call."""
 MAX_PAGE_BYTES = 64 * 1024 * 1024
@@ -90,6 +101,26 @@ class ImageKit:
         _log(level, f"list from {skip}", answer, f"; {found} objects" if found else "", skip=skip, objects=found)
         return answer
 
+    def purge(self, url: str) -> PurgeAnswer:
+        """Ask for the purge of one URL without query, perhaps with a `*` at its end.
+
+        An error of network or server is an answer. Without a private key no call is made.
+        """
+        if not self._has_key:
+            return _NO_KEY
+        body = json.dumps({"url": url}, separators=(",", ":")).encode()
+        answer = self._reader.read_purge(self._call("POST", PURGE_PATH, body))
+        _log(_level(answer, PurgeAccepted), f"purge of {url}", answer, "")
+        return answer
+
+    def purge_status(self, purge_id: str) -> PurgeAnswer:
+        """Ask whether a purge is completed. An error of network or server is an answer."""
+        if not self._has_key:
+            return _NO_KEY
+        answer = self._reader.read_purge_status(self._call("GET", f"{PURGE_PATH}/{quote(purge_id, safe='')}"))
+        _log(_level(answer, PurgeStatus), f"status of purge {purge_id}", answer, "")
+        return answer
+
     def why_unreachable(self) -> str | None:
         """Call the API without the private key; return why it gave no response, None if it gave any."""
         headers = {name: value for name, value in self._headers.items() if name != "Authorization"}
@@ -109,7 +140,11 @@ class ImageKit:
         return self._transport.exchange(method, self._base_url + path, headers, body, max_bytes)
 
 
-def _log(level: int, call: str, answer: Answer | ListAnswer, note: str, **fields: int) -> None:
+def _level(answer: PurgeAnswer, usual: type) -> int:
+    return logging.DEBUG if isinstance(answer, usual) else logging.WARNING
+
+
+def _log(level: int, call: str, answer: Answer | ListAnswer | PurgeAnswer, note: str, **fields: int) -> None:
     """Log a call, as a warning if its response has no result for each file."""
     meta, kind = answer.meta, type(answer).__name__
     reason = getattr(answer, "message", "") or getattr(answer, "reason", "")

@@ -45,6 +45,7 @@ class _CurrentCall(threading.local):
     deadline: Callable[[], float] = staticmethod(no_deadline)
     open_socket: OpenSocket | None = None
     connect_by: float = math.inf
+    ca_file: str | None = None
 
 
 current_call = _CurrentCall()
@@ -122,9 +123,10 @@ class _Connection(HTTPConnection):
 
 
 @cache
-def _context_trusting(certificates: str) -> ssl.SSLContext:
+def _context_trusting(public: str, private: str | None) -> ssl.SSLContext:
     context = create_urllib3_context()
-    context.load_verify_locations(certificates)
+    for certificates in filter(None, (public, private)):
+        context.load_verify_locations(certificates)
     return context
 
 
@@ -134,7 +136,7 @@ class _SecureConnection(_Connection, HTTPSConnection):
     def connect(self) -> None:
         # Reading the certificates takes 16 ms of processor time, so connections share them.
         if self.ca_certs:
-            self.ssl_context, self.ca_certs = _context_trusting(self.ca_certs), None
+            self.ssl_context, self.ca_certs = _context_trusting(self.ca_certs, current_call.ca_file), None
         super().connect()
 
 

@@ -19,6 +19,9 @@ from worker.imagekit.answers import (
     Missing,
     Page,
     PerFile,
+    PurgeAccepted,
+    PurgeAnswer,
+    PurgeStatus,
     Refused,
     Throttled,
     Unanswered,
@@ -30,6 +33,7 @@ MAX_TEXT = 300
 """Longer texts of a server are cut."""
 
 _UNPRINTABLE = re.compile(rf"[\s{HIDDEN}]+")
+_PURGE_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _NUMBER = re.compile(r"([0-9]{1,12})(\.[0-9]{1,12})?")
 
 
@@ -66,6 +70,22 @@ class AnswerReader:
         meta, body = self.meta(raw), _json_value(raw)
         if raw.status == 200 and isinstance(body, list):
             return Page(tuple(body), meta)
+        return self._not_carried_out(raw, body, meta)
+
+    def read_purge(self, raw: RawAnswer) -> PurgeAnswer:
+        """Return what the response to a purge call means."""
+        meta, body = self.meta(raw), _json_value(raw)
+        purge_id = body.get("requestId") if isinstance(body, dict) else None
+        if raw.status in (200, 201) and isinstance(purge_id, str) and _PURGE_ID.fullmatch(purge_id):
+            return PurgeAccepted(purge_id, meta)
+        return self._not_carried_out(raw, body, meta)
+
+    def read_purge_status(self, raw: RawAnswer) -> PurgeAnswer:
+        """Return what the response to a question about a purge means."""
+        meta, body = self.meta(raw), _json_value(raw)
+        status = body.get("status") if isinstance(body, dict) else None
+        if raw.status == 200 and status in ("Pending", "Completed"):
+            return PurgeStatus(status == "Completed", meta)
         return self._not_carried_out(raw, body, meta)
 
     def meta(self, raw: RawAnswer) -> Meta:

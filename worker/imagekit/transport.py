@@ -74,6 +74,8 @@ class Transport:
     """Opens the connection instead of urllib3. Host name and TLS checks stay those of the URL."""
     ready_seconds: float = math.inf
     """Maximum time for DNS, TCP and TLS together; a call that takes longer is not sent."""
+    ca_file: str | None = None
+    """PEM file with authorities to trust beside the public ones."""
     _idle: deque[tuple[_Adapter, float]] = field(default_factory=deque, repr=False)
     """Connections that no call uses, the last one used last, and when that was, in monotonic seconds."""
 
@@ -86,6 +88,7 @@ class Transport:
         failure: str | None
         current_call.sent_at, current_call.deadline = None, self.deadline
         current_call.open_socket, current_call.connect_by = self.open_socket, time.monotonic() + self.ready_seconds
+        current_call.ca_file = self.ca_file
         adapter = self._take()
         try:
             # Not Session.send: it reads the environment, keeps cookies, and reads redirects without limit.

@@ -18,8 +18,8 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 from config.queue_names import broker_lists
 from worker.errors import InvalidRequest, RequestIdTaken
 from worker.intake.messages import Message, Unusual, read_message
-from worker.queue.enqueued import read_enqueued
-from worker.queue.operations import CHUNK_IDS, NewRequest, Queue
+from worker.queue.operations import CHUNK_IDS, Queue
+from worker.queue.requests import NewRequest, read_enqueued
 from worker.queue.validation import Asked
 from worker.store.scripts import Scripts
 
@@ -146,15 +146,19 @@ class Intake:
         for routed in by_account.values():
             routed[0].desk.queue.scripts.prepare()
         messages = [each for routed in by_account.values() for each in routed]
+        accounts = [[(_request_of(each.message), each) for each in routed] for routed in by_account.values()]
         asked = {
             "token": taken.token,
             "unusual": [[at, each.target] for at, each in enumerate(read) if isinstance(each, Unusual)],
-            "accounts": [[_as_request(each) for each in routed] for routed in by_account.values()],
+            "accounts": [
+                [desk.queue.described(request, message.file_ids, message.urls) for request, (message, desk) in routed]
+                for routed in accounts
+            ],
         }
         results = _first_results(messages, taken.at_ms)
         replies = self._queue.scripts.run("intake/accept", asked, *results, keys=[*self._targets, *by_account])
-        for each, reply in zip(messages, replies, strict=False):
-            _note(reply, each.message.asked)
+        for request, reply in zip((request for routed in accounts for request, _ in routed), replies, strict=False):
+            _note(request, reply)
         return [each.message.asked["request_id"] for each in messages]
 
     def _routed(self, read: Message | Unusual, is_revoked: Callable[[str], bool]) -> Routed | Unusual:
@@ -174,24 +178,28 @@ class Intake:
 
 def _first_results(messages: Sequence[Routed], at_ms: int) -> Iterator[str]:
     """Yield each first result, rendered once for requests that differ only in their id."""
-    rendered: dict[tuple[str | None, str, str | None, int], str] = {}
+    rendered: dict[tuple[str | int | None, ...], str] = {}
     for message, desk in messages:
         asked, total = message.asked, len(message.file_ids)
-        alike = message.account, asked["source"], asked["reason"], total
+        alike = message.account, asked["source"], asked["reason"], asked["purge"], total
         if alike not in rendered:
             rendered[alike] = desk.first_result({**asked, "request_id": _ANY_ID}, total, at_ms)
         yield rendered[alike].replace(_ANY_ID, asked["request_id"])
 
 
-def _as_request(routed: Routed) -> dict[str, Any]:
-    message, desk = routed
-    request = NewRequest(**message.asked, canvas=message.canvas, origin=message.origin)
-    return desk.queue.described(request, message.file_ids)
+def _request_of(message: Message) -> NewRequest:
+    return NewRequest(
+        **message.asked,
+        canvas=message.canvas,
+        origin=message.origin,
+        traceparent=message.traceparent,
+        priority=message.priority,
+    )
 
 
-def _note(reply: Any, asked: Asked) -> None:
-    """Log what is special about an accepted request."""
+def _note(request: NewRequest, reply: Any) -> None:
+    """Log an accepted request."""
     try:
-        read_enqueued(reply, asked["request_id"], asked["source"])
+        read_enqueued(request, *reply)
     except RequestIdTaken as error:
         logger.warning("a message was ignored: %s", error, extra={"request_id": error.request_id})

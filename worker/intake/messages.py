@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from config.queue_names import priority_step
-from worker.queue.validation import Asked, bound_arguments, checked_account, checked_file_ids, checked_request
+from worker.queue.validation import Asked, Urls, bound_arguments, checked_account, checked_file_ids, checked_request
+from worker.tracing import traceparent_in
 
 TASK = "kitsweep.delete_files"
 MOST_BYTES = 256 * 1024
@@ -40,12 +41,17 @@ class Message(NamedTuple):
     asked: Asked
     file_ids: list[str]
     """Each once."""
+    urls: Urls
+    """URLs of files, if the request asks for purge."""
     canvas: dict[str, Any] | None
     """What Celery runs after the request; None for nothing."""
+    priority: int
+    """Of the message, 0 first; also of the request's purges."""
     origin: str
     """The sender according to Celery: process and host."""
     account: str | None = None
     """The account that is named; None: none is."""
+    traceparent: str | None = None
 
 
 class Unusual(NamedTuple):
@@ -111,6 +117,12 @@ def canvas_in(request: Mapping[str, Any]) -> dict[str, Any] | None:
     return {part: request[part] for part in CANVAS_PARTS if request.get(part) is not None}
 
 
+def priority_of(properties: Mapping[str, Any]) -> int:
+    """Return the priority of a message, from 0 (first, and the default) to 9."""
+    priority = properties.get("priority")
+    return min(9, max(0, priority)) if isinstance(priority, int) else 0
+
+
 def _is_ordinary(envelope: Mapping[str, Any]) -> bool:
     headers = envelope["headers"]
     return (
@@ -133,6 +145,8 @@ def _read_request(
     given = bound_arguments(args, kwargs)
     file_ids, account = given.pop("file_ids"), checked_account(given.pop("account"))
     asked = checked_request(headers["id"], **given)
-    file_ids = checked_file_ids(file_ids, most_ids)
-    canvas, origin = canvas_in({**headers, **embed}), str(headers.get("origin") or "")
-    return Message(asked, list(dict.fromkeys(file_ids)), canvas, origin, account)
+    urls = Urls()
+    file_ids = list(dict.fromkeys(checked_file_ids(file_ids, most_ids, urls if asked["purge"] else None)))
+    canvas, priority = canvas_in({**headers, **embed}), priority_of(envelope["properties"])
+    trace = traceparent_in(headers.get("traceparent"))
+    return Message(asked, file_ids, urls, canvas, priority, str(headers.get("origin") or ""), account, trace)

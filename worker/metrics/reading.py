@@ -33,9 +33,10 @@ from worker.states import FINAL_STATES, Outcome
 from worker.store.buckets import BUCKETS
 from worker.store.keys import Keys
 from worker.store.scripts import Scripts
+from worker.times import month_of
 
 MOST = 200
-"""How many sources, retries and leases are searched for the oldest id."""
+"""How many sources, retries and groups are searched for the oldest request."""
 NO_RESPONSE = "none"
 """Status of a call without a response."""
 
@@ -73,7 +74,7 @@ class Figures:
     """Source → file ids on hold or waiting for approval."""
     in_flight: dict[str, int]
     oldest_ms: dict[str, int]
-    """Source → when the oldest request with ids that wait or are in flight was enqueued; not on hold."""
+    """Source → when the oldest request with ids that wait, and are not held, was enqueued."""
     requests: dict[str, int]
     """unapproved, on_hold, or active → number of requests that are not final."""
     finished: dict[str, int]
@@ -104,6 +105,12 @@ class Figures:
     """delivered or failed → number of webhooks."""
     receivers_failing: int
     """Receivers of webhooks that failed at the last attempt."""
+    purge_calls: int
+    """Calls of this calendar month (UTC) that purge cached copies."""
+    purge_quota: int
+    """How many of them there may be."""
+    purge_files: int
+    """Deleted files whose cached copies are in no purge yet."""
     refusals: int
     """HTTP calls that were refused because of a wrong credential."""
 
@@ -147,12 +154,14 @@ class _Account:
         self.settings = settings
         self._scripts = Scripts(redis, Keys(settings.account))
         self._limits = {each: Limiter(redis, settings, each).reading_limits() for each in Endpoint}
-        names = queue_names(settings.account)
+        self._home = Keys(settings.home_account).prefix
+        names = queue_names(settings.home_account)
         self._lists = [each for name in (*names.intake, names.unusual) for each in broker_lists(name)]
 
     def ask(self, pipe: Any) -> None:
         limits = [step.packed() for step in self._limits.values()]
-        self._scripts.run("metrics/read", {"alive_ms": ALIVE_MS, "most": MOST}, *limits, pipe=pipe, keys=self._lists)
+        args = {"alive_ms": ALIVE_MS, "most": MOST, "home": self._home}
+        self._scripts.run("metrics/read", args, *limits, pipe=pipe, keys=self._lists)
 
     def figures(self, reply: list[Any]) -> Figures:
         packed, *limits = reply
@@ -182,6 +191,9 @@ class _Account:
             webhooks={"waiting": int(read["webhooks_waiting"]), "failed": int(read["webhooks_failed"])},
             webhooks_ended={name: counted[f"webhooks:{name}"] for name in ("delivered", "failed")},
             receivers_failing=int(read["receivers_failing"]),
+            purge_calls=int(read["purge_calls"].get(month_of(int(read["now"])), 0)),
+            purge_quota=self.settings.purge_quota,
+            purge_files=int(read["purge_files"]),
             refusals=int(read["refusals"]),
         )
 

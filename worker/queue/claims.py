@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypedDict
 
@@ -42,6 +43,20 @@ class Claim:
         if self.failed_ago_ms is None:
             return None
         return self.failed_ago_ms + int((time.monotonic() - self.claimed_at) * 1000)
+
+
+def read_claim(token: str, fails: int, failed_ago: int, suspect: str, packed: str) -> Claim:
+    """Read the reply of the operation `claim`."""
+    items = list(_unpacked(packed))
+    return Claim(token, items, int(fails), None if int(failed_ago) < 0 else int(failed_ago), suspect == "1")
+
+
+def _unpacked(packed: str) -> Iterator[Item]:
+    """Yield the items of a claim from their runs (see `pack_items` in `lua/lib/claims.lua`)."""
+    for request_id, attempts, doubt, file_ids in json.loads(packed):
+        spent, how_sure = int(attempts), Doubt(doubt)
+        for file_id in file_ids:
+            yield Item(request_id, file_id, spent, how_sure)
 
 
 class Ended(TypedDict):

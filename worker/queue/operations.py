@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -17,12 +16,14 @@ from redis import Redis
 from config.settings import Settings
 from worker.errors import InvalidRequest
 from worker.identity import whoami
-from worker.queue.claims import Claim, Item, Settlements
-from worker.queue.digest import Digest
-from worker.queue.enqueued import Enqueued, read_enqueued
-from worker.states import Doubt, State
+from worker.queue.claims import Claim, Settlements, read_claim
+from worker.queue.requests import Enqueued, NewRequest, read_enqueued
+from worker.queue.validation import Urls
+from worker.states import State
 from worker.store.keys import Keys
 from worker.store.scripts import Scripts, Step
+
+__all__ = ["CHUNK_IDS", "WHOLE", "Chunk", "Enqueued", "NewRequest", "Queue", "Work"]
 
 CHUNK_IDS = 5000
 """Maximum file ids per call; a longer request is streamed in chunks of this size."""
@@ -31,28 +32,6 @@ OUTBOX_DELAY_MS = 10_000
 """How long only the worker that settled a request's last item may publish it. Then any worker may."""
 LEFT_TO_ALL_MS = 0
 """The same for a caller that does not publish: any worker may at once."""
-
-
-@dataclass(frozen=True)
-class NewRequest:
-    """A request, without its file ids."""
-
-    request_id: str
-    source: str
-    reason: str | None = None
-    hold_seconds: float = 0
-    canvas: Mapping[str, Any] | None = None
-    """What Celery runs when the request is final."""
-    origin: str | None = None
-    """Who enqueues it, user or program @ host; None: the user of this process."""
-    digest: Digest | None = None
-    """Of its content, so that the same id for other content is refused."""
-    retry_of: str | None = None
-    """The request whose failed ids it repeats."""
-    result_ttl_seconds: int | None = None
-    """How long its result is kept; None: as the settings say."""
-    callback: str | None = None
-    """URL for the webhook; None: that of the source, if it has one."""
 
 
 class Chunk(NamedTuple):
@@ -93,21 +72,22 @@ class Queue:
         self._guards = settings.guards
         self._ttl_by_source = settings.result_ttl_by_source.root
         self._callbacks = settings.callbacks
+        self.purge_quota = settings.purge_quota
         self.callback_problem = settings.callback_problem
 
-    def enqueue(self, request: NewRequest, file_ids: Iterable[str]) -> Enqueued:
+    def enqueue(self, request: NewRequest, file_ids: Iterable[str], urls: Urls | None = None) -> Enqueued:
         """Enqueue a request; change nothing if its id is known.
 
         `file_ids` may be a stream of any length. It is sent in chunks, and nothing is deleted before the last one is
         stored. Duplicates count once. Repeating a call is safe, also concurrently: the first stream that ends makes the
-        request, from its own ids.
+        request, from its own ids. `urls` is filled by the stream, and emptied here.
         """
         stream, token = iter(file_ids), uuid.uuid4().hex
         chunk, is_first = list(islice(stream, CHUNK_IDS)), True
         while True:
             following = list(islice(stream, CHUNK_IDS))
             part = WHOLE if is_first and not following else Chunk(is_first, not following, token)
-            reply = self.add_chunk(request, chunk, part)
+            reply = self.add_chunk(request, chunk, part, _taken(urls, chunk))
             if not following or reply.state is not State.OPEN:
                 return reply
             chunk, is_first = following, False
@@ -117,34 +97,36 @@ class Queue:
         request: NewRequest,
         file_ids: Iterable[str],
         chunk: Chunk = WHOLE,
+        urls: Urls | None = None,
     ) -> Enqueued:
-        """Add one chunk of at most `CHUNK_IDS` ids to a request; the last one seals it.
+        """Add one chunk of at most `CHUNK_IDS` ids, with URLs of some, to a request; the last one seals it.
 
         Raises `RequestVanished` if the earlier chunks are gone.
         """
         reply = self.scripts.run(
             "queue/enqueue",
             {
-                **self.described(request),
+                **self.described(request, urls=urls),
                 **({} if chunk == WHOLE else {**chunk._asdict(), "unsealed_ttl_ms": self._unsealed_ttl_ms}),
             },
             *dict.fromkeys(file_ids),
         )
-        return read_enqueued(reply, request.request_id, request.source)
+        return read_enqueued(request, *reply)
 
     def enqueue_many(
-        self, requests: Sequence[tuple[NewRequest, list[str]]], first_results: Iterable[str]
+        self,
+        requests: Sequence[tuple[NewRequest, list[str]]],
+        first_results: Iterable[str],
+        urls: Urls | None = None,
     ) -> list[Enqueued]:
         """Accept requests with their distinct file ids, at most `CHUNK_IDS` in all, in one step.
 
-        The first result of each is written where Celery's callers look, unless its id was accepted before.
+        The first result of each is written where Celery's callers look, unless its id was accepted before. `urls` are
+        those of their files, and are emptied.
         """
-        asked = [self.described(request, file_ids) for request, file_ids in requests]
+        asked = [self.described(request, file_ids, _taken(urls, file_ids)) for request, file_ids in requests]
         replies = self.scripts.run("queue/enqueue_many", {"requests": asked}, *first_results)
-        return [
-            read_enqueued(reply, request.request_id, request.source)
-            for (request, _), reply in zip(requests, replies, strict=True)
-        ]
+        return [read_enqueued(request, *reply) for (request, _), reply in zip(requests, replies, strict=True)]
 
     def claim(self, token: str, fewest: int = 1) -> Claim | None:
         """Claim up to a batch of items, in equal shares from all sources, or a due group; None if there are none.
@@ -166,7 +148,7 @@ class Queue:
                 "outbox_delay_ms": LEFT_TO_ALL_MS,
                 "remember_ms": self._remember_ms,
             },
-            lambda reply: _read_claim(token, *reply) if reply else None,
+            lambda reply: read_claim(token, *reply) if reply else None,
         )
 
     def settle(self, token: str, settlements: Settlements) -> list[str]:
@@ -207,7 +189,9 @@ class Queue:
         )
         return (State(reply[0]), int(reply[1])) if reply else None
 
-    def described(self, request: NewRequest, file_ids: list[str] | None = None) -> dict[str, Any]:
+    def described(
+        self, request: NewRequest, file_ids: list[str] | None = None, urls: Urls | None = None
+    ) -> dict[str, Any]:
         """Return a request as an argument of the operations, with its file ids if they are part of it.
 
         Raises `InvalidRequest` if its callback is not usable.
@@ -226,8 +210,10 @@ class Queue:
             "guard": self._guards.bounds_of(request.source),
             "content": request.digest.text() if request.digest else None,
             "retry_of": request.retry_of,
+            "traceparent": request.traceparent,
             "callback": request.callback or self._callbacks.url_of(request.source),
             "file_ids": file_ids,
+            **(request.purging(urls or None) if request.purge else {}),
         }
         return {name: value for name, value in fields.items() if value is not None}
 
@@ -258,27 +244,6 @@ class Queue:
         return Step("queue/peek", {"enough": enough}, lambda reply: Work(*reply))
 
 
-def _read_claim(token: str, fails: int, failed_ago: int, suspect: str, packed: str) -> Claim:
-    items = list(_unpacked(packed))
-    return Claim(token, items, int(fails), None if int(failed_ago) < 0 else int(failed_ago), suspect == "1")
-
-
-def _unpacked(packed: str) -> Iterator[Item]:
-    """Yield the items of a claim from their runs (see `pack_items` in `lua/lib/claims.lua`)."""
-    for request_id, attempts, doubt, file_ids in json.loads(packed):
-        spent, how_sure = int(attempts), Doubt(doubt)
-        for file_id in file_ids:
-            yield Item(request_id, file_id, spent, how_sure)
-
-
-def portions(requests: Iterable[tuple[NewRequest, list[str]]]) -> Iterator[list[tuple[NewRequest, list[str]]]]:
-    """Yield the requests in portions of at most `CHUNK_IDS` file ids."""
-    portion: list[tuple[NewRequest, list[str]]] = []
-    count = 0
-    for request, file_ids in requests:
-        if portion and count + len(file_ids) > CHUNK_IDS:
-            yield portion
-            portion, count = [], 0
-        portion.append((request, file_ids))
-        count += len(file_ids)
-    yield portion
+def _taken(urls: Urls | None, chunk: Iterable[str]) -> Urls | None:
+    """Take the URLs of a chunk's ids out of `urls`."""
+    return {file_id: urls.pop(file_id) for file_id in chunk if file_id in urls} if urls else None

@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict, TypeGuard, TypeVar
+from urllib.parse import urlsplit
 
 from config.names import CLEANUP, is_name
 from config.result_ttls import MAX_TTL_SECONDS, MIN_RESULT_TTL_SECONDS
@@ -14,9 +15,13 @@ from worker.errors import InvalidRequest
 from worker.text import HIDDEN, quote
 
 T = TypeVar("T")
+Urls = dict[str, str]
+"""File id → URL of the file."""
+PURGES = ("true", "folder", "wait")
 
 MAX_FILE_ID = 256
 MAX_REASON = 500
+MAX_URL = 2000
 MAX_HOLD_SECONDS = 10 * 366 * 86_400
 """Ten years: longer than any sensible hold, and within the range of dates and counters."""
 
@@ -24,6 +29,10 @@ _FILE_ID = re.compile(rf"[^\s{HIDDEN}]{{1,{MAX_FILE_ID}}}")
 _REASON = re.compile(rf"[^{HIDDEN}]{{0,{MAX_REASON}}}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
+_FILE_URL = re.compile(rf"https?://[^\s{HIDDEN}*]{{1,{MAX_URL}}}", re.IGNORECASE)
+
+_PURGE_RULE = 'purge is true, "folder" or "wait"'
+_FILE_URL_RULE = f"the URL of a file is an http or https URL of at most {MAX_URL} characters, without * and credentials"
 _FILE_ID_RULE = f"a file id is 1 to {MAX_FILE_ID} characters without spaces, control or invisible characters"
 _SOURCE_RULE = "a source is 1 to 64 of the characters A-Z a-z 0-9 . _ -"
 _ACCOUNT_RULE = "the name of an account is 1 to 64 of the characters A-Z a-z 0-9 . _ -"
@@ -45,16 +54,20 @@ class Asked(TypedDict):
     result_ttl_seconds: int | None
     """How long its result is kept; None: as long as the settings say."""
     callback: str | None
+    purge: str | None
+    """Whether cached copies are purged: true, folder or wait; None: no."""
 
 
-def _delete_files(
+def _delete_files(  # noqa: PLR0913 - the arguments of the task
     file_ids: object,
     source: object = "default",
     reason: object = None,
     hold_seconds: object = 0,
     result_ttl_seconds: object = None,
     callback: object = None,
+    *,
     account: object = None,
+    purge: object = None,
 ) -> None:
     """Declare the arguments of the task `kitsweep.delete_files`."""
 
@@ -83,6 +96,7 @@ def checked_request(
     hold_seconds: object,
     result_ttl_seconds: object = None,
     callback: object = None,
+    purge: object = None,
 ) -> Asked:
     """Validate the parts of a request. Raises `InvalidRequest`, which names the invalid argument."""
     if isinstance(request_id, str) and request_id.startswith(CLEANUP):
@@ -94,6 +108,7 @@ def checked_request(
         hold_seconds=_checked("hold_seconds", check_hold_seconds, hold_seconds),
         result_ttl_seconds=_checked("result_ttl_seconds", check_result_ttl, result_ttl_seconds),
         callback=_checked("callback", check_callback, callback),
+        purge=_checked("purge", check_purge, purge),
     )
 
 
@@ -102,8 +117,8 @@ def checked_account(account: object) -> str | None:
     return _checked("account", check_account, account)
 
 
-def checked_file_ids(file_ids: object, most: int) -> list[str]:
-    """Validate the 1 to `most` file ids of a message. Raises `InvalidRequest`."""
+def checked_file_ids(file_ids: object, most: int, urls: Urls | None = None) -> list[str]:
+    """Validate the 1 to `most` files of a message, as `checked_stream` does. Raises `InvalidRequest`."""
     if not isinstance(file_ids, list | tuple):
         raise InvalidRequest("file_ids", None, f"must be a list of file ids, not {type(file_ids).__name__}")
     if not file_ids:
@@ -113,19 +128,34 @@ def checked_file_ids(file_ids: object, most: int) -> list[str]:
             f"must be at most {most} ids in one message (KITSWEEP_MAX_REQUEST_IDS), not {len(file_ids)}; send several"
         )
         raise InvalidRequest("file_ids", None, rule)
-    return list(checked_stream(file_ids))
+    return list(checked_stream(file_ids, urls))
 
 
-def checked_stream(file_ids: Iterable[object]) -> Iterator[str]:
-    """Yield valid file ids. Raises `InvalidRequest` with the position of the first invalid one."""
+def checked_stream(file_ids: Iterable[object], urls: Urls | None = None) -> Iterator[str]:
+    """Yield valid file ids: of plain ids and of objects `{"fileId", "url"}`, whose URLs are put into `urls`, if given.
+
+    Raises `InvalidRequest` with the position of the first invalid one.
+    """
     for position, value in enumerate(file_ids):
         if is_file_id(value):
             yield value
             continue
         try:
-            yield check_file_id(value)
+            yield _id_of_object(value, urls) if isinstance(value, Mapping) else check_file_id(value)
         except ValueError as error:
             raise InvalidRequest("file_ids", position, str(error)) from None
+
+
+def _id_of_object(value: Mapping[str, object], urls: Urls | None) -> str:
+    file_id = check_file_id(value.get("fileId"))
+    keep_url(urls, file_id, value.get("url"))
+    return file_id
+
+
+def keep_url(urls: Urls | None, file_id: str, url: object) -> None:
+    """Put the URL of a file into `urls`, unless it is None or the file has one. Raises `ValueError`."""
+    if urls is not None and url:
+        urls.setdefault(file_id, check_file_url(url))
 
 
 def _checked(argument: str, check: Callable[[object], T], value: object) -> T:
@@ -189,6 +219,31 @@ def check_account(value: object) -> str | None:
     if value is None or (isinstance(value, str) and is_name(value)):
         return value
     raise ValueError(f"{_ACCOUNT_RULE}, not {quote(value)}")
+
+
+def check_purge(value: object) -> str | None:
+    """Validate whether a request asks for purge: true, "folder" or "wait"; None if it does not."""
+    text = {True: "true", False: None, "false": None}.get(value, value) if isinstance(value, bool | str) else value
+    if text is None or text in PURGES:
+        return text
+    raise ValueError(f"{_PURGE_RULE}, not {quote(value)}")
+
+
+def check_file_url(value: object) -> str:
+    """Validate the URL of a file, and return it without query and fragment."""
+    if isinstance(value, str) and _FILE_URL.fullmatch(value):
+        url = re.split(r"[?#]", value, maxsplit=1)[0]
+        if _names_a_file(url):
+            return url
+    raise ValueError(f"{_FILE_URL_RULE}, not {quote(value)}")
+
+
+def _names_a_file(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc and parts.path[-1:] not in {"", "/"}
+    except ValueError:
+        return False
 
 
 def check_callback(value: object) -> str | None:

@@ -13,7 +13,7 @@ source     service, or `cleanup:<rule>`
 by         user or program @ host that enqueued or decided; for a Celery message its sender
 state      state of the request; for `run` and `skipped` the outcome of the run
 total      number of file ids
-detail     JSON: reason, why, hold_ms, webhook (its id), and for `ended` the number of files by outcome
+detail     JSON: reason, why, hold_ms, webhook (its id), traceparent, and for `ended` the number of files by outcome
 =========  ==========================================================================================================
 """
 

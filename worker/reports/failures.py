@@ -31,7 +31,7 @@ _STREAM = "unsuccessful"
 _FIRST_GROUPS = 10
 _SLACK_MS = 1000
 """By how much two times of one script may differ."""
-_FIELDS = ("state", "source", "reason", "finished_at", Outcome.FAILED)
+_FIELDS = ("state", "source", "reason", "finished_at", "purge", Outcome.FAILED)
 _CURSOR = re.compile(r"(|\d{1,15}-\d{1,15})\.(\d{1,9})\.(\d{1,9})")
 
 
@@ -100,6 +100,8 @@ class Failing(NamedTuple):
     request_id: str
     source: str
     reason: str | None
+    purge: str | None
+    """Whether it asked for purge, as a retry of it does."""
     failed: int
     """Number of all its failed files."""
     was_retried: bool
@@ -163,11 +165,11 @@ class FailureReader:
             replies = iter(pipe.execute())
         found = []
         for (request_id, entry_id), about, retried, first in zip(named, replies, replies, replies, strict=True):
-            state, source, reason, finished_at, failed = about
+            state, source, reason, finished_at, purge, failed = about
             is_right = wanted.source is None or source == wanted.source
             if state in FINAL_STATES and failed and is_right and not _is_earlier(entry_id, finished_at):
                 groups = [read_group(text) for text in first]
-                found.append(Failing(request_id, source, reason, int(failed), bool(retried), entry_id, groups))
+                found.append(Failing(request_id, source, reason, purge, int(failed), bool(retried), entry_id, groups))
         return found
 
     def _groups_of(self, request: Failing) -> Iterator[Group]:

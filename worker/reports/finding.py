@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import NamedTuple, cast
 
@@ -18,6 +18,7 @@ from redis.client import Pipeline
 
 from worker.reports.mentions import mentions
 from worker.reports.published import Group, may_name, told_outcomes
+from worker.reports.purges import read_purges
 from worker.reports.reader import Reports, pages_of, read_group
 from worker.states import Outcome
 from worker.store.keys import Keys
@@ -48,6 +49,8 @@ class Trace:
     enqueued_at: str | None
     at: str | None
     """When it ended; null until then."""
+    purge: str | None = None
+    """purge_pending, purged, purge_failed or purge_skipped; null if the request did not ask for purge."""
 
 
 class Found(NamedTuple):
@@ -104,7 +107,8 @@ class Finder:
         abouts = self._abouts(request_ids)
         looks = [_Look(name, about, part) for name, about in abouts.items() for part in _parts(about)]
         told = self._told(file_id, [name for name in request_ids if name not in abouts])
-        found = {trace.request_id: trace for trace in (*told, *self._stored(file_id, looks))}
+        stored = self._with_purges(file_id, list(self._stored(file_id, looks)))
+        found = {trace.request_id: trace for trace in (*told, *stored)}
         # It may have been claimed since, and so be in no list any more.
         few = {name: "waiting" for name, about in abouts.items() if file_id in _ids(about)}
         for name, state in {**few, **claimed, **self._claimed(file_id)}.items():
@@ -129,6 +133,10 @@ class Finder:
                 if entry.file_id == file_id:
                     about = request_id, report["source"], entry.outcome, entry.error, entry.attempts
                     yield Trace(*about, report["enqueued_at"], entry.at)
+
+    def _with_purges(self, file_id: str, traces: list[Trace]) -> list[Trace]:
+        purges = read_purges(self._redis, self._keys, [(trace.request_id, file_id) for trace in traces])
+        return [replace(trace, purge=purge and purge.state) for trace, purge in zip(traces, purges, strict=True)]
 
     def _stored(self, file_id: str, looks: list[_Look]) -> Iterator[Trace]:
         with self._redis.pipeline(transaction=False) as pipe:

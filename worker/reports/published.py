@@ -27,9 +27,12 @@ _ORDINARY = frozenset(
         "origin",
         "hold_until",
         "result_ttl_ms",
+        "traceparent",
+        "retry_of",
+        "content",
     }
 ) | frozenset(Outcome)
-"""Fields of a request's hash that are in its report, or that do not matter once it is final."""
+"""Fields of a request's hash that are in its report or beside it, or that do not matter once it is final."""
 
 
 class Group(NamedTuple):
@@ -63,6 +66,11 @@ def read_result(text: str | None, request_id: str, account: str) -> Report | Non
     if owner != account or not isinstance(report, dict) or report.get("request_id") != request_id:
         return None
     return cast("Report", report)
+
+
+def content_in(text: str | None) -> str:
+    """Return the digest of content that is stored beside a report; empty if there is none."""
+    return str(json.loads(text or "{}").get("content", ""))
 
 
 def told_outcomes(report: Report) -> Iterator[FileOutcome]:

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, cast
 
 from redis import Redis
 
-from worker.reports.published import Group, is_told_by_report, may_name, read_result, told_outcomes
+from worker.reports.published import Group, content_in, is_told_by_report, may_name, read_result, told_outcomes
 from worker.reports.report import FileOutcome, Report
-from worker.states import Outcome, State
+from worker.states import Outcome, PurgeState, State
 from worker.store.keys import Keys
 from worker.times import iso
 
@@ -31,6 +31,8 @@ class Known(NamedTuple):
     canvas: dict[str, Any] | None = None
     result_ttl_ms: int | None = None
     """How long its result is kept; None: as the settings say."""
+    content: str = ""
+    """Digest of what was asked for; empty if its caller did not choose the request id."""
     is_told: bool = False
     """Whether its report contains all there is to know."""
     is_stored: bool = True
@@ -50,9 +52,11 @@ def pages_of(redis: Redis, key: str, size: int, start: int = 0) -> Iterator[str]
         start += size
 
 
-def queued_report(request_id: str, source: str, reason: str | None, total: int, now_ms: int) -> Report:
+def queued_report(
+    request_id: str, source: str, reason: str | None, total: int, now_ms: int, purge: str | None
+) -> Report:
     """Return the report of a request that was just accepted."""
-    return Report(
+    report = Report(
         request_id=request_id,
         source=source,
         reason=reason,
@@ -73,6 +77,17 @@ def queued_report(request_id: str, source: str, reason: str | None, total: int, 
         enqueued_at=iso(now_ms),
         finished_at=None,
     )
+    if purge:
+        set_purge_counts(report, {})
+    return report
+
+
+def set_purge_counts(report: Report, about: Mapping[str, str]) -> None:
+    """Set the fields of a report about purges, from those of a request's hash."""
+    report["purged"] = int(about.get(PurgeState.PURGED, 0))
+    report["purge_pending"] = int(about.get("purge_pending", 0))
+    report["purge_failed"] = int(about.get(PurgeState.FAILED, 0))
+    report["purge_skipped"] = int(about.get(PurgeState.SKIPPED, 0))
 
 
 class Reports:
@@ -112,6 +127,11 @@ class Reports:
             if text and may_name(text, file_id)
         }
         return {each: Known(report, is_told=True, is_stored=False) for each, report in read.items() if report}
+
+    def content_of(self, request_id: str) -> str:
+        """Return the digest of what a request asks for; empty if there is none, or the request is unknown."""
+        stored = cast("str | None", self._redis.hget(self._keys.request(request_id), "content"))
+        return stored or content_in(cast("str | None", self._redis.get(self._keys.result(request_id))))
 
     def outcomes(self, request_id: str, wanted: Collection[Outcome] = tuple(Outcome)) -> Iterator[FileOutcome]:
         """Yield each file id that has one of the wanted outcomes, in constant memory."""
@@ -167,7 +187,8 @@ class Reports:
     def _known(self, request_id: str, about: dict[str, str], first: FirstGroups) -> Known:
         groups = [group for outcome in _LISTED for group in first.get((request_id, outcome), ())]
         canvas, ttl_ms = (json.loads(about.get(name, "null")) for name in ("canvas", "result_ttl_ms"))
-        return Known(self._report(request_id, about, first), canvas, ttl_ms, is_told_by_report(about, groups))
+        is_told = is_told_by_report(about, groups)
+        return Known(self._report(request_id, about, first), canvas, ttl_ms, about.get("content", ""), is_told)
 
     def _report(self, request_id: str, about: dict[str, str], first: FirstGroups) -> Report:
         counts = {outcome: int(about.get(outcome, 0)) for outcome in Outcome}
@@ -199,6 +220,8 @@ class Reports:
             enqueued_at=iso(about.get("enqueued_at")),
             finished_at=iso(about.get("finished_at")),
         )
+        if "purge" in about:
+            set_purge_counts(report, about)
         if "retry_of" in about:
             report["retry_of"] = about["retry_of"]
         return report

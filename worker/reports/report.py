@@ -40,6 +40,14 @@ class Report(TypedDict):
     finished_at: str | None
     retry_of: NotRequired[str]
     """The request whose failed ids this one repeats."""
+    purged: NotRequired[int]
+    """Deleted files whose cached copies are purged. Only if the request asks for purge, as the next three."""
+    purge_pending: NotRequired[int]
+    """Those whose copies are still to be purged."""
+    purge_failed: NotRequired[int]
+    """Not purged: the URL is not known, or ImageKit refused the purge or did not carry it out."""
+    purge_skipped: NotRequired[int]
+    """Not purged: the quota of the month was used up, and the settings say not to wait."""
 
 
 def without_ids(report: Report) -> Report:

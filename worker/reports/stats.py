@@ -10,7 +10,7 @@ from worker.limiter.slots import Limiter, Pause
 from worker.queue.operations import Queue
 from worker.reports.backlog import count_unaccepted
 from worker.states import Outcome
-from worker.times import iso
+from worker.times import iso, month_of
 
 ALIVE_MS = 15_000
 """A worker whose last heartbeat is older counts as dead."""
@@ -51,6 +51,21 @@ class PauseStats(TypedDict):
     """Who paused, if an operator did."""
 
 
+class PurgeStats(TypedDict):
+    """Purges of cached copies."""
+
+    month: str
+    """Calendar month in UTC, such as 2026-11."""
+    calls: int
+    """Purge calls in this month."""
+    quota: int
+    """Purge calls that a month may have."""
+    waiting: int
+    """Deleted files that are in no purge yet."""
+    open: int
+    """Purges that have not ended."""
+
+
 class Stats(TypedDict):
     """All of `kitsweep stats --json`. Times are ISO 8601 in UTC."""
 
@@ -77,6 +92,7 @@ class Stats(TypedDict):
     windows: list[WindowStats]
     margin_ms: float
     pause: PauseStats | None
+    purges: PurgeStats
     workers: list[str]
     """Names of the workers that are alive."""
     now: str
@@ -104,6 +120,7 @@ def read_stats(queue: Queue, limiter: Limiter) -> Stats:
         windows=[WindowStats(limit=use.limit, interval_ms=use.interval_ms, calls=use.calls) for use in limits.windows],
         margin_ms=round(limits.margin_ms, 1),
         pause=_pause(limiter.read_pause()),
+        purges=_read_purges(queue, now),
         workers=sorted(workers),
         now=iso(now) or "",
     )
@@ -133,6 +150,16 @@ def _sources(waiting: Counts, in_flight: Counts, retrying: Counts, on_hold: Coun
         )
         for source in sorted({*waiting, *in_flight})
     }
+
+
+def _read_purges(queue: Queue, now: int) -> PurgeStats:
+    month, keys = month_of(now), queue.keys
+    with queue.redis.pipeline(transaction=False) as pipe:
+        pipe.hget(keys("purges:quota"), month)
+        pipe.zcard(keys("purges:waiting"))
+        pipe.zcard(keys("purges:open"))
+        calls, waiting, under_way = pipe.execute()
+    return PurgeStats(month=month, calls=int(calls or 0), quota=queue.purge_quota, waiting=waiting, open=under_way)
 
 
 def _pause(pause: Pause | None) -> PauseStats | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from redis.exceptions import OutOfMemoryError
@@ -74,12 +74,14 @@ def batches_to_start(worth: int, free_threads: int, limits: Room) -> int:
     return min(worth, free_threads, limits.slots)
 
 
-def send_heartbeat(queue: Queue, name: str) -> None:
-    """Record that this worker is alive, and remove workers without a heartbeat for an hour."""
+def send_heartbeat(queue: Queue, name: str, served: Collection[str] = ()) -> None:
+    """Record that this worker is alive and what accounts it serves; remove workers without a heartbeat for an hour."""
     now, workers = queue.now_ms(), queue.home_keys("workers")
     with queue.redis.pipeline(transaction=False) as pipe:
         pipe.zadd(workers, {name: now})
         pipe.zremrangebyscore(workers, "-inf", now - 3600_000)
+        if served:
+            pipe.sadd(queue.home_keys("accounts"), *served)
         pipe.execute()
 
 
@@ -181,8 +183,6 @@ class Dispatcher:
         self._desks = {name: kept.get(name) or Desk(each, self._threads.size) for name, each in served.items()}
         self._threads.serve_only({desk.batches for desk in self._desks.values()})
         self._wakeups.listen({each.keys("enqueued") for each in served.values()})
-        if served:
-            self._queue.redis.sadd(self._queue.home_keys("accounts"), *served)
         for name in before.keys() - served.keys():
             tell_what_waits(before[name])
         for name in before.keys() & served.keys():
@@ -229,7 +229,7 @@ class Dispatcher:
 
     def _send_heartbeat(self) -> None:
         try:
-            send_heartbeat(self._queue, self._name)
+            send_heartbeat(self._queue, self._name, self._accounts.served())
         except OutOfMemoryError:
             logger.warning("Redis is out of memory: new requests are refused, accepted ones continue")
 
@@ -248,6 +248,7 @@ def _do_chores(account: Member, *, has_unpublished: bool) -> None:
     if has_unpublished:
         account.publisher.publish_progress()
         account.publisher.publish_left_over()
+        account.publisher.publish_purges()
     account.api.close_old()
     account.audit.trim_now_and_then()
     account.library.count_if_due()

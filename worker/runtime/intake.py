@@ -113,7 +113,7 @@ def intake_of(app: App, broker_queue: str) -> Intake:
 
 def _desk_of(account: Member) -> Desk:
     def first_result(asked: Asked, total: int, at_ms: int) -> str:
-        report = queued_report(asked["request_id"], asked["source"], asked["reason"], total, at_ms)
+        report = queued_report(asked["request_id"], asked["source"], asked["reason"], total, at_ms, asked["purge"])
         return account.publisher.first_result(report)
 
     return Desk(account.queue, first_result)

@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from celery import Celery
 from kombu.exceptions import OperationalError
@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 _AT_ONCE = 100
 _TAKE_FOR_MS = 10_000
+_PURGING_MS = 40 * 86_400_000
+"""How long a result is kept whose purges may wait for the next month; it is published again when they end."""
 _write_json = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -81,6 +83,15 @@ class Publisher:
         self.publish_reports(changed)
         return len(changed)
 
+    def publish_purges(self) -> int:
+        """Publish the reports of requests whose purges went on; return how many."""
+        found = self._redis.zrange(self._keys("purges:changed"), 0, _AT_ONCE - 1, withscores=True)
+        changed = cast("list[tuple[str, float]]", found)
+        if changed:
+            self.publish_reports([request_id for request_id, _ in changed])
+            self._scripts.run("purge/published", {"changes": changed})
+        return len(changed)
+
     def first_result(self, report: Report) -> str:
         """Return the result that a new request has in the backend, for `Queue.enqueue_many`."""
         return self._encode(report, self._meta(report["state"]))
@@ -123,7 +134,8 @@ class Publisher:
                 self._redis.zrem(self._keys("outbox"), report["request_id"])
 
     def _ttl_of(self, known: Known) -> int:
-        return known.result_ttl_ms or self._ttl_ms
+        ttl_ms = known.result_ttl_ms or self._ttl_ms
+        return max(ttl_ms, _PURGING_MS) if known.report.get("purge_pending") else ttl_ms
 
     def _add(self, pipe: Pipeline, known: Known, meta: dict[str, Any]) -> None:
         report = known.report
@@ -134,6 +146,8 @@ class Publisher:
             "is_last": not known.canvas,
             "forget": [each for each in Outcome if report[each.value]] if known.is_told else None,
         }
+        if known.is_told and known.content:
+            meta = {**meta, "content": known.content}
         self._scripts.run("runtime/publish", about, self._encode(report, meta), pipe=pipe)
 
     def _meta(self, state: str) -> dict[str, Any]:

@@ -15,12 +15,13 @@ from celery import bootsteps, signals
 from redis.exceptions import RedisError
 
 from worker.account import Account
+from worker.accounts import Accounts
 from worker.cleanup.rules.file import RulesError
 from worker.cleanup.runs.slice import run_slice
 from worker.runtime import stopping
 from worker.runtime.batches import BatchThreads
 from worker.runtime.dispatcher import Dispatcher
-from worker.runtime.process import App
+from worker.runtime.process import App, Member
 from worker.runtime.threads import start_thread
 from worker.runtime.turns import AccountTurns
 from worker.store.durability import eviction_policy, eviction_problem
@@ -33,6 +34,11 @@ CLEANUP_SECONDS = 1.0
 """How often a worker looks for cleanup runs that are due."""
 CLEANUP_THREADS = 2
 """Two, so that a hanging list call does not delay every other run; of several accounts, each has one at most."""
+
+PURGE_SECONDS = 1.0
+"""How often a worker looks for purges and lookups that are due."""
+PURGE_THREADS = 2
+"""Two, so that a hanging call does not delay every other purge and lookup."""
 
 
 class WorkStep(bootsteps.StartStopStep):
@@ -58,9 +64,12 @@ class WorkStep(bootsteps.StartStopStep):
                 account.limiter.probe_soon()
         dispatcher = Dispatcher(parent.app, parent.hostname, self._batches)
         self._threads.append(start_thread("dispatcher", dispatcher.tick, self._stop))
-        turns = AccountTurns(app.accounts, "cleanup:runs", CLEANUP_THREADS // 2)
+        turns = AccountTurns(app.accounts, ["cleanup:runs"], CLEANUP_THREADS // 2)
         for number in range(CLEANUP_THREADS):
             self._threads.append(start_thread(f"cleanup-{number}", partial(_continue_a_run, turns), self._stop))
+        turns = AccountTurns(app.accounts, ["lookups", "purges:open"], PURGE_THREADS // 2, keys=["purges:waiting"])
+        for number in range(PURGE_THREADS):
+            self._threads.append(start_thread(f"purge-{number}", partial(_purge, app.accounts, turns), self._stop))
         # The pool stops at the same time, which takes a prefork pool seconds.
         signals.worker_shutdown.connect(self._finish)
 
@@ -94,6 +103,13 @@ def _problems_of_rules(account: Account) -> list[str]:
     except RulesError as error:
         return str(error).splitlines()
     return []
+
+
+def _purge(accounts: Accounts[Member], turns: AccountTurns) -> float:
+    """Do one step of purging; return how many seconds to pause."""
+    with turns.next() as account:
+        # What waits for the quota is due, and nothing can be done for it: another account may have its turn soon.
+        return 0.0 if account and account.purger.step() else PURGE_SECONDS / max(1, len(accounts.served()))
 
 
 def _continue_a_run(turns: AccountTurns) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from worker.accounts import Accounts
@@ -14,10 +14,12 @@ from worker.runtime.process import Member
 class AccountTurns:
     """Gives threads an account at a time. With several accounts, each has at most `most` of the threads."""
 
-    def __init__(self, accounts: Accounts[Member], due_set: str, most: int) -> None:
-        """Look for what is due in the sorted set `due_set` of each account, by its due times (ms)."""
+    def __init__(
+        self, accounts: Accounts[Member], due_sets: Sequence[str], most: int, *, keys: Sequence[str] = ()
+    ) -> None:
+        """Look for accounts with a due time (ms) in one of the sorted sets that has come, or with one of the keys."""
         self._accounts = accounts
-        self._due_set = due_set
+        self._due = {"sets": list(due_sets), "keys": list(keys)}
         self._most = most
         self._lock = threading.Lock()
         self._held: Counter[str] = Counter()
@@ -31,17 +33,17 @@ class AccountTurns:
         if len(served) == 1:
             yield next(iter(served.values()))
             return
-        name = self._take(self._due(list(served.values())))
+        name = self._take(self._accounts_due(list(served.values())))
         try:
             yield served[name] if name else None
         finally:
             with self._lock:
                 self._held[name or ""] -= 1
 
-    def _due(self, accounts: list[Member]) -> list[str]:
+    def _accounts_due(self, accounts: list[Member]) -> list[str]:
         prefixes = [each.keys.prefix for each in accounts]
         home = self._accounts.home.queue.scripts
-        found = home.run("runtime/due", {"set": self._due_set}, keys=prefixes) if accounts else []
+        found = home.run("runtime/due", self._due, keys=prefixes) if accounts else []
         return [accounts[at - 1].settings.account for at in found]
 
     def _take(self, due: list[str]) -> str | None:

@@ -11,7 +11,10 @@ request:about:<id>     hash    source, reason, state, total, in_flight, one coun
                                origin (who enqueued it), approval (why it needs one), run (of a cleanup rule),
                                content (digest of what was asked, if the caller chose the request id),
                                retry_of (request whose failed ids it repeats), result_ttl_ms (if it is not that of the
-                               settings), callback (URL for the webhook, until the request is final), ids (see
+                               settings), callback (URL for the webhook, until the request is final), traceparent (if
+                               its producer sent one), purge (true, folder or wait), priority (of its purges), lookup
+                               (position of the next id whose URL is looked up), purge_at (ms: its first purge),
+                               purge_pending, purged, purge_failed, purge_skipped (numbers of files), ids (see
                                `request:waiting`); deleted with the lists of outcomes once the result in Celery's
                                backend contains all that they do
 request:waiting:<id>   list    file ids that no claim has taken yet, in the order of the request; if they are few, they
@@ -26,6 +29,8 @@ request:<outcome>:<id> list    JSON [ended_at ms, attempts, error, file id, …]
 request:retried:<id>   hash    file id → id of the request that retries it; only of failed files
 request:repeated:<id>  string  id of the last request that repeats it, once it cannot be joined any more
 request:withdrawn:<id> list    file ids that waited when the request was cancelled (`waiting`, renamed)
+request:purge:<id>     hash    file id → its URL or, once its purge has ended, JSON [state, ended_at ms, URL, error]; of
+                               requests that ask for purge; `request:purge:<id>:<stream>` until they are sealed
 intake                 zset    token → ms: when the lease of taken messages expires
 intake:<token>         list    taken messages of the broker, unchanged, oldest first, until they are accepted
 unreadable             list    entries of the broker's lists that are not messages, newest first, the last 1000
@@ -52,6 +57,20 @@ cleanup:run:<id>       hash    one run of a cleanup rule (see `worker.cleanup.ru
 cleanup:rule:<name>    hash    schedule, last_due (ms), run, request, approved: state of a rule
 cleanup:history:<name> list    the rule's last runs, newest first
 source:<name>:sizes    list    sizes of the last accepted requests of a source that has a guard
+lookups                zset    request id → when the URLs of its files are looked up (ms), before it enters the line
+purges:waiting         zset    "<file id> <request id>" → rank: deleted files whose URLs are not in a purge yet
+purges:since           string  ms: since when files wait to be planned
+purges:lock            string  token of the worker that plans (expires)
+purges:open            zset    purge id → when its next call is due (ms)
+purges:ended           zset    purge id → when it ended (ms)
+purges:changed         zset    request id → number: its purge counts changed since its report was published
+purges:endpoints       set     URL endpoints of the account, seen in listings
+purges:refused         set     wildcards that the API has refused (expires)
+purges:quota           hash    month, such as 2026-11 → number of purge calls
+purge:<id>             hash    one purge: url, state (ready, sent, or its end), files (number), sent_as (the API's id),
+                               paid (a call is counted and not made yet), attempts, polls, error, planned_at, sent_at,
+                               ended_at (ms), token
+purge:files:<id>       list    "<file id> <request id>": the files that a purge covers, until it has ended
 leases                 zset    token → ms: when the lease of a claim expires, or when a parked group is due
 lease:<token>          hash    fails, failed_at, suspect, groups (number of groups it parked),
                                items: JSON [[request id, attempts, doubt, [file id…]]…]
@@ -102,6 +121,16 @@ NAMES = (
     "cleanup",
     "cleanup:runs",
     "library",
+    "lookups",
+    "purges:waiting",
+    "purges:since",
+    "purges:lock",
+    "purges:open",
+    "purges:ended",
+    "purges:changed",
+    "purges:endpoints",
+    "purges:refused",
+    "purges:quota",
     "leases",
     "leased",
     "gone:0",
@@ -139,7 +168,7 @@ RESULT = "celery-task-meta-"
 ALL_WAIT = "all"
 """Message on the channel `enqueued`: no more requests are expected, so a partial batch need not wait."""
 
-BASES = ("request:", "intake:", "webhook:", "source:", "lease:", "limits:", "calls:", "cleanup:", "session:")
+BASES = ("request:", "intake:", "webhook:", "source:", "lease:", "limits:", "calls:", "cleanup:", "session:", "purge:")
 """Prefixes of keys that exist many times."""
 
 
@@ -192,6 +221,10 @@ class Keys:
     def webhook(self, webhook_id: str) -> str:
         """Return the key of one webhook."""
         return f"{self.prefix}webhook:{webhook_id}"
+
+    def purge(self, purge_id: str) -> str:
+        """Return the key of one purge."""
+        return f"{self.prefix}purge:{purge_id}"
 
     def sizes(self, source: str) -> str:
         """Return the key of the sizes of a source's last accepted requests."""

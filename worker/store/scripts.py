@@ -23,7 +23,7 @@ from redis.client import Pipeline
 from redis.commands.core import Script
 from redis.exceptions import ResponseError
 
-from worker.states import FINAL_STATES, TAKEN, Doubt, Outcome, State
+from worker.states import FINAL_STATES, TAKEN, Doubt, Outcome, PurgeState, State
 from worker.store.buckets import BUCKETS
 from worker.store.keys import ALL_WAIT, DEFAULT_ACCOUNT, FORMAT, RESULT, Keys
 
@@ -45,6 +45,7 @@ _NAMES = {
     "FINAL": _table(f"['{state}'] = true" for state in sorted(FINAL_STATES)),
     "OUTCOME": _table(f"{outcome.name} = '{outcome}'" for outcome in Outcome),
     "OUTCOMES": _table(f"'{outcome}'" for outcome in Outcome),
+    "PURGE": _table(f"{state.name} = '{state}'" for state in PurgeState),
     "DOUBT": _table(f"{doubt.name} = '{doubt}'" for doubt in Doubt),
     "BUCKETS": _table(f"{name} = {_table(map(str, bounds))}" for name, bounds in BUCKETS.items()),
     "TAKEN": f"'{TAKEN}'",

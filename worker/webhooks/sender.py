@@ -42,6 +42,7 @@ class Sender:
         self._signers = [standardwebhooks.Webhook(secret) for secret in settings.webhook_secrets]
         self._allowed = settings.webhook_allow
         self._public_url = settings.web_public_url
+        self._ca_file = settings.webhook_ca_file
         self._timeout_seconds = settings.webhook_timeout_seconds
 
     def send_next(self) -> bool:
@@ -68,9 +69,10 @@ class Sender:
             self._timeout_seconds,
             open_socket=lambda _, port, seconds: connect_to(addresses, port, seconds),
             ready_seconds=READY_SECONDS - (time.monotonic() - began),
+            ca_file=self._ca_file,
         )
         body = payload(taken.report, self._public_url)
-        headers = {**self._signed(taken, body), **_authorization(where)}
+        headers = {**self._signed(taken, body), **_authorization(where), **_trace(taken.report)}
         answer = transport.exchange("POST", _without_login(where), headers, body.encode(), MAX_RESPONSE)
         transport.close()
         return judge(answer, attempt, taken.now_ms)
@@ -115,6 +117,10 @@ def _authorization(where: SplitResult) -> dict[str, str]:
     return {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
 
 
+def _trace(report: Mapping[str, Any]) -> dict[str, str]:
+    return {"traceparent": report["traceparent"]} if "traceparent" in report else {}
+
+
 def _without_login(where: SplitResult) -> str:
     return where._replace(netloc=where.netloc.rpartition("@")[2]).geturl()
 
@@ -129,5 +135,10 @@ def _log(taken: Taken, result: AttemptResult) -> None:
         masked(taken.url),
         what,
         result.error,
-        extra={"request_id": taken.report["request_id"], "webhook_id": taken.webhook_id, "status": result.status},
+        extra={
+            "request_id": taken.report["request_id"],
+            "webhook_id": taken.webhook_id,
+            "status": result.status,
+            "traceparent": taken.report.get("traceparent"),
+        },
     )

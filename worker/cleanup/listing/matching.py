@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from worker.cleanup.listing.paging import created_ms
 from worker.cleanup.rules.rule import Conditions, Keep, Rule
-from worker.queue.validation import is_file_id
+from worker.queue.validation import check_file_url, is_file_id
 from worker.times import write_duration
 
 _PATH = re.compile(r"(/[^/]+)+")
@@ -27,6 +27,8 @@ class Match(NamedTuple):
     """0 if the API does not say."""
     path: str
     why: str
+    url: str = ""
+    """Without query; empty if the API shows no usable one."""
 
 
 class Excluded(Exception):
@@ -65,7 +67,7 @@ class Matcher:
         own_tags, ai_tags = _tags(item)
         reasons = list(_reasons(self.rule, path, created, own_tags, item.get("fileType"), self.now_ms))
         _check_keep(self.rule.keep, path, own_tags | ai_tags)
-        return Match(file_id, _size(item), created, path, ", ".join(reasons))
+        return Match(file_id, _size(item), created, path, ", ".join(reasons), _url(item))
 
 
 def _id(file: Mapping[str, Any]) -> str:
@@ -100,6 +102,13 @@ def _size(file: Mapping[str, Any]) -> int:
     size = file.get("size")
     usable = isinstance(size, int | float) and not isinstance(size, bool) and 0 <= size < 1 << 50
     return int(size) if usable and size is not None else 0
+
+
+def _url(file: Mapping[str, Any]) -> str:
+    try:
+        return check_file_url(file.get("url"))
+    except ValueError:
+        return ""
 
 
 def _reasons(

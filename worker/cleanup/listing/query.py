@@ -6,6 +6,7 @@ Facts of the search language are from the vendor's reference (GET /v1/files): be
 """
 
 from worker.cleanup.rules.rule import Conditions
+from worker.text import quoted_for_search
 
 SORT = "ASC_CREATED"
 """Oldest first: files uploaded during a run come last and shift no page."""
@@ -15,9 +16,9 @@ def search_for(conditions: Conditions) -> dict[str, str]:
     """Return the parameters of the list call for the files that match, without `limit` and `skip`."""
     parts = []
     if conditions.older_than is not None and (age := _age(conditions.older_than)):
-        parts.append(f"createdAt < {quoted(age)}")
+        parts.append(f"createdAt < {quoted_for_search(age)}")
     if conditions.tags:
-        parts.append(f"tags IN [{', '.join(quoted(tag) for tag in conditions.tags)}]")
+        parts.append(f"tags IN [{', '.join(quoted_for_search(tag) for tag in conditions.tags)}]")
     if conditions.query:
         parts.append(f"({conditions.query})")
     base = search_base(conditions)
@@ -29,14 +30,8 @@ def search_base(conditions: Conditions) -> dict[str, str]:
     """Return the parameters for all files to which `max_share` refers: the rule's folder, or the library."""
     query = 'type = "file"'
     if conditions.path:
-        query += f" AND path {':' if conditions.recursive else '='} {quoted(conditions.path)}"
+        query += f" AND path {':' if conditions.recursive else '='} {quoted_for_search(conditions.path)}"
     return {"searchQuery": query, "sort": SORT}
-
-
-def quoted(text: str) -> str:
-    """Quote a text for the search language."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 def _age(seconds: int) -> str | None:

@@ -12,7 +12,7 @@
 local args = cjson.decode(ARGV[1])
 local run, request, outcome, why = args.run, args.request, args.outcome, args.why
 local key, about_key = KEY['cleanup:'] .. 'run:' .. run, request_key(request)
-local waiting, seen = request_key(request, 'waiting'), request_key(request, 'seen')
+local waiting, seen, urls = request_key(request, 'waiting'), request_key(request, 'seen'), request_key(request, 'purge')
 local now = now_ms()
 
 local about = redis.call('HMGET', key, 'token', 'rule', 'words', 'outcome', 'files', 'why', 'by')
@@ -49,8 +49,9 @@ if outcome == 'release' then
   redis.call('UNLINK', seen)
   redis.call('PERSIST', about_key)
   redis.call('PERSIST', waiting)
-  local known = redis.call('HMGET', about_key, 'reason', 'origin')
-  local about_request = {source = source, reason = known[1] or nil, origin = known[2] or nil}
+  redis.call('PERSIST', urls)
+  local known = redis.call('HMGET', about_key, 'reason', 'origin', 'purge')
+  local about_request = {source = source, reason = known[1] or nil, origin = known[2] or nil, purge = known[3] or nil}
   local fields = args.callback and {'callback', args.callback} or {}
   seal(request, about_request, fields, total, args.hold_ms, why, now)
   redis.call('HSET', rule_key, 'request', request)
@@ -61,7 +62,7 @@ if outcome == 'release' then
     redis.call('HSET', rule_key, 'approved', words)
   end
 else
-  if redis.call('HGET', about_key, 'state') == STATE.OPEN then redis.call('UNLINK', about_key, waiting, seen) end
+  if redis.call('HGET', about_key, 'state') == STATE.OPEN then redis.call('UNLINK', about_key, waiting, seen, urls) end
   write_audit('run', run, source, about[7] or '', outcome, total, {why = why ~= '' and why or nil})
 end
 

@@ -1,16 +1,17 @@
--- uses: base
+-- uses: base, purging
 -- Add the files of one page to a run, advance its position in the listing, and renew its lease, all or nothing.
 --
 -- KEYS  1 prefix
 -- ARGV  1 {run, token, lease_ms, request, source, reason, by: who started the run, unsealed_ttl_ms, position: of
 --          the next page in the listing, JSON, excluded: files that the rule does not match, {reason: number},
---          files: that it matches, [{id, bytes, created_ms, path}…]}
+--          files: that it matches, [{id, bytes, created_ms, path}…]}; of a rule that purges also {purge, priority,
+--          endpoints: URL endpoints of the account, urls: {file id: URL…}}
 -- Returns {'on' | 'off' (cleanup is switched off) | 'lost' (another worker has the run) | 'gone' (its request was
 --          cancelled or has expired), number of files not seen before}
 local args = cjson.decode(ARGV[1])
 local run, request = args.run, args.request
 local key, about_key = KEY['cleanup:'] .. 'run:' .. run, request_key(request)
-local waiting, seen = request_key(request, 'waiting'), request_key(request, 'seen')
+local waiting, seen, urls = request_key(request, 'waiting'), request_key(request, 'seen'), request_key(request, 'purge')
 local now = now_ms()
 
 local about = redis.call('HMGET', key, 'token', 'files', 'bytes', 'oldest', 'newest', 'paths', 'excluded')
@@ -25,9 +26,10 @@ local state = redis.call('HGET', about_key, 'state')
 if state and state ~= STATE.OPEN then return {'gone', 0} end
 if not state then
   if files > 0 then return {'gone', 0} end
-  redis.call('DEL', waiting, seen)
+  redis.call('DEL', waiting, seen, urls)
   redis.call('HSET', about_key, 'state', STATE.OPEN, 'source', args.source, 'reason', args.reason, 'origin', args.by,
     'enqueued_at', now, 'run', run)
+  if args.purge then redis.call('HSET', about_key, 'purge', args.purge, 'priority', args.priority) end
 end
 
 local ids = {}
@@ -43,8 +45,12 @@ for _, file in ipairs(args.files) do
   end
 end
 in_slices('RPUSH', waiting, ids)
+if args.purge then
+  store_urls(urls, args.urls)
+  in_slices('SADD', KEY['purges:endpoints'], args.endpoints)
+end
 for why, n in pairs(args.excluded) do excluded[why] = (excluded[why] or 0) + n end
-for _, part in ipairs({about_key, waiting, seen}) do redis.call('PEXPIRE', part, args.unsealed_ttl_ms) end
+for _, part in ipairs({about_key, waiting, seen, urls}) do redis.call('PEXPIRE', part, args.unsealed_ttl_ms) end
 
 redis.call('HSET', key, 'place', args.position, 'files', files + #ids, 'bytes', string.format('%.0f', bytes),
   'lease_until', now + args.lease_ms, 'deaths', 0)

@@ -80,6 +80,8 @@ class RuleTable(Conditions):
     """Whether the first run, and the first after a change of the conditions, waits for approval."""
     hold_seconds: Seconds = Field(0, validation_alias="hold")
     """Undo window: how long a run's request is on hold."""
+    purge: Literal[True, False, "folder", "wait"] = False
+    """Whether cached copies of the deleted files are purged from the CDN."""
     enabled: bool = True
     dry_run: bool = False
     """Whether runs only count."""
@@ -134,6 +136,7 @@ class Rule(RuleTable):
     def __str__(self) -> str:
         """Describe the rule in one line."""
         more = [f"hold {write_duration(self.hold_seconds)}"] if self.hold_seconds else []
+        more += ["purges" if self.purge is True else f"purges ({self.purge})"] if self.purge else []
         more += ["disabled"] if not self.enabled else []
         more += ["dry run"] if self.dry_run else []
         more += ["first run released"] if self.first_run == "release" else []

@@ -10,9 +10,9 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from worker.calls import Gate
 from worker.cleanup.listing.matching import Excluded, Match, Matcher
@@ -20,10 +20,11 @@ from worker.cleanup.listing.paging import PAGE, START, ListingError, step
 from worker.cleanup.listing.query import search_base, search_for
 from worker.cleanup.rules.file import RulesError, RulesFile
 from worker.cleanup.rules.rule import Rule, describe
-from worker.cleanup.runs.store import DAY_MS, Ended, Run, RunStore, request_of
+from worker.cleanup.runs.store import DAY_MS, Ended, Purging, Run, RunStore, request_of
 from worker.imagekit.answers import KeyRefused, ListAnswer, Page, Refused, Throttled, Unanswered
+from worker.imagekit.urls import endpoint_in
 from worker.logs import log_fields
-from worker.queue.validation import MAX_REASON
+from worker.queue.validation import MAX_REASON, check_purge
 from worker.states import RunOutcome
 from worker.times import backoff_ms
 
@@ -33,6 +34,8 @@ SLICE_SECONDS = 1.0
 """How long a slice lasts; then its thread is free for other work."""
 NAP_MS = 300
 """The longest wait for a slot within a slice; a longer one ends the slice."""
+PRIORITY = 10
+"""Of the purges of a cleanup request: those of other requests, with priorities from 0 to 9, come first."""
 MOST_DEATHS = 10
 """A run ends after this many workers in a row died during it: it may be the cause."""
 
@@ -144,7 +147,8 @@ def _read_page(cleaner: Cleaner, run: Run, rule: Rule) -> Run:
     found = [matcher.match(item) for item in objects]
     matches = [each for each in found if isinstance(each, Match)]
     excluded = Counter(each.why for each in found if isinstance(each, Excluded))
-    state, new = cleaner.runs.add_page(run, reason_of(rule), following, excluded, matches)
+    purging = _purging(rule, objects, matches) if rule.purge else None
+    state, new = cleaner.runs.add_page(run, reason_of(rule), following, excluded, matches, purging)
     if state == "off":
         raise _EndError(RunOutcome.STOPPED, "cleanup was switched off")
     if state == "gone":
@@ -152,6 +156,16 @@ def _read_page(cleaner: Cleaner, run: Run, rule: Rule) -> Run:
     if state == "lost":
         raise _LostError
     return replace(run, cursor=following, files=run.files + new, failures=0)
+
+
+def _purging(rule: Rule, objects: Iterable[Any], matches: Iterable[Match]) -> Purging:
+    endpoints = {endpoint for item in objects if (endpoint := endpoint_in(item))}
+    return Purging(
+        purge=check_purge(rule.purge) or "",
+        priority=PRIORITY,
+        endpoints=sorted(endpoints),
+        urls={file.file_id: file.url for file in matches if file.url},
+    )
 
 
 def reason_of(rule: Rule) -> str:

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, TypedDict, cast
 
 from config.names import CLEANUP
 from config.settings import Settings
@@ -73,6 +73,17 @@ class Run:
     def by_hand(self) -> bool:
         """Whether it was started manually, not by schedule."""
         return BY_HAND in self.run_id
+
+
+class Purging(TypedDict):
+    """What a page of a rule that purges adds."""
+
+    purge: str
+    priority: int
+    endpoints: list[str]
+    """URL endpoints of the account, as the page shows them."""
+    urls: dict[str, str]
+    """File id → URL."""
 
 
 class Ended(NamedTuple):
@@ -157,7 +168,13 @@ class RunStore:
         )
 
     def add_page(
-        self, run: Run, reason: str, cursor: Cursor | None, excluded: Mapping[str, int], matches: Iterable[Match]
+        self,
+        run: Run,
+        reason: str,
+        cursor: Cursor | None,
+        excluded: Mapping[str, int],
+        matches: Iterable[Match],
+        purging: Purging | None = None,
     ) -> tuple[str, int]:
         """Add a page's files, and advance to `cursor`; return on, off, lost or gone, and how many files were new."""
         files = [
@@ -178,6 +195,7 @@ class RunStore:
                 "position": END if cursor is None else cursor.as_json(),
                 "excluded": dict(excluded),
                 "files": files,
+                **(purging or {}),
             },
         )
         return str(state), int(new)

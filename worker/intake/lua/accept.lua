@@ -6,7 +6,7 @@
 --       7… prefixes of the accounts of the requests
 -- ARGV  1 {token, unusual: [[index in the list, index of its target: 0 is KEYS[2]]…], accounts: for each account, in
 --          the order of KEYS, [{request, source, reason, hold_ms, canvas, origin, result_ttl_ms, callback, guard,
---          file_ids}…]}
+--          purge, priority, urls, file_ids}…]}
 --       2… first result of each request
 -- Returns what `enqueue` returns, for each request; {} when there was no list.
 local asked, now = cjson.decode(ARGV[1]), now_ms()

@@ -11,7 +11,7 @@ local key = request_key(request)
 local now = now_ms()
 
 local about = redis.call('HMGET', key, 'state', 'source', 'total', 'sequence', 'hold_until', 'run', 'approved_by',
-  'rejected_by', 'origin')
+  'rejected_by', 'origin', 'lookup')
 local source, total, run = about[2], tonumber(about[3]), about[6]
 if not about[1] then return told_result(request) and 'not_held' or 'unknown' end
 if about[8] then return 'rejected' end
@@ -25,7 +25,7 @@ if tonumber(about[5] or 0) > now then
   redis.call('ZADD', KEY.holds, about[5], request)
 else
   end_hold(request, source)
-  enter_line(request, source, about[4])
+  go_on(request, source, about[4], about[10], now)
 end
 remember_size(source, total)
 if run then

@@ -17,10 +17,12 @@ if state == STATE.OPEN then
   for _, field in ipairs(redis.call('HKEYS', key)) do
     local stream = string.match(field, '^stream(:.*)$')
     if stream then
-      redis.call('UNLINK', request_key(request, 'incoming') .. stream, request_key(request, 'seen') .. stream)
+      redis.call('UNLINK', request_key(request, 'incoming') .. stream, request_key(request, 'seen') .. stream,
+        request_key(request, 'purge') .. stream)
     end
   end
-  redis.call('UNLINK', key, request_key(request, 'waiting'), request_key(request, 'seen'))
+  redis.call('UNLINK', key, request_key(request, 'waiting'), request_key(request, 'seen'),
+    request_key(request, 'purge'))
   return {STATE.REVOKED, 0}
 end
 local source = redis.call('HGET', key, 'source')
@@ -79,6 +81,7 @@ leave_hold()
 cancel_waiting()
 cancel_retries()
 cancel_parked()
+redis.call('ZREM', KEY.lookups, request)
 redis.call('ZREM', KEY.retries, request)
 redis.call('ZREM', line_key(source), request)
 -- It leaves `fresh` once it is the first there: looking for it would take long.

@@ -3,13 +3,13 @@
 -- unless that one ended too long ago: then it gets another id, and later repeats join it.
 --
 -- KEYS  1 prefix   2 heartbeats of the workers
--- ARGV  1 {requests: [{request, source, reason, origin, hold_ms, result_ttl_ms, guard, file_ids, content, other: id of
---          a request that does not join}…], join_ms: maximum age of the end of a request that is joined, alive_ms:
---          maximum age of the heartbeat of a worker that is alive, repeats_ttl_ms, all_wait: whether all callers
---          that are expected have called}
+-- ARGV  1 {requests: [{request, source, reason, origin, hold_ms, result_ttl_ms, guard, file_ids, content, purge,
+--          priority, urls, other: id of a request that does not join}…], join_ms: maximum age of the end of a request
+--          that is joined, alive_ms: maximum age of the heartbeat of a worker that is alive, repeats_ttl_ms, all_wait:
+--          whether all callers that are expected have called}
 -- Returns {state after the call, request id, '1' if it is on hold or waits for approval, why it waits for approval or
---         '', content or ''} for each request; the content of an id that another account has is 'TAKEN'; {} if no
---         worker is alive: then nothing was enqueued.
+--         '', content or '', '1' if it is new} for each request; the content of an id that another account has is
+--         'TAKEN'; {} if no worker is alive: then nothing was enqueued.
 local asked, now, replies = cjson.decode(ARGV[1]), now_ms(), {}
 if redis.call('ZCOUNT', KEYS[2], now - asked.alive_ms, '+inf') == 0 then return replies end
 local tally = new_tally(#asked.requests)
@@ -44,18 +44,19 @@ local function id_of(request)
   return request.other
 end
 
-local function described(request, state)
-  if state == TAKEN then return {STATE.QUEUED, request, '0', '', TAKEN} end
-  local about = redis.call('HMGET', request_key(request), 'approval', 'content')
+local function described(request, state, is_new)
+  if state == TAKEN then return {STATE.QUEUED, request, '0', '', TAKEN, '0'} end
+  local about = redis.call('HMGET', request_key(request), 'approval', 'content', 'state')
+  local content = about[2] or not about[3] and select(3, told_result(request))
   local held = redis.call('ZSCORE', KEY.approvals, request)
   local on_hold = held or redis.call('ZSCORE', KEY.holds, request)
-  return {state, request, on_hold and '1' or '0', held and about[1] or '', about[2] or ''}
+  return {state, request, on_hold and '1' or '0', held and about[1] or '', content or '', is_new}
 end
 
 for i, request in ipairs(asked.requests) do
   request.request = id_of(request)
-  local state = enqueue_whole(tally, request, request.file_ids, nil, now)[1]
-  replies[i] = described(request.request, state)
+  local state, is_new = unpack(enqueue_whole(tally, request, request.file_ids, nil, now))
+  replies[i] = described(request.request, state, is_new)
 end
 write_tally(tally)
 if #tally.sources > 0 then redis.call('PUBLISH', KEY.enqueued, asked.all_wait and ALL_WAIT or '') end

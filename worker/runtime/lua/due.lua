@@ -2,11 +2,22 @@
 -- Find the accounts of which something is due.
 --
 -- KEYS  1 prefix   2… prefixes of the accounts
--- ARGV  1 {set: name of a sorted set whose scores are due times, ms}
+-- ARGV  1 {sets: names of sorted sets whose scores are due times, ms; keys: names of keys that are due if they exist}
 -- Returns the positions of the accounts in KEYS, without the first: 1 is KEYS[2].
 local args, now, found = cjson.decode(ARGV[1]), now_ms(), {}
+
+local function is_due()
+  for _, set in ipairs(args.sets) do
+    if #redis.call('ZRANGEBYSCORE', KEY[set], '-inf', now, 'LIMIT', 0, 1) > 0 then return true end
+  end
+  for _, key in ipairs(args.keys) do
+    if redis.call('EXISTS', KEY[key]) == 1 then return true end
+  end
+  return false
+end
+
 for i = 1, #KEYS - 1 do
   use_account(KEYS[1 + i])
-  if #redis.call('ZRANGEBYSCORE', KEY[args.set], '-inf', now, 'LIMIT', 0, 1) > 0 then found[#found + 1] = i end
+  if is_due() then found[#found + 1] = i end
 end
 return found

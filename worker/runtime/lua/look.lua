@@ -11,7 +11,7 @@ for i = 1, #KEYS - 1 do
   use_account(KEYS[1 + i])
   local work, limits = peek({ARGV[2 * i]}), {0, 0}
   if work[1] + work[2] > 0 then limits = read_limits({ARGV[2 * i + 1]}) end
-  local unpublished = chores and redis.call('EXISTS', KEY.changed, KEY.outbox) or 0
+  local unpublished = chores and redis.call('EXISTS', KEY.changed, KEY.outbox, KEY['purges:changed']) or 0
   found[i] = {work[1], work[2], limits[1], limits[2], math.min(1, unpublished)}
 end
 return found

@@ -1,6 +1,7 @@
--- uses: base, audit, entering, guards, known, waiting
+-- uses: base, audit, entering, guards, known, waiting, purging
 -- How a request is accepted. `asked` has request (its id), source and hold_ms, and may have reason, canvas, origin,
--- result_ttl_ms, callback, content, retry_of and guard.
+-- result_ttl_ms, callback, content, retry_of, traceparent, guard, purge, priority (of its purges) and urls (file id →
+-- URL).
 
 -- Why a request needs approval, in words; '' when it does not.
 local function approval_of(asked, total)
@@ -14,15 +15,16 @@ end
 -- The first fields of a request's hash: names and values.
 local function fields_of(asked, now)
   local fields = {'source', asked.source, 'enqueued_at', now}
-  local names = {'reason', 'canvas', 'origin', 'result_ttl_ms', 'callback', 'content', 'retry_of'}
+  local names = {'reason', 'canvas', 'origin', 'result_ttl_ms', 'callback', 'content', 'retry_of',
+    'traceparent', 'purge', 'priority'}
   for _, name in ipairs(names) do
     if asked[name] then fields[#fields + 1], fields[#fields + 2] = name, asked[name] end
   end
   return fields
 end
 
--- What several requests (at most `most`) change together: their sequences are reserved at once, and `write_tally` writes
--- the keys that they share, by source.
+-- What several requests (at most `most`) change together: their sequences are reserved at once, and `write_tally`
+-- writes the keys that they share, by source.
 local function new_tally(most) return {most = most, sources = {}, by_source = {}} end
 
 -- This must be the first write, a command that a full server refuses: after any other it accepts all that follow.
@@ -62,12 +64,14 @@ end
 -- values of its hash.
 local function seal_into(tally, request, about, fields, total, hold_ms, approval, now)
   local of, sequence = tally_of(tally, about.source), next_sequence(tally)
-  local detail = {reason = about.reason, retry_of = about.retry_of}
+  local detail = {reason = about.reason, retry_of = about.retry_of, traceparent = about.traceparent}
   local function set(name, value) fields[#fields + 1], fields[#fields + 2] = name, value end
   set('state', STATE.QUEUED)
   set('total', total)
   set('sequence', sequence)
   of.waiting = of.waiting + total
+  local lacks_urls = about.purge and redis.call('HLEN', request_key(request, 'purge')) < total
+  if lacks_urls then set('lookup', 0) end
   if hold_ms > 0 or approval ~= '' then of.on_hold = of.on_hold + total end
   if hold_ms > 0 then
     set('hold_until', now + hold_ms)
@@ -79,6 +83,8 @@ local function seal_into(tally, request, about, fields, total, hold_ms, approval
     detail.why = approval
   elseif hold_ms > 0 then
     redis.call('ZADD', KEY.holds, now + hold_ms, request)
+  elseif lacks_urls then
+    look_up(request, now)
   else
     of.fresh[#of.fresh + 1] = sequence
   end
@@ -119,6 +125,7 @@ local function enqueue_new(tally, asked, ids, first_result, now)
   else
     in_slices('RPUSH', request_key(asked.request, 'waiting'), ids)
   end
+  if asked.purge then store_urls(request_key(asked.request, 'purge'), asked.urls) end
   return seal_and_tell(tally, asked, fields, #ids, first_result, now)
 end
 

@@ -26,3 +26,13 @@ local function enter_line(request, source, sequence)
   redis.call('ZADD', line_key(source), sequence, request)
   enter_sources(source)
 end
+
+-- Let a request wait until the URLs of its files are looked up.
+local function look_up(request, now)
+  redis.call('ZADD', KEY.lookups, now, request)
+end
+
+-- Let a request into line whose hold or wait for approval has ended, after its URLs are looked up if it lacks some.
+local function go_on(request, source, sequence, lookup, now)
+  if lookup then look_up(request, now) else enter_line(request, source, sequence) end
+end

@@ -2,8 +2,8 @@
 -- Whether a request is known. Some finished requests are stored only as their published result
 -- (worker/reports/published.py).
 
--- The result stored under a request id, or nil, and whether it is one of another account. Other applications may store
--- results under the same keys.
+-- The result stored under a request id, or nil; whether it is one of another account; and the digest of its content, if
+-- it has one. Other applications may store results under the same keys.
 local function told_result(request)
   local text = redis.call('GET', RESULT .. request)
   if not text or string.sub(text, 1, 11) ~= '{"status":"' then return nil end
@@ -13,7 +13,7 @@ local function told_result(request)
   local report = told.result.request_id and told.result or told.result.exc_message and told.result.exc_message[1]
   if type(report) ~= 'table' or report.request_id ~= request then return nil end
   if not string.find(PREFIX, ':' .. (told.account or DEFAULT_ACCOUNT) .. '}', 1, true) then return nil, true end
-  return is_final and report or nil
+  return is_final and report or nil, false, told.content
 end
 
 -- State and number of ids of a request; nil if it is unknown. The third value is whether another account has its id.

@@ -46,10 +46,10 @@ end
 local function promote(set, now, leave)
   for _, request in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, 200)) do
     redis.call('ZREM', set, request)
-    local about = redis.call('HMGET', request_key(request), 'source', 'sequence')
+    local about = redis.call('HMGET', request_key(request), 'source', 'sequence', 'lookup')
     if about[1] then
       if leave then leave(request, about[1]) end
-      enter_line(request, about[1], about[2])
+      go_on(request, about[1], about[2], about[3], now)
     end
   end
 end

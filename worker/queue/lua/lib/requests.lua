@@ -1,4 +1,4 @@
--- uses: base, audit, metrics
+-- uses: base, audit, metrics, purging
 -- How items end, and with the last one their request.
 
 local REMARK_DOUBTFUL = 'cancelled after a call whose answer was lost: the file may be deleted'
@@ -11,7 +11,9 @@ local function end_items(request, outcome, attempts, error, ids, counter, now)
   redis.call('HINCRBY', key, outcome, #ids)
   redis.call('HINCRBY', KEY.totals, outcome, #ids)
   if counter == KEY.in_flight then redis.call('HINCRBY', key, 'in_flight', -#ids) end
-  count(counter, redis.call('HGET', key, 'source'), -#ids)
+  local about = redis.call('HMGET', key, 'source', 'purge', 'priority', 'sequence')
+  count(counter, about[1], -#ids)
+  if about[2] then record_gone(request, {priority = about[3], sequence = about[4]}, outcome, ids, now) end
 end
 
 -- Record how a request ended: in the audit trail and the metrics, which `write_ends` writes at the end of the
@@ -32,25 +34,36 @@ end
 -- request id is used again, and contains no full stop, which would make the signed text ambiguous.
 local function queue_webhook(request, key, url, report, now)
   report.request_id, report.finished_at = request, now
+  report.traceparent = redis.call('HGET', key, 'traceparent') or nil
   local id = string.gsub(request, '%.', '~') .. string.format(':%.0f', now)
   redis.call('HSET', KEY['webhook:'] .. id, 'url', url, 'report', cjson.encode(report), 'attempts', 0, 'since', now)
   redis.call('ZADD', KEY['webhooks:waiting'], now, id)
   redis.call('HDEL', key, 'callback')
 end
 
+-- Let a final request expire.
+local function expire(request, ttl)
+  redis.call('PEXPIRE', request_key(request), ttl)
+  for _, part in ipairs({'withdrawn', 'purge', unpack(OUTCOMES)}) do
+    redis.call('PEXPIRE', request_key(request, part), ttl)
+  end
+end
+
 -- If all items of a request have ended, make it final and put it in the outbox, from which other workers publish it
--- after `outbox_delay` ms. Returns whether it is final now.
+-- after `outbox_delay` ms. One that waits for its purges is final with the last of them, and none expires before its
+-- purges have ended. Returns whether it is final now.
 local function finish(request, now, result_ttl, outbox_delay)
   local key = request_key(request)
   local about = redis.call('HMGET', key, 'state', 'total', 'revoked', 'source', 'reason', 'run', 'origin',
-    'result_ttl_ms', 'callback', 'sequence', 'enqueued_at', unpack(OUTCOMES))
+    'result_ttl_ms', 'callback', 'sequence', 'enqueued_at', 'purge', 'purge_pending', unpack(OUTCOMES))
   if not about[1] or FINAL[about[1]] or about[1] == STATE.OPEN then return false end
   local ended, by_outcome = 0, {}
   for i, outcome in ipairs(OUTCOMES) do
-    by_outcome[outcome] = tonumber(about[11 + i] or 0)
+    by_outcome[outcome] = tonumber(about[13 + i] or 0)
     ended = ended + by_outcome[outcome]
   end
-  if ended < tonumber(about[2]) then
+  local is_purging = tonumber(about[13] or 0) > 0
+  if ended < tonumber(about[2]) or (about[12] == 'wait' and is_purging) then
     redis.call('SADD', KEY.changed, request)
     return false
   end
@@ -62,10 +75,14 @@ local function finish(request, now, result_ttl, outbox_delay)
   end
   redis.call('HSET', key, 'state', state, 'finished_at', now)
   result_ttl = about[8] or result_ttl
-  redis.call('PEXPIRE', key, result_ttl)
-  if about[3] then redis.call('PEXPIRE', request_key(request, 'withdrawn'), result_ttl) end
-  for outcome, n in pairs(by_outcome) do
-    if n > 0 then redis.call('PEXPIRE', request_key(request, outcome), result_ttl) end
+  if about[11] then
+    if not is_purging then expire(request, result_ttl) end
+  else
+    redis.call('PEXPIRE', key, result_ttl)
+    if about[3] then redis.call('PEXPIRE', request_key(request, 'withdrawn'), result_ttl) end
+    for outcome, n in pairs(by_outcome) do
+      if n > 0 then redis.call('PEXPIRE', request_key(request, outcome), result_ttl) end
+    end
   end
   redis.call('SREM', KEY.changed, request)
   redis.call('XDEL', KEY.unfinished, about[10] .. '-0')

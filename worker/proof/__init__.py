@@ -1,0 +1,1 @@
+"""Certificates of erasure: what became of each file of a request, signed."""
