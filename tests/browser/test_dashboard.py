@@ -230,6 +230,7 @@ def test_it_works_without_scripts(browser: Browser, stack: Stack) -> None:
 def test_a_lost_connection_is_told(browser: Browser, stack: Stack) -> None:
     """Old figures never look live. The page reconnects, and a session that has ended leads to the login."""
     browser.open()
+    browser.wait_for("Redis uses", "#workers")
     stack.web.kill()
     browser.wait_for("The connection is lost", "#stale")
     stack.web.restart()

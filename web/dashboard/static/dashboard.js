@@ -21,6 +21,12 @@
     if (event.detail.status === 401) location.reload();
     else stale.hidden = false;
   });
+  // htmx connects again after a lost connection, but not if the first one failed.
+  document.addEventListener("htmx:error", (event) => {
+    if (!event.target.hasAttribute("hx-sse:connect")) return;
+    stale.hidden = false;
+    setTimeout(() => htmx.trigger(event.target, "again"), 2000);
+  });
   document.addEventListener("htmx:sse:after:connection", () => {
     stale.hidden = true;
   });
