@@ -18,6 +18,7 @@ from tests.redis_server import RedisServer
 
 GUARDS = '{"shop": {"max_files": 500}}'
 ENVIRONMENT = {"KITSWEEP_RATE_LIMITS": '["10/1s"]', "KITSWEEP_GUARDS": GUARDS, "KITSWEEP_MAX_ATTEMPTS": "1"}
+ALICE = (Scope.READ, Scope.OPERATE, Scope.APPROVE)
 RULES = """\
 [rules.old-drafts]
 path = "/drafts/"
@@ -38,9 +39,9 @@ class Stack:
         self.house.start_worker("w0", "--without-mingle")
         self.house.wait_for_workers()
         self.web = WebServer(self.house)
-        tokens = TokenAdmin.of(load_settings(redis_url=redis_url, private_key=KEY))
-        self.alice = tokens.create("alice", [Scope.READ, Scope.OPERATE, Scope.APPROVE])
-        self.bob = tokens.create("bob", [Scope.READ])
+        self.tokens = TokenAdmin.of(load_settings(redis_url=redis_url, private_key=KEY))
+        self.alice = self.tokens.create("alice", ALICE)
+        self.bob = self.tokens.create("bob", [Scope.READ])
 
     def stop(self) -> None:
         """End everything."""

@@ -103,15 +103,19 @@ class Browser:
     def dark(self) -> Iterator[None]:
         """Prefer dark colours for a while."""
         self._prefer("dark")
-        yield
-        self._prefer("light")
+        try:
+            yield
+        finally:
+            self._prefer("light")
 
     @contextmanager
     def without_scripts(self) -> Iterator[None]:
         """Switch JavaScript off for a while."""
         self.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
-        yield
-        self.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+        try:
+            yield
+        finally:
+            self.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 
     def _prefer(self, scheme: str) -> None:
         wanted = [{"name": "prefers-color-scheme", "value": scheme}]

@@ -9,7 +9,7 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from tasks.client import checked_request, new_request_id
-from tests.browser.conftest import Stack
+from tests.browser.conftest import ALICE, Stack
 from tests.browser.support_browser import HUGE, NARROW, Browser
 from tests.waiting import wait_until
 from worker.states import Outcome
@@ -143,7 +143,7 @@ def test_a_number_is_typed_to_approve(browser: Browser, stack: Stack, held: str)
     pictured(browser, "approval")
     browser.type("#number", "12")
     browser.click("form .button.bad")
-    browser.wait_for("Type the number of files, 1,234", ".problem")
+    browser.wait_for("Type the number of files, 1,234", "form .problem")
     assert stack.client.status(held)["waiting"] == 1234
     browser.complaints()  # The page with the problem is a 422, which the console notes.
     browser.type("#number", "1,234")
@@ -225,3 +225,18 @@ def test_it_works_without_scripts(browser: Browser, stack: Stack) -> None:
         browser.click("#resume")
         browser.click("main .ask .button")
         browser.wait_for("All is well", "h1")
+
+
+def test_a_lost_connection_is_told(browser: Browser, stack: Stack) -> None:
+    """Old figures never look live. The page reconnects, and a session that has ended leads to the login."""
+    browser.open()
+    browser.wait_for("Redis uses", "#workers")
+    stack.web.kill()
+    browser.wait_for("The connection is lost", "#stale")
+    stack.web.restart()
+    wait_until(lambda: not browser.text("#stale"), 20, every=0.1)
+    browser.complaints()  # The console notes that it could not connect.
+    stack.tokens.revoke("alice")
+    browser.wait_for("Log in", "h1", 20)
+    stack.alice = stack.tokens.create("alice", ALICE)
+    browser.complaints()

@@ -98,6 +98,20 @@ def test_a_live_page_sends_its_part_and_ends_with_the_session(context: Context) 
     assert any("All is well" in text or "No worker" in text for text in seen)
 
 
+def test_live_pages_end_when_the_server_stops(context: Context) -> None:
+    """So that it need not wait for them."""
+
+    async def run() -> None:
+        sampler = Sampler(context, context.figures)
+        async with aclosing(sampler.looks()) as looks:
+            await anext(looks)
+            sampler.stop()
+            with pytest.raises(StopAsyncIteration):
+                await anext(looks)
+
+    asyncio.run(asyncio.wait_for(run(), 5))
+
+
 def test_a_redis_that_does_not_answer_is_told(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page says since when, and what to do; it does not fail."""
 

@@ -23,7 +23,7 @@ LOOK_SECONDS = 0.15
 """How long one page looks for entries that match; then it ends early, and says where to go on."""
 EVENTS = (
     *("accepted", "held", "approved", "rejected", "cancelled", "ended", "paused", "resumed"),
-    *("run", "skipped", "cleanup_off", "cleanup_on"),
+    *("run", "skipped", "cleanup_off", "cleanup_on", "resent", "token_created", "token_revoked"),
 )
 _COLUMNS = ("at", "event", "request", "source", "by", "state", "total", "detail")
 _BEGINNING, _END = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)

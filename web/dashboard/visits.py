@@ -220,6 +220,8 @@ async def read_form(request: Request) -> dict[str, str]:
 def _to_login(request: Request) -> Response:
     if request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site":
         return HTMLResponse(_AGAIN, headers=rendering.HEADERS)
+    if "text/event-stream" in request.headers.get("accept", ""):
+        return Response(status_code=401, headers=rendering.HEADERS)
     path = root_of(request) + request.url.path.removeprefix(ROOT)
     url = path + (f"?{request.url.query}" if request.url.query else "")
     after = f"?next={quote(url, safe='')}" if request.method == "GET" else ""

@@ -1,4 +1,4 @@
-// Keys, and the viewer's time zone for the server. Everything else works without it.
+// Keys, a warning when live updates stop, and the viewer's time zone for the server. All else works without it.
 "use strict";
 
 (() => {
@@ -14,6 +14,22 @@
     button.hidden = false;
     button.addEventListener("click", () => help.showModal());
   }
+
+  // A page that is no longer live must not look as if it were.
+  const stale = document.getElementById("stale");
+  document.addEventListener("htmx:sse:error", (event) => {
+    if (event.detail.status === 401) location.reload();
+    else stale.hidden = false;
+  });
+  // htmx connects again after a lost connection, but not if the first one failed.
+  document.addEventListener("htmx:error", (event) => {
+    if (!event.target.hasAttribute("hx-sse:connect")) return;
+    stale.hidden = false;
+    setTimeout(() => htmx.trigger(event.target, "again"), 2000);
+  });
+  document.addEventListener("htmx:sse:after:connection", () => {
+    stale.hidden = true;
+  });
 
   const isTyping = (target) => target.closest("input, textarea, select, [contenteditable]");
 
