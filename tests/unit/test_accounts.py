@@ -15,7 +15,9 @@ import tasks.client
 from config.accounts import AccountsError, read_accounts
 from config.settings import Settings, load_settings
 from config.windows import Window
+from tasks.chosen import chosen_account
 from tasks.client import Client
+from tasks.purges import PurgeAdmin
 from tests.unit.support_messages import Sender, put, undecoded
 from tests.unit.support_queue import end_all, must_claim, raw, settings_for_tests
 from worker.account import Account
@@ -341,3 +343,20 @@ def test_metrics_of_each_account_have_what_all_share(file: Path, redis_client: R
     assert [(each.account, each.workers, each.unaccepted) for each in figures] == [
         (name, 1, 1) for name in ("default", "shop", "blog")
     ]
+
+
+def test_purges_are_those_of_the_chosen_account(
+    file: Path, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--account` of the command line chooses it."""
+    monkeypatch.setattr("worker.account.connect", lambda _: redis_client)
+    settings = settings_for_tests(accounts_file=str(file), purge_quota=7)
+    shop = Account(settings_of(settings, "shop"), redis_client)
+    shop.queue.enqueue(NewRequest("r", "s", purge="true"), ["a"], {"a": "https://h/a.jpg"})
+    end_all(shop.queue, must_claim(shop.queue, "t"))
+    assert [PurgeAdmin(settings, name).overview()["waiting"] for name in (None, "shop", "blog")] == [0, 1, 0]
+    token = chosen_account.set("shop")
+    try:
+        assert PurgeAdmin(settings).overview()["waiting"] == 1
+    finally:
+        chosen_account.reset(token)
