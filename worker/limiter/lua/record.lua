@@ -36,7 +36,7 @@ if kind == 'throttled' then
   end
   redis.call('PEXPIRE', limits, math.max(LEARNED_MS, pause) * 2)
 elseif kind == 'ok' then
-  redis.call('HSET', limits, 'margin', math.max(MARGIN_LEAST, margin * 0.9997))
+  redis.call('HSET', limits, 'margin', math.max(MARGIN_LEAST, margin * 0.9995))
   if known[3] then redis.call('HDEL', limits, 'throttles') end
   if endpoint == 'delete' then note_success(account, now) end
 else
