@@ -52,7 +52,7 @@ def verify(
     Examples:
       kitsweep verify certificate.jsonl --key "$PUBLIC_KEY"
     """
-    with file.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
+    with file.open("rb") as lines:
         try:
             found = verified(lines, key)
         except CertificateInvalid as error:

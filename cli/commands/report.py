@@ -64,7 +64,11 @@ def report(
       kitsweep report $ID --certificate --output certificate.jsonl --html certificate.html
     """
     if certificate:
+        if form or outcome:
+            raise CommandError("a certificate has all outcomes, as JSON lines: leave out --format and --outcome")
         return _certify(request_id, output, html)
+    if html:
+        raise CommandError("--html needs --certificate")
     client = Client()
     before = client.status(request_id)
     wanted = frozenset(outcome or Outcome)
@@ -98,8 +102,8 @@ def _certify(request_id: str, output: Path | None, html: Path | None) -> int:
 
 
 def _write_page(certificate: Path, html: Path) -> None:
-    with certificate.open(encoding="utf-8") as lines:
+    with certificate.open("rb") as lines:
         found = verified(lines)
-    with certificate.open(encoding="utf-8") as lines, opened(html) as stream:
+    with certificate.open("rb") as lines, opened(html) as stream:
         files = (json.loads(line) for line in islice(lines, 1, 1 + found.request["total"]))
         stream.writelines(page(found.request, found.seal, files))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import stat
 from pathlib import Path
@@ -39,58 +40,70 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> SigningKey:
 
 
 @pytest.fixture(scope="module")
-def lines(key: SigningKey) -> list[str]:
-    return list(written(REQUEST, FILES, key))
+def lines(key: SigningKey) -> list[bytes]:
+    return certificate_of(key)
 
 
-def test_what_was_written_is_genuine(lines: list[str], key: SigningKey) -> None:
+def certificate_of(key: SigningKey, request: dict[str, Any] = REQUEST) -> list[bytes]:
+    return [line.encode() for line in written(request, FILES, key)]
+
+
+def test_what_was_written_is_genuine(lines: list[bytes], key: SigningKey) -> None:
     found = verified(lines, key.public)
     assert found.request["reason"] == "user 42 left"
     assert found.seal["totals"] == {"deleted": 1, "presumed_deleted": 1, "failed": 1, "purged": 1, "purge_failed": 1}
 
 
-def test_it_says_what_it_does_not_prove(lines: list[str], key: SigningKey) -> None:
+def test_it_says_what_it_does_not_prove(lines: list[bytes], key: SigningKey) -> None:
     told = " ".join(verified(lines).seal["does_not_prove"])
-    assert "1 files are presumed deleted" in told
-    assert "1 files were not deleted" in told
-    assert "Cached copies of 2 files were not purged" in told
+    assert "Presumed deleted: 1." in told
+    assert "failed or were cancelled: 1." in told
+    assert "Not purged from the CDN: 2." in told
+    assert "Which call to ImageKit" in told
 
 
-def sealed(lines: list[str], **changes: object) -> list[str]:
+def sealed(lines: list[bytes], **changes: object) -> list[bytes]:
     """Return the lines with another last line."""
-    return [*lines[:-1], json.dumps({**json.loads(lines[-1]), **changes}) + "\n"]
+    seal = {**json.loads(lines[-1]), **changes}
+    return [*lines[:-1], json.dumps(seal, sort_keys=True, separators=(",", ":")).encode() + b"\n"]
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda of: [of[0], of[1].replace("deleted", "not_found"), *of[2:]], "lines before the last were changed"),
-        (lambda of: [of[0], *of[2:]], "lines before the last were changed"),
-        (lambda of: [of[0], of[2], of[1], *of[3:]], "lines before the last were changed"),
-        (lambda of: [of[0], of[1], *of[1:]], "lines before the last were changed"),
-        (lambda of: [of[0].replace("user 42", "user 43"), *of[1:]], "lines before the last were changed"),
+        (lambda of: [of[0], of[1].replace(b"deleted", b"not_found"), *of[2:]], "outcomes were changed"),
+        (lambda of: [of[0], *of[2:]], "lines removed"),
+        (lambda of: [of[0], of[1], *of[1:]], "lines removed or added"),
+        (lambda of: [of[0], of[2], of[1], *of[3:]], "another order"),
+        (lambda of: [of[0].replace(b"user 42", b"user 43"), *of[1:]], "lines before the last were changed"),
+        (lambda of: [of[0].replace(b"user 42", b"user \xff"), *of[1:]], "line 1: not a complete JSON object"),
+        (lambda of: [of[0], b"[" * 100_000 + b"\n", *of[1:]], "line 2: not a complete JSON object"),
+        (lambda of: [*of[:-1], of[-1].replace(b"{", b'{"totals":{},', 1)], "the last line is not what was signed"),
+        (lambda of: [*of[:-1], of[-1].replace(b":", b": ", 1)], "the last line is not what was signed"),
         (lambda of: sealed(of, totals={"deleted": 3}), "the last line is not what was signed"),
         (lambda of: sealed(of, does_not_prove=[]), "the last line is not what was signed"),
         (lambda of: sealed(of, signature="AAAA"), "the last line is not what was signed"),
-        (lambda of: [*of[:-1], '{"totals":{"deleted":99},' + of[-1][1:]], "the last line is not what was signed"),
-        (lambda of: [*of[:-1], of[-1][:-2] + ',"totals":{"deleted":99}}\n'], "the last line is not what was signed"),
-        (lambda of: [of[0], of[1].replace("deleted", "\udcff"), *of[2:]], "lines before the last were changed"),
-        (lambda of: [of[0], "[" * 100_000 + "\n", *of[1:]], "line 2: not a complete JSON object"),
-        (lambda of: ['{"kitsweep_certificate":1}\n', *of[1:]], "line 1: not a certificate"),
-        (lambda of: of[:-1], "the last line is not what was signed"),
+        (lambda of: of[:-1], "incomplete"),
+        (lambda of: [*of, b"{}\n"], "incomplete"),
         (lambda of: [*of[:-1], of[-1][:40]], "not a complete JSON object"),
         (lambda of: of[:1], "incomplete"),
         (lambda _: [], "incomplete"),
-        (lambda _: ["[]\n", "{}\n"], "line 1: not a complete JSON object"),
-        (lambda of: ["{}\n", *of[1:]], "line 1: not a certificate"),
+        (lambda _: [b"[]\n", b"{}\n"], "line 1: not a complete JSON object"),
+        (lambda of: [b"{}\n", *of[1:]], "line 1: not a certificate"),
     ],
 )
-def test_each_change_shows(lines: list[str], change: Any, told: str) -> None:
+def test_each_change_shows(lines: list[bytes], change: Any, told: str) -> None:
     with pytest.raises(CertificateInvalid, match=told):
         verified(change(lines))
 
 
-def test_another_key_shows(lines: list[str], tmp_path: Path) -> None:
+def test_what_is_signed_but_no_certificate_is_refused(key: SigningKey) -> None:
+    """Anybody can sign anything with a key of their own; it is refused like a change, and breaks nothing."""
+    with pytest.raises(CertificateInvalid, match="fields are missing"):
+        verified(certificate_of(key, {"total": len(FILES)}))
+
+
+def test_another_key_shows(lines: list[bytes], tmp_path: Path) -> None:
     other = SigningKey.create(tmp_path / "other.pem")
     with pytest.raises(CertificateInvalid, match="another key"):
         verified(lines, other.public)
@@ -99,13 +112,12 @@ def test_another_key_shows(lines: list[str], tmp_path: Path) -> None:
 
 
 @given(st.data())
-def test_no_byte_can_be_changed(lines: list[str], data: st.DataObject) -> None:
-    text = "".join(lines)
+def test_no_byte_can_be_changed(lines: list[bytes], data: st.DataObject) -> None:
+    text = b"".join(lines)
     at = data.draw(st.integers(0, len(text) - 1))
-    other = data.draw(st.characters(codec="ascii").filter(lambda each: each != text[at]))
-    changed = (text[:at] + other + text[at + 1 :]).splitlines(keepends=True)
+    other = data.draw(st.binary(min_size=1, max_size=1).filter(lambda each: each != text[at : at + 1]))
     with pytest.raises(CertificateInvalid):
-        verified(changed)
+        verified(io.BytesIO(text[:at] + other + text[at + 1 :]))
 
 
 def test_files_without_a_stored_outcome_are_not_certified(key: SigningKey) -> None:
@@ -131,7 +143,35 @@ def test_a_broken_key_is_not_shown(tmp_path: Path) -> None:
     assert error.value.__cause__ is None
 
 
-def test_the_page_shows_the_files_and_escapes_them(lines: list[str]) -> None:
+def test_the_command_prints_the_public_key_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The private key is in the file only, which a second call keeps."""
+    path = tmp_path / "key.pem"
+    assert run(["key", "create", str(path)]) == 0
+    pem, shown = path.read_text(), capsys.readouterr()
+    assert shown.out.strip() == SigningKey.read(path).public
+    assert run(["key", "create", str(path)]) == 2
+    shown_again = capsys.readouterr()
+    assert path.read_text() == pem
+    secret = pem.splitlines()[1]
+    assert secret not in "".join([*shown, *shown_again])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["report", "r", "--html", "page.html"],
+        ["report", "r", "--certificate", "--html", "page.html"],
+        ["report", "r", "--certificate", "--outcome", "failed"],
+        ["report", "r", "--certificate", "--format", "csv"],
+        ["verify", "no-such-file"],
+    ],
+)
+def test_wrong_use_is_told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 2
+    assert "kitsweep: " in capsys.readouterr().err
+
+
+def test_the_page_shows_the_files_and_escapes_them(lines: list[bytes]) -> None:
     found = verified(lines)
     html = "".join(page(found.request, found.seal, FILES))
     assert "&lt;b&gt;refused&lt;/b&gt;" in html

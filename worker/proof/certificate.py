@@ -16,7 +16,7 @@ from worker.proof.keys import SigningKey, is_signed
 from worker.states import Outcome
 
 VERSION = 1
-_NOT_SIGNED = "the last line is not what was signed: totals, digest, key or signature were changed"
+_INCOMPLETE = "the certificate is incomplete: it does not end with a signature"
 _PURGE_STATES = ("purged", "purge_pending", "purge_failed", "purge_skipped")
 
 
@@ -49,7 +49,7 @@ def written(request: Mapping[str, Any], files: Iterable[Mapping[str, Any]], key:
     yield _line({**seal, "signature": key.sign(_line(seal).encode())})
 
 
-def verified(lines: Iterable[str], public: str | None = None) -> Verified:
+def verified(lines: Iterable[bytes], public: str | None = None) -> Verified:
     """Read a certificate to its end, and return it if it is genuine. `public` is the key that must have signed it.
 
     Raises `CertificateInvalid`.
@@ -59,19 +59,18 @@ def verified(lines: Iterable[str], public: str | None = None) -> Verified:
     for number, (line, is_last) in enumerate(_with_last(lines), 1):
         entry = _read(line, number)
         if is_last and number > 1:
-            # Exactly as it was written: JSON allows a name twice, of which readers see one or the other.
-            if line != _line(entry) or not isinstance(entry.get("does_not_prove"), list):
-                raise CertificateInvalid(_NOT_SIGNED)
-            _check_seal(entry, digest.hexdigest(), totals, public)
+            _check_signature(line, entry, public)
+            _check_lines(entry, digest.hexdigest(), totals)
+            _check_form(request, entry, totals)
             return Verified(request, entry)
-        digest.update(line.encode(errors="surrogateescape"))
+        digest.update(line)
         if number == 1:
             request = entry
-            if entry.get("kitsweep_certificate") != VERSION or not {"request_id", "total"} <= entry.keys():
+            if entry.get("kitsweep_certificate") != VERSION:
                 raise CertificateInvalid(f"line 1: not a certificate of version {VERSION}")
         else:
             _count(entry, totals)
-    raise CertificateInvalid("the certificate is incomplete: its last line is missing")
+    raise CertificateInvalid(_INCOMPLETE)
 
 
 def not_proven(totals: Mapping[str, int]) -> list[str]:
@@ -79,17 +78,15 @@ def not_proven(totals: Mapping[str, int]) -> list[str]:
     told = [
         "Deletion is as ImageKit's API reported it, at the times given; a copy outside of ImageKit is not covered.",
         "ImageKit deletes all versions of a file with it; this was not checked separately.",
-        "Which call deleted a file is not said here; the log has ImageKit's id of each call.",
+        "Which call to ImageKit deleted a file is not in this certificate.",
     ]
     if presumed := totals.get(Outcome.PRESUMED_DELETED):
-        told.append(f"{presumed} files are presumed deleted: they do not exist, after a call without a response.")
+        told.append(f"Presumed deleted: {presumed}. These files do not exist, after a call without a response.")
     if kept := totals.get(Outcome.FAILED, 0) + totals.get(Outcome.CANCELLED, 0):
-        told.append(f"{kept} files were not deleted: they failed, or were cancelled.")
+        told.append(f"Not deleted, because they failed or were cancelled: {kept}.")
     unpurged = _files_in(totals) - totals.get("purged", 0)
     if unpurged:
-        told.append(
-            f"Cached copies of {unpurged} files were not purged from the CDN; they may be served until they expire."
-        )
+        told.append(f"Not purged from the CDN: {unpurged}. Cached copies may be served until they expire.")
     return told
 
 
@@ -110,23 +107,38 @@ def _files_in(totals: Mapping[str, int]) -> int:
     return sum(count for name, count in totals.items() if name not in _PURGE_STATES)
 
 
-def _check_seal(seal: Mapping[str, Any], sha256: str, totals: Mapping[str, int], public: str | None) -> None:
+def _check_signature(line: bytes, seal: Mapping[str, Any], public: str | None) -> None:
+    if "signature" not in seal:
+        raise CertificateInvalid(_INCOMPLETE)
     unsigned = {name: value for name, value in seal.items() if name != "signature"}
     key = str(seal.get("key"))
-    if not is_signed(_line(unsigned).encode(), str(seal.get("signature")), key):
-        raise CertificateInvalid(_NOT_SIGNED)
+    # The signature is of what was read, so a name that is there twice, of which one is read, needs the first check.
+    if line != _line(seal).encode() or not is_signed(_line(unsigned).encode(), str(seal["signature"]), key):
+        raise CertificateInvalid("the last line is not what was signed: totals, digest, key or signature were changed")
     if public is not None and key != public:
         raise CertificateInvalid(f"it was signed with another key, {key}")
-    if seal.get("sha256") != sha256 or seal.get("totals") != totals:
-        raise CertificateInvalid("lines before the last were changed, removed, added, or put in another order")
 
 
-def _read(line: str, number: int) -> dict[str, Any]:
+def _check_lines(seal: Mapping[str, Any], sha256: str, totals: Mapping[str, int]) -> None:
+    if seal.get("totals") != totals:
+        raise CertificateInvalid("totals and lines do not agree: outcomes were changed, or lines removed or added")
+    if seal.get("sha256") != sha256:
+        raise CertificateInvalid("lines before the last were changed, or put in another order")
+
+
+def _check_form(request: Mapping[str, Any], seal: Mapping[str, Any], totals: Mapping[str, int]) -> None:
+    """Anybody can sign anything with a key of their own."""
+    is_ours = isinstance(request.get("request_id"), str) and isinstance(seal.get("does_not_prove"), list)
+    if not is_ours or request.get("total") != _files_in(totals):
+        raise CertificateInvalid("it is signed, but is no certificate: fields are missing, or do not agree")
+
+
+def _read(line: bytes, number: int) -> dict[str, Any]:
     try:
         entry = json.loads(line)
     except (ValueError, RecursionError):
         entry = None
-    if not isinstance(entry, dict) or not line.endswith("\n"):
+    if not isinstance(entry, dict) or not line.endswith(b"\n"):
         raise CertificateInvalid(f"line {number}: not a complete JSON object")
     return entry
 
@@ -135,9 +147,9 @@ def _line(entry: Mapping[str, Any]) -> str:
     return json.dumps(entry, sort_keys=True, separators=(",", ":")) + "\n"
 
 
-def _with_last(lines: Iterable[str]) -> Iterator[tuple[str, bool]]:
+def _with_last(lines: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
     """Yield each line, and whether it is the last."""
-    before: str | None = None
+    before: bytes | None = None
     for line in lines:
         if before is not None:
             yield before, False
