@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from redis import Redis
 
 import worker.runtime.dispatcher
+import worker.runtime.webhooks
 from tests.unit.support_queue import raw, settings_for_tests
 from tests.waiting import wait_until
 from worker.batch.pipeline import Ran
@@ -20,6 +23,8 @@ from worker.runtime.batches import BatchThreads, fair_shares
 from worker.runtime.dispatcher import Dispatcher, look_at
 from worker.runtime.process import App, create_app
 from worker.runtime.turns import AccountTurns
+from worker.runtime.webhooks import WebhookStep
+from worker.webhooks.sender import Sender
 
 A, B, C = "ABC"
 NAMES = [f"a{number}" for number in range(5)]
@@ -116,10 +121,13 @@ def test_batches_of_a_removed_account_end() -> None:
 @pytest.fixture
 def app(redis_client: Redis, tmp_path: Path) -> App:
     """Return an application that serves five accounts besides that of the environment."""
-    write(tmp_path, NAMES)
-    return create_app(
-        settings_for_tests(accounts_file=str(tmp_path / "accounts.toml"), batch_window_seconds=0), redis_client
-    )
+    return app_in(tmp_path, redis_client)
+
+
+def app_in(folder: Path, redis: Redis, **settings: Any) -> App:
+    write(folder, NAMES)
+    about = {"accounts_file": str(folder / "accounts.toml"), "batch_window_seconds": 0, **settings}
+    return create_app(settings_for_tests(**about), redis)
 
 
 def write(folder: Path, names: list[str]) -> None:
@@ -203,7 +211,7 @@ def test_results_that_a_dead_worker_did_not_publish_are_published_for_each_accou
 
 def test_threads_for_all_accounts_take_turns(app: App) -> None:
     """Of those of which something is due, the one whose turn is the longest ago; each has one thread at most."""
-    turns = AccountTurns(app.accounts, ["cleanup:runs"], most=1)
+    turns = AccountTurns(app.accounts, 1, "cleanup:runs")
     for name in ("a1", "a3"):
         each = app.accounts.of(name)
         raw(each.queue).zadd(each.keys("cleanup:runs"), {"run": 1})
@@ -218,6 +226,28 @@ def test_threads_for_all_accounts_take_turns(app: App) -> None:
         assert [next_name(), next_name()] == ["a3", "a3"]
         with turns.next():
             assert next_name() is None
+
+
+def test_webhooks_of_each_account_are_sent(
+    redis_client: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The threads of a worker find the account that has one waiting."""
+    app = app_in(tmp_path, redis_client, webhook_secret="whsec_" + b64encode(bytes(32)).decode())
+    steps: list[Callable[[], float]] = []
+    monkeypatch.setattr(worker.runtime.webhooks, "start_thread", lambda _, step, __: steps.append(step))
+    step = WebhookStep(SimpleNamespace(app=app))
+    step.start(None)
+    each = app.accounts.of("a3")
+    raw(each.queue).zadd(each.keys("webhooks:waiting"), {"w": 1})
+    sent: list[Sender] = []
+
+    def send_next(sender: Sender) -> bool:
+        sent.append(sender)
+        return True
+
+    monkeypatch.setattr(Sender, "send_next", send_next)
+    assert steps[0]() == 0
+    assert sent == [each.webhook_sender]
 
 
 def test_a_new_key_is_tried_at_once(app: App, dispatcher: Dispatcher, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from worker.imagekit.answers import (
     Throttled,
     Unanswered,
 )
+from worker.metrics.reading import Reader
 from worker.purge.planner import Purge
 from worker.purge.sending import Then
 from worker.reports.finding import Finder
@@ -74,6 +75,15 @@ def test_a_request_without_purge_costs_nothing_more(stand: Stand) -> None:
     assert raw(stand.queue).keys("*purge*") == []
 
 
+def test_a_finished_request_without_purge_lets_only_its_own_keys_expire(real_redis: Redis) -> None:
+    """Of a request of one file: its hash and the list of its one outcome; more would cost every request."""
+    stand = Stand(real_redis)
+    stand.enqueue("r", ["a.x"], purge=None)
+    real_redis.config_resetstat()
+    stand.delete()
+    assert real_redis.info("commandstats")["cmdstat_pexpire"]["calls"] == 2
+
+
 def test_a_request_that_waits_for_its_purges_is_final_with_the_last(stand: Stand) -> None:
     """Until then it is in progress; a worker publishes it as any other."""
     stand.enqueue("r", ["a.x", "b.y"], purge="wait")
@@ -82,6 +92,8 @@ def test_a_request_that_waits_for_its_purges_is_final_with_the_last(stand: Stand
     stand.purge()
     assert stand.report("r")["state"] == "SUCCESS"
     assert stand.published == ["r"]
+    [figures] = Reader(stand.queue.redis).read([stand.account.settings]).accounts
+    assert figures.finished["SUCCESS"] == figures.request_ms.counts[-1] == 1
 
 
 def test_a_purge_is_asked_for_until_it_is_completed(stand: Stand) -> None:

@@ -34,7 +34,6 @@ CLEANUP_SECONDS = 1.0
 """How often a worker looks for cleanup runs that are due."""
 CLEANUP_THREADS = 2
 """Two, so that a hanging list call does not delay every other run; of several accounts, each has one at most."""
-
 PURGE_SECONDS = 1.0
 """How often a worker looks for purges and lookups that are due."""
 PURGE_THREADS = 2
@@ -64,10 +63,10 @@ class WorkStep(bootsteps.StartStopStep):
                 account.limiter.probe_soon()
         dispatcher = Dispatcher(parent.app, parent.hostname, self._batches)
         self._threads.append(start_thread("dispatcher", dispatcher.tick, self._stop))
-        turns = AccountTurns(app.accounts, ["cleanup:runs"], CLEANUP_THREADS // 2)
+        turns = AccountTurns(app.accounts, CLEANUP_THREADS // 2, "cleanup:runs")
         for number in range(CLEANUP_THREADS):
             self._threads.append(start_thread(f"cleanup-{number}", partial(_continue_a_run, turns), self._stop))
-        turns = AccountTurns(app.accounts, ["lookups", "purges:open"], PURGE_THREADS // 2, keys=["purges:waiting"])
+        turns = AccountTurns(app.accounts, PURGE_THREADS // 2, "lookups", "purges:open", or_key="purges:waiting")
         for number in range(PURGE_THREADS):
             self._threads.append(start_thread(f"purge-{number}", partial(_purge, app.accounts, turns), self._stop))
         # The pool stops at the same time, which takes a prefork pool seconds.

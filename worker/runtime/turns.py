@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from worker.accounts import Accounts
@@ -14,12 +14,10 @@ from worker.runtime.process import Member
 class AccountTurns:
     """Gives threads an account at a time. With several accounts, each has at most `most` of the threads."""
 
-    def __init__(
-        self, accounts: Accounts[Member], due_sets: Sequence[str], most: int, *, keys: Sequence[str] = ()
-    ) -> None:
-        """Look for accounts with a due time (ms) in one of the sorted sets that has come, or with one of the keys."""
+    def __init__(self, accounts: Accounts[Member], most: int, *due_sets: str, or_key: str | None = None) -> None:
+        """Look for accounts with a due time (ms) in one of the sorted sets that has come, or with a key `or_key`."""
         self._accounts = accounts
-        self._due = {"sets": list(due_sets), "keys": list(keys)}
+        self._due = {"sets": due_sets, "key": or_key}
         self._most = most
         self._lock = threading.Lock()
         self._held: Counter[str] = Counter()
@@ -34,11 +32,14 @@ class AccountTurns:
             yield next(iter(served.values()))
             return
         name = self._take(self._accounts_due(list(served.values())))
+        if name is None:
+            yield None
+            return
         try:
-            yield served[name] if name else None
+            yield served[name]
         finally:
             with self._lock:
-                self._held[name or ""] -= 1
+                self._held[name] -= 1
 
     def _accounts_due(self, accounts: list[Member]) -> list[str]:
         prefixes = [each.keys.prefix for each in accounts]
@@ -49,9 +50,10 @@ class AccountTurns:
     def _take(self, due: list[str]) -> str | None:
         with self._lock:
             free = [name for name in due if self._held[name] < self._most]
-            name = min(free, key=lambda each: self._last_turns.get(each, 0), default=None)
-            self._held[name or ""] += 1
+            if not free:
+                return None
+            name = min(free, key=lambda each: self._last_turns.get(each, 0))
+            self._held[name] += 1
             self._turn += 1
-            if name:
-                self._last_turns[name] = self._turn
+            self._last_turns[name] = self._turn
             return name

@@ -38,7 +38,7 @@ class WebhookStep(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:  # noqa: ARG002 - Celery's signature
         """Start the threads."""
         if self._accounts.home.settings.webhook_secrets:
-            send = partial(_send_one, AccountTurns(self._accounts, "webhooks:waiting", THREADS // 2))
+            send = partial(_send_one, AccountTurns(self._accounts, THREADS // 2, "webhooks:waiting"))
             self._threads += [start_thread(f"webhooks-{number}", send, self._stop) for number in range(THREADS)]
             signals.worker_shutdown.connect(self._finish)
 

@@ -55,7 +55,7 @@ for _, request in ipairs(requests) do
     end
   end
 end
-write_noted()
+write_ends()
 if args.state == PURGE.REFUSED then
   redis.call('SADD', KEY['purges:refused'], redis.call('HGET', key, 'url'))
   redis.call('PEXPIRE', KEY['purges:refused'], args.keep_ms)

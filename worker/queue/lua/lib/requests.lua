@@ -18,15 +18,15 @@ end
 
 -- Record how a request ended: in the audit trail and the metrics, which `write_ends` writes at the end of the
 -- operation, and in the cleanup run that it came from.
-local function record_end(request, about, state, by_outcome)
+local function record_end(request, about, state)
   local detail = {reason = about.reason or nil}
-  for outcome, n in pairs(by_outcome) do
+  for outcome, n in pairs(about.by_outcome) do
     if n > 0 then detail[outcome] = n end
   end
-  note_audit('ended', request, about.source, about.origin or '', state, about.total, detail)
+  note_audit('ended', request, about.source or '', about.origin or '', state, about.total, detail)
   local run = about.run and KEY['cleanup:'] .. 'run:' .. about.run
   if run and redis.call('EXISTS', run) == 1 then
-    redis.call('HSET', run, 'result', state, 'counts', cjson.encode(by_outcome))
+    redis.call('HSET', run, 'result', state, 'counts', cjson.encode(about.by_outcome))
   end
 end
 
@@ -49,53 +49,65 @@ local function expire(request, ttl)
   end
 end
 
+local FINISH_FIELDS = {'state', 'total', 'revoked', 'source', 'reason', 'run', 'origin', 'result_ttl_ms', 'callback',
+  'sequence', 'enqueued_at', 'purge', 'purge_pending', unpack(OUTCOMES)}
+
+-- What `finish` needs to know of a request, by name; an outcome is the number of items that ended with it.
+local function read_for_finish(key)
+  local about = {}
+  for i, value in ipairs(redis.call('HMGET', key, unpack(FINISH_FIELDS))) do about[FINISH_FIELDS[i]] = value end
+  about.by_outcome, about.ended = {}, 0
+  for _, outcome in ipairs(OUTCOMES) do
+    about.by_outcome[outcome] = tonumber(about[outcome] or 0)
+    about.ended = about.ended + about.by_outcome[outcome]
+  end
+  about.is_purging = tonumber(about.purge_pending or 0) > 0
+  return about
+end
+
+local function final_state(about)
+  if about.revoked and about.by_outcome[OUTCOME.CANCELLED] > 0 then return STATE.REVOKED end
+  return about.by_outcome[OUTCOME.FAILED] > 0 and STATE.FAILURE or STATE.SUCCESS
+end
+
+-- Let a request that is final now expire. One whose files are being purged stays until its purges have ended.
+local function expire_final(request, about, ttl)
+  if about.purge then
+    if not about.is_purging then expire(request, ttl) end
+    return
+  end
+  redis.call('PEXPIRE', request_key(request), ttl)
+  if about.revoked then redis.call('PEXPIRE', request_key(request, 'withdrawn'), ttl) end
+  for outcome, n in pairs(about.by_outcome) do
+    if n > 0 then redis.call('PEXPIRE', request_key(request, outcome), ttl) end
+  end
+end
+
 -- If all items of a request have ended, make it final and put it in the outbox, from which other workers publish it
--- after `outbox_delay` ms. One that waits for its purges is final with the last of them, and none expires before its
--- purges have ended. Returns whether it is final now.
+-- after `outbox_delay` ms. One that waits for its purges is final with the last of them. Returns whether it is final
+-- now.
 local function finish(request, now, result_ttl, outbox_delay)
   local key = request_key(request)
-  local about = redis.call('HMGET', key, 'state', 'total', 'revoked', 'source', 'reason', 'run', 'origin',
-    'result_ttl_ms', 'callback', 'sequence', 'enqueued_at', 'purge', 'purge_pending', unpack(OUTCOMES))
-  if not about[1] or FINAL[about[1]] or about[1] == STATE.OPEN then return false end
-  local ended, by_outcome = 0, {}
-  for i, outcome in ipairs(OUTCOMES) do
-    by_outcome[outcome] = tonumber(about[13 + i] or 0)
-    ended = ended + by_outcome[outcome]
-  end
-  local is_purging = tonumber(about[13] or 0) > 0
-  if ended < tonumber(about[2]) or (about[12] == 'wait' and is_purging) then
+  local about = read_for_finish(key)
+  if not about.state or FINAL[about.state] or about.state == STATE.OPEN then return false end
+  if about.ended < tonumber(about.total) or (about.purge == 'wait' and about.is_purging) then
     redis.call('SADD', KEY.changed, request)
     return false
   end
-  local state = STATE.SUCCESS
-  if about[3] and by_outcome[OUTCOME.CANCELLED] > 0 then
-    state = STATE.REVOKED
-  elseif by_outcome[OUTCOME.FAILED] > 0 then
-    state = STATE.FAILURE
-  end
+  local state, enqueued_at = final_state(about), tonumber(about.enqueued_at)
   redis.call('HSET', key, 'state', state, 'finished_at', now)
-  result_ttl = about[8] or result_ttl
-  if about[11] then
-    if not is_purging then expire(request, result_ttl) end
-  else
-    redis.call('PEXPIRE', key, result_ttl)
-    if about[3] then redis.call('PEXPIRE', request_key(request, 'withdrawn'), result_ttl) end
-    for outcome, n in pairs(by_outcome) do
-      if n > 0 then redis.call('PEXPIRE', request_key(request, outcome), result_ttl) end
-    end
-  end
+  expire_final(request, about, about.result_ttl_ms or result_ttl)
   redis.call('SREM', KEY.changed, request)
-  redis.call('XDEL', KEY.unfinished, about[10] .. '-0')
+  redis.call('XDEL', KEY.unfinished, about.sequence .. '-0')
   if state ~= STATE.SUCCESS then redis.call('XADD', KEY.unsuccessful, '*', 'request', request) end
-  local known = {source = about[4] or '', reason = about[5], run = about[6], origin = about[7], total = about[2]}
-  record_end(request, known, state, by_outcome)
+  record_end(request, about, state)
   count_one('requests:' .. state)
-  observe('request_ms', math.max(0, now - (tonumber(about[11]) or now)))
-  if about[9] then
-    local report = {source = known.source, reason = known.reason or nil, state = state, total = tonumber(known.total),
-      enqueued_at = tonumber(about[11])}
-    for outcome, n in pairs(by_outcome) do report[outcome] = n end
-    queue_webhook(request, key, about[9], report, now)
+  observe('request_ms', math.max(0, now - (enqueued_at or now)))
+  if about.callback then
+    local report = {source = about.source or '', reason = about.reason or nil, state = state,
+      total = tonumber(about.total), enqueued_at = enqueued_at}
+    for outcome, n in pairs(about.by_outcome) do report[outcome] = n end
+    queue_webhook(request, key, about.callback, report, now)
   end
   redis.call('ZADD', KEY.outbox, now + outbox_delay, request)
   redis.call('PUBLISH', KEY.finished, request)
