@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from config.settings import Settings
 from tasks.accounts import settings_of
@@ -218,14 +218,8 @@ class Admin:
 
     def gone(self, file_ids: Iterable[str]) -> set[str]:
         """Return those of the file ids that a recent call of this account has deleted."""
-        asked = list(file_ids)
-        if not asked:
-            return set()
-        with explained(self._settings), self._queue.redis.pipeline(transaction=False) as pipe:
-            for generation in ("gone:0", "gone:1"):
-                pipe.smismember(self._queue.keys(generation), asked)
-            older, newer = cast("list[list[int]]", pipe.execute())
-        return {file_id for file_id, *gone in zip(asked, older, newer, strict=True) if any(gone)}
+        with explained(self._settings):
+            return self._queue.gone(list(file_ids))
 
     def _rule(self, name: str) -> Rule:
         rules = self._rules.rules().by_name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -48,6 +49,20 @@ def write_duration(seconds: int) -> str:
         if seconds and seconds % _UNITS[unit] == 0:
             return f"{seconds // _UNITS[unit]}{unit}"
     return f"{seconds}s"
+
+
+def largest_units(seconds: float, units: Sequence[tuple[str, int]]) -> list[tuple[int, str]]:
+    """Return a time in its two largest units, without those that are zero.
+
+    `units` are names and lengths in seconds, the largest first: 7,260 s in d, h, m and s are 2 h and 1 m.
+    """
+    left = max(0, round(seconds))
+    parts: list[tuple[int, str]] = []
+    for unit, size in units:
+        count, left = divmod(left, size)
+        if count or parts:
+            parts.append((count, unit))
+    return [part for part in parts[:2] if part[0]]
 
 
 def backoff_ms(failures: int, jitter: float | None = None) -> int:

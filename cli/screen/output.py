@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TextIO
 
+from worker.times import largest_units
+
 _UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
 
@@ -65,14 +67,7 @@ def counted(value: int, thing: str) -> str:
 
 def duration(seconds: float) -> str:
     """Return a time in its two largest units: 8s, 3m 20s, 2h 10m, 3d 4h."""
-    left = max(0, round(seconds))
-    parts: list[tuple[int, str]] = []
-    for unit, size in _UNITS:
-        count, left = divmod(left, size)
-        if count or parts:
-            parts.append((count, unit))
-    shown = [f"{count}{unit}" for count, unit in parts[:2] if count]
-    return " ".join(shown) or "0s"
+    return " ".join(f"{count}{unit}" for count, unit in largest_units(seconds, _UNITS)) or "0s"
 
 
 def moment(iso: str | None, now: str | None = None) -> str:

@@ -176,7 +176,7 @@ def test_a_look_at_all_accounts_is_one_round_trip(
         return execute(*args, **options)
 
     monkeypatch.setattr(app.account.redis, "execute_command", counting)
-    looks = look_at(app.account.queue, list(dispatcher._desks.values()), with_chores=True)
+    looks = look_at(app.account.queue, list(dispatcher._watches.values()), with_chores=True)
     assert (len(looks), [args[0] for args in sent]) == (6, ["EVALSHA"])
 
 
@@ -189,7 +189,7 @@ def test_accounts_are_added_and_removed_between_ticks(
     gone.queue.enqueue(NewRequest("r", "s"), ["x", "y"])
     write(tmp_path, ["a0", "new"])
     dispatcher.tick()
-    assert list(dispatcher._desks) == ["default", "a0", "new"]
+    assert list(dispatcher._watches) == ["default", "a0", "new"]
     assert "account a1 was removed from the accounts file; 2 of its ids wait in Redis" in caplog.text
     assert gone.queue.count_waiting() == 2
     known = raw(app.account.queue).smembers(app.account.queue.home_keys("accounts"))

@@ -19,7 +19,7 @@ from tests.unit.support_messages import Sender, put, undecoded
 from tests.unit.support_queue import LONG_AGO_MS, line_of, queue_on, raw, waiting_ids
 from tests.unit.support_webhooks import SECRET, URL
 from worker.intake import intake as intake_module
-from worker.intake.intake import Desk, Intake, Turn
+from worker.intake.intake import Destination, Intake, Turn
 from worker.queue.operations import Queue
 from worker.queue.validation import Asked
 from worker.reports.backlog import count_unaccepted
@@ -35,14 +35,14 @@ def first_result(asked: Asked, total: int, at_ms: int) -> str:
 
 
 def intake_on(queue: Queue, **overrides: Any) -> Intake:
-    desk = Desk(queue, overrides.get("first_result", first_result))
+    destination = Destination(queue, overrides.get("first_result", first_result))
 
     return Intake(
         queue,
         undecoded(queue.redis),
         overrides.get("broker_queue", BROKER),
         UNUSUAL,
-        lambda _: desk,
+        lambda _: destination,
         overrides.get("most_ids", 100),
     )
 
@@ -266,7 +266,7 @@ def test_a_delayed_worker_does_nothing_with_messages_that_were_taken_over(redis_
     other = intake_on(queue, first_result=die)
     with pytest.raises(Died):
         other.turn(lambda _: False)
-    slow._route = other._route = lambda _: Desk(queue, first_result)
+    slow._route = other._route = lambda _: Destination(queue, first_result)
     slow.turn(lambda _: False)
     assert (raw(queue).xlen(queue.keys("audit")), unusual(queue)) == (0, [])
     assert other.turn(lambda _: False).accepted == ["r1"]

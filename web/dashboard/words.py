@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, tzinfo
 
+from worker.times import largest_units
+
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 _STATES = {
@@ -36,13 +38,7 @@ def counted(value: int, thing: str) -> str:
 
 def duration(seconds: float) -> str:
     """Return a time in its two largest units: 8 s, 3 min 20 s, 2 h 10 min, 3 d 4 h."""
-    left = max(0, round(seconds))
-    parts: list[tuple[int, str]] = []
-    for unit, size in _UNITS:
-        count, left = divmod(left, size)
-        if count or parts:
-            parts.append((count, unit))
-    shown = [f"{count}{_NO_BREAK}{unit}" for count, unit in parts[:2] if count]
+    shown = [f"{count}{_NO_BREAK}{unit}" for count, unit in largest_units(seconds, _UNITS)]
     return _NO_BREAK.join(shown) or f"0{_NO_BREAK}s"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 from redis import Redis
@@ -47,22 +47,23 @@ class Taken(NamedTuple):
     messages: list[bytes]
 
 
-class Desk(NamedTuple):
+class Destination(NamedTuple):
     """Where the requests of one account are accepted."""
 
     queue: Queue
     first_result: FirstResult
 
 
-Route = Callable[[str | None], Desk]
-"""From the account that a message names, or None: its desk. Raises `InvalidRequest` for an unknown account."""
+Route = Callable[[str | None], Destination]
+"""From the account that a message names, or None: its destination. Raises `InvalidRequest` for an unknown account."""
 
 
 class Routed(NamedTuple):
-    """A message and the account that it goes to."""
+    """A message, its request, and the account that it goes to."""
 
     message: Message
-    desk: Desk
+    request: NewRequest
+    destination: Destination
 
 
 class Turn(NamedTuple):
@@ -139,27 +140,20 @@ class Intake:
             return self._run_accept(taken, [each if isinstance(each, Unusual) else Unusual(0) for each in read])
 
     def _run_accept(self, taken: Taken, read: Sequence[Routed | Unusual]) -> list[str]:
-        by_account: dict[str, list[Routed]] = {}
-        for each in read:
-            if isinstance(each, Routed):
-                by_account.setdefault(each.desk.queue.keys.prefix, []).append(each)
+        by_account = _by_account(read)
         for routed in by_account.values():
-            routed[0].desk.queue.scripts.prepare()
-        messages = [each for routed in by_account.values() for each in routed]
-        accounts = [[(_request_of(each.message), each) for each in routed] for routed in by_account.values()]
+            routed[0].destination.queue.scripts.prepare()
+        accepted = [each for routed in by_account.values() for each in routed]
         asked = {
             "token": taken.token,
             "unusual": [[at, each.target] for at, each in enumerate(read) if isinstance(each, Unusual)],
-            "accounts": [
-                [desk.queue.described(request, message.file_ids, message.urls) for request, (message, desk) in routed]
-                for routed in accounts
-            ],
+            "accounts": [[_described(each) for each in routed] for routed in by_account.values()],
         }
-        results = _first_results(messages, taken.at_ms)
+        results = _first_results(accepted, taken.at_ms)
         replies = self._queue.scripts.run("intake/accept", asked, *results, keys=[*self._targets, *by_account])
-        for request, reply in zip((request for routed in accounts for request, _ in routed), replies, strict=False):
-            _note(request, reply)
-        return [each.message.asked["request_id"] for each in messages]
+        for each, reply in zip(accepted, replies, strict=False):
+            _note(each.request, reply)
+        return [each.request.request_id for each in accepted]
 
     def _routed(self, read: Message | Unusual, is_revoked: Callable[[str], bool]) -> Routed | Unusual:
         """Leave a request to Celery if it is revoked, or its account or callback is not usable: Celery reports it."""
@@ -168,22 +162,36 @@ class Intake:
         if is_revoked(read.asked["request_id"]):
             return Unusual(0)
         try:
-            desk = self._route(read.account)
+            destination = self._route(read.account)
         except InvalidRequest:
             return Unusual(0)
         callback = read.asked["callback"]
-        has_problem = callback is not None and desk.queue.callback_problem(callback) is not None
-        return Unusual(0) if has_problem else Routed(read, desk)
+        has_problem = callback is not None and destination.queue.callback_problem(callback) is not None
+        return Unusual(0) if has_problem else Routed(read, _request_of(read), destination)
+
+
+def _by_account(read: Iterable[Routed | Unusual]) -> dict[str, list[Routed]]:
+    """Return the messages that are accepted, by the prefix of their account."""
+    found: dict[str, list[Routed]] = {}
+    for each in read:
+        if isinstance(each, Routed):
+            found.setdefault(each.destination.queue.keys.prefix, []).append(each)
+    return found
+
+
+def _described(routed: Routed) -> dict[str, Any]:
+    message, request, destination = routed
+    return destination.queue.described(request, message.file_ids, message.urls)
 
 
 def _first_results(messages: Sequence[Routed], at_ms: int) -> Iterator[str]:
     """Yield each first result, rendered once for requests that differ only in their id."""
     rendered: dict[tuple[str | int | None, ...], str] = {}
-    for message, desk in messages:
+    for message, _, destination in messages:
         asked, total = message.asked, len(message.file_ids)
         alike = message.account, asked["source"], asked["reason"], asked["purge"], total
         if alike not in rendered:
-            rendered[alike] = desk.first_result({**asked, "request_id": _ANY_ID}, total, at_ms)
+            rendered[alike] = destination.first_result({**asked, "request_id": _ANY_ID}, total, at_ms)
         yield rendered[alike].replace(_ANY_ID, asked["request_id"])
 
 

@@ -75,4 +75,4 @@ class Coverage:
             return False
         ids = [item.get("fileId") if isinstance(item, Mapping) else None for item in answer.objects]
         known = [file_id for file_id in ids if isinstance(file_id, str)]
-        return len(known) == len(ids) < LISTED and self.purges.are_gone(known)
+        return len(known) == len(ids) < LISTED and self.purges.queue.gone(known) == {*known}

@@ -152,15 +152,6 @@ class Purges:
                 break
         return reply
 
-    def are_gone(self, file_ids: Sequence[str]) -> bool:
-        """Return whether we have deleted all these files, as far as it is remembered."""
-        if not file_ids:
-            return True
-        with self._redis.pipeline(transaction=False) as pipe:
-            for name in ("gone:0", "gone:1"):
-                pipe.smismember(self._keys(name), list(file_ids))
-            return all(map(any, zip(*pipe.execute(), strict=True)))
-
     # Calling
 
     def take(self) -> Taken | None:

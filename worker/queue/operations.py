@@ -227,6 +227,16 @@ class Queue:
         counts = [*self.redis.hvals(self.keys("waiting")), *self.redis.hvals(self.keys("in_flight"))]
         return sum(map(int, counts))
 
+    def gone(self, file_ids: Sequence[str]) -> set[str]:
+        """Return those of the file ids that we have deleted, as far as it is remembered."""
+        if not file_ids:
+            return set()
+        with self.redis.pipeline(transaction=False) as pipe:
+            for name in ("gone:0", "gone:1"):
+                pipe.smismember(self.keys(name), list(file_ids))
+            older, newer = pipe.execute()
+        return {file_id for file_id, *gone in zip(file_ids, older, newer, strict=True) if any(gone)}
+
     def any_gone_id(self) -> str | None:
         """Return the id of a file that we have deleted; None if none is remembered."""
         for name in ("gone:0", "gone:1"):

@@ -29,8 +29,8 @@ class BatchThreads:
         self._equal_share = self._most
         self._last_started: dict[Batches, float] = {}
         self._served: Collection[Batches] | None = None
-        self._hungry: set[Batches] = set()
-        """The accounts that did not get all the threads that they wanted last."""
+        self._short: set[Batches] = set()
+        """The accounts that got fewer threads than they wanted the last time."""
 
     def free(self, batches: Batches) -> int:
         """Return how many more threads an account may have."""
@@ -44,16 +44,15 @@ class BatchThreads:
     def share_out(self, wanted: Mapping[Batches, int]) -> dict[Batches, int]:
         """Return how many threads each account gets now, of those that it wants.
 
-        Of equals, the one is first that got threads the longest ago.
-        Until all get what they want, those that hold more than an equal share give threads back after the call in
-        flight.
+        Ties go to the account that got threads the longest ago. Until all get what they want, accounts with more than
+        an equal share give threads back after the call in flight.
         """
         left = self._most - sum(map(len, self._running.values()))
         in_turn = sorted(wanted, key=lambda each: self._last_started.get(each, 0.0))
         shares = fair_shares({each: wanted[each] for each in in_turn}, {each: self.held(each) for each in wanted}, left)
-        self._hungry -= wanted.keys()
-        self._hungry |= {each for each, count in wanted.items() if shares[each] < count}
-        self._equal_share = self._most // max(1, len({*self._running, *self._hungry}))
+        self._short -= wanted.keys()
+        self._short |= {each for each, count in wanted.items() if shares[each] < count}
+        self._equal_share = self._most // max(1, len({*self._running, *self._short}))
         return shares
 
     def start(self, batches: Batches, count: int) -> None:
@@ -65,7 +64,7 @@ class BatchThreads:
     def serve_only(self, served: Collection[Batches]) -> None:
         """Let batches of all other accounts end after the call in flight."""
         self._served = served
-        self._hungry &= {*served}
+        self._short &= {*served}
         self._last_started = {each: at for each, at in self._last_started.items() if each in served}
 
     def join(self) -> None:
@@ -89,20 +88,20 @@ class BatchThreads:
         return is_served and not self._holds_too_many(batches) and not stopping.has_begun()
 
     def _holds_too_many(self, batches: Batches) -> bool:
-        return bool(self._hungry) and self.held(batches) > self._equal_share
+        return bool(self._short) and self.held(batches) > self._equal_share
 
 
 def fair_shares(wanted: Mapping[Batches, int], held: Mapping[Batches, int], left: int) -> dict[Batches, int]:
     """Give out threads one by one, each to the first account of those that have the fewest and want more.
 
-    No account takes more than half of what is left: several that hang, one after another, leave some to the rest.
+    No account takes more than half of what is left, so that some remain if several accounts hang one after another.
     """
     shares = dict.fromkeys(wanted, 0)
     most = left - left // 2
     while left > 0:
-        open_ones = [each for each in wanted if shares[each] < min(wanted[each], most)]
-        if not open_ones:
+        candidates = [each for each in wanted if shares[each] < min(wanted[each], most)]
+        if not candidates:
             break
-        shares[min(open_ones, key=lambda each: held[each] + shares[each])] += 1
+        shares[min(candidates, key=lambda each: held[each] + shares[each])] += 1
         left -= 1
     return shares

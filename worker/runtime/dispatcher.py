@@ -100,7 +100,7 @@ class Look(NamedTuple):
     has_unpublished: bool
 
 
-class Desk:
+class AccountWatch:
     """What the dispatcher knows of one account."""
 
     def __init__(self, account: Member, threads: int) -> None:
@@ -148,7 +148,7 @@ class Dispatcher:
         self._name = name
         self._threads = threads
         self._served: Mapping[str, Member] = {}
-        self._desks: dict[str, Desk] = {}
+        self._watches: dict[str, AccountWatch] = {}
         self._last_chores = -math.inf
         self._wakeups = Wakeups(app.account.redis)
 
@@ -159,29 +159,31 @@ class Dispatcher:
             self._last_chores = time.monotonic()
             self._accounts.refresh()
             self._send_heartbeat()
-        self._seat()
-        desks = [each for each in self._desks.values() if does_chores or self._is_due(each)]
-        looks = look_at(self._queue, desks, with_chores=does_chores)
-        self._start_batches(desks, looks)
+        self._follow_accounts()
+        watches = [each for each in self._watches.values() if does_chores or self._is_due(each)]
+        looks = look_at(self._queue, watches, with_chores=does_chores)
+        self._start_batches(watches, looks)
         if does_chores:
-            for desk, look in zip(desks, looks, strict=True):
-                _do_chores(desk.account, has_unpublished=look.has_unpublished)
+            for watch, look in zip(watches, looks, strict=True):
+                _do_chores(watch.account, has_unpublished=look.has_unpublished)
         return self._pause()
 
-    def _is_due(self, desk: Desk) -> bool:
-        return desk.is_due() and self._has_free_thread(desk)
+    def _is_due(self, watch: AccountWatch) -> bool:
+        return watch.is_due() and self._has_free_thread(watch)
 
-    def _has_free_thread(self, desk: Desk) -> bool:
-        return self._threads.free(desk.batches) > 0
+    def _has_free_thread(self, watch: AccountWatch) -> bool:
+        return self._threads.free(watch.batches) > 0
 
-    def _seat(self) -> None:
+    def _follow_accounts(self) -> None:
         """Take note of accounts that were added, changed or removed."""
         served, before = self._accounts.served(), self._served
         if served is before:
             return
-        kept = {name: desk for name, desk in self._desks.items() if served.get(name) is desk.account}
-        self._desks = {name: kept.get(name) or Desk(each, self._threads.size) for name, each in served.items()}
-        self._threads.serve_only({desk.batches for desk in self._desks.values()})
+        kept = {name: watch for name, watch in self._watches.items() if served.get(name) is watch.account}
+        self._watches = {
+            name: kept.get(name) or AccountWatch(each, self._threads.size) for name, each in served.items()
+        }
+        self._threads.serve_only({watch.batches for watch in self._watches.values()})
         self._wakeups.listen({each.keys("enqueued") for each in served.values()})
         for name in before.keys() - served.keys():
             tell_what_waits(before[name])
@@ -190,16 +192,16 @@ class Dispatcher:
                 served[name].limiter.probe_soon()
         self._served = served
 
-    def _start_batches(self, desks: Sequence[Desk], looks: Sequence[Look]) -> None:
-        pairs = list(zip(desks, looks, strict=True))
-        wanted = {desk.batches: desk.wanted(look, self._threads.free(desk.batches)) for desk, look in pairs}
+    def _start_batches(self, watches: Sequence[AccountWatch], looks: Sequence[Look]) -> None:
+        pairs = list(zip(watches, looks, strict=True))
+        wanted = {watch.batches: watch.wanted(look, self._threads.free(watch.batches)) for watch, look in pairs}
         shares = self._threads.share_out(wanted)
-        idle_seconds = min(MAX_IDLE_SECONDS, max(TICK_SECONDS, len(self._desks) * IDLE_SECONDS))
-        for desk, look in pairs:
-            desk.note(look, idle_seconds, is_busy=wanted[desk.batches] > 0)
+        idle_seconds = min(MAX_IDLE_SECONDS, max(TICK_SECONDS, len(self._watches) * IDLE_SECONDS))
+        for watch, look in pairs:
+            watch.note(look, idle_seconds, is_busy=wanted[watch.batches] > 0)
         if any(shares.values()):
             # These batches take what the messages for their accounts are about.
-            started = {desk.account.keys("enqueued") for desk in desks if shares[desk.batches]}
+            started = {watch.account.keys("enqueued") for watch in watches if shares[watch.batches]}
             for name in self._wakeups.drain() - started:
                 self._wake(name)
         for batches, count in shares.items():
@@ -207,9 +209,11 @@ class Dispatcher:
                 self._threads.start(batches, count)
 
     def _pause(self) -> float:
-        desks = self._desks.values()
-        lefts = [left for desk in desks if (left := desk.fill_wait.left()) is not None and self._has_free_thread(desk)]
-        seconds = min(lefts, default=min((desk.look_at for desk in desks), default=math.inf) - time.monotonic())
+        watches = self._watches.values()
+        lefts = [
+            left for watch in watches if (left := watch.fill_wait.left()) is not None and self._has_free_thread(watch)
+        ]
+        seconds = min(lefts, default=min((watch.look_at for watch in watches), default=math.inf) - time.monotonic())
         if not lefts and seconds <= BUSY_TICK_SECONDS:
             return BUSY_TICK_SECONDS
         longest = TICK_SECONDS if lefts else CHORES_SECONDS
@@ -219,13 +223,13 @@ class Dispatcher:
 
     def _wake(self, name: str, *, is_last: bool = False) -> None:
         """Look soon at the account that has a channel, and let its partial batch start if nobody else will call."""
-        for desk in self._desks.values():
-            queue = desk.account.queue
+        for watch in self._watches.values():
+            queue = watch.account.queue
             if queue.keys("enqueued") == name:
-                desk.look_at = -math.inf
+                watch.look_at = -math.inf
                 # The callers of a batch in flight will be back soon: their ids fill this one.
                 if is_last and not queue.redis.exists(queue.keys("in_flight")):
-                    desk.fill_wait.end()
+                    watch.fill_wait.end()
 
     def _send_heartbeat(self) -> None:
         try:
@@ -234,12 +238,12 @@ class Dispatcher:
             logger.warning("Redis is out of memory: new requests are refused, accepted ones continue")
 
 
-def look_at(queue: Queue, desks: Sequence[Desk], *, with_chores: bool) -> list[Look]:
+def look_at(queue: Queue, watches: Sequence[AccountWatch], *, with_chores: bool) -> list[Look]:
     """Look at accounts, in one round trip."""
-    if not desks:
+    if not watches:
         return []
-    questions = [each for desk in desks for each in desk.questions]
-    prefixes = [desk.account.keys.prefix for desk in desks]
+    questions = [each for watch in watches for each in watch.questions]
+    prefixes = [watch.account.keys.prefix for watch in watches]
     found = queue.scripts.run("runtime/look", {"chores": with_chores}, *questions, keys=prefixes)
     return [Look(Work(*each[:2]), Room(*each[2:4]), bool(each[4])) for each in found]
 

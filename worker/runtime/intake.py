@@ -16,7 +16,7 @@ from celery import bootsteps, signals
 from celery.worker import state as worker_state
 
 from config.queue_names import queue_names
-from worker.intake.intake import Desk, Intake, Turn
+from worker.intake.intake import Destination, Intake, Turn
 from worker.queue.validation import Asked
 from worker.reports.reader import queued_report
 from worker.runtime.process import App, Member
@@ -106,17 +106,17 @@ def intake_of(app: App, broker_queue: str) -> Intake:
         connect(settings, retries=0, decode=False),
         broker_queue,
         queue_names(settings.account).unusual,
-        lambda name: _desk_of(app.accounts.of(name)),
+        lambda name: _destination_of(app.accounts.of(name)),
         settings.max_request_ids,
     )
 
 
-def _desk_of(account: Member) -> Desk:
+def _destination_of(account: Member) -> Destination:
     def first_result(asked: Asked, total: int, at_ms: int) -> str:
         report = queued_report(asked["request_id"], asked["source"], asked["reason"], total, at_ms, asked["purge"])
         return account.publisher.first_result(report)
 
-    return Desk(account.queue, first_result)
+    return Destination(account.queue, first_result)
 
 
 def _is_revoked(request_id: str) -> bool:
