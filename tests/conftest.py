@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -27,6 +28,9 @@ NOWHERE = {
     "KITSWEEP_REDIS_URL": "redis://127.0.0.1:1/0",
     "IMAGE_KIT_BASE_URL": "http://127.0.0.1:9",
 }
+# A shell starts background jobs with Ctrl-C ignored, and the processes under test would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 IN_CI = os.environ.get("CI", "").lower() not in {"", "0", "false"}
 ON_A_SERVER = {"redis_binary", "redis_port", "_a_server"}
 """The fixtures from which a test gets a real server."""

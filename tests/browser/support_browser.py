@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException, WebDriverException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -23,6 +23,8 @@ _RUN_AXE = """\
 const done = arguments[arguments.length - 1];
 axe.run({resultTypes: ["violations"]}).then(found => done(found.violations), error => done([{id: String(error)}]));
 """
+_REPLACED = "does not belong to the document"
+"""What the driver says, as an unknown error, of an element that a new page has replaced."""
 _OPTIONS = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars", "--lang=en")
 WIDE, NARROW, HUGE = (1280, 900), (360, 740), (3840, 2160)
 
@@ -73,6 +75,10 @@ class Browser:
         try:
             return " ".join(self.driver.find_element(By.CSS_SELECTOR, selector).text.split())
         except (StaleElementReferenceException, NoSuchElementException):
+            return ""
+        except WebDriverException as error:
+            if _REPLACED not in (error.msg or ""):
+                raise
             return ""
 
     def run(self, script: str, *arguments: Any) -> Any:

@@ -34,8 +34,12 @@ def streamed(
     context: AccountContext, names: Sequence[str], records: Iterator[Mapping[str, Any]], form: str
 ) -> StreamingResponse:
     """Return a response of one line per record, as NDJSON or CSV; `names` are the columns."""
-    pieces = _csv_pieces(names, records) if form == CSV else _json_pieces(records)
-    return StreamingResponse(_on_threads(context, pieces), media_type=form)
+    return StreamingResponse(_on_threads(context, pieces_of(names, records, form)), media_type=form)
+
+
+def pieces_of(names: Sequence[str], records: Iterator[Mapping[str, Any]], form: str) -> Iterator[str]:
+    """Yield the text of records, `LINES_AT_ONCE` at a time; `names` are the columns of CSV."""
+    return _csv_pieces(names, records) if form == CSV else _json_pieces(records)
 
 
 def form_of(form: str | None, accept: str) -> str:
@@ -57,5 +61,9 @@ def _csv_pieces(names: Sequence[str], records: Iterator[Mapping[str, Any]]) -> I
     yield ",".join(names) + "\r\n"
     while some := list(islice(records, LINES_AT_ONCE)):
         text = io.StringIO(newline="")
-        csv.writer(text).writerows([record[name] for name in names] for record in some)
+        csv.writer(text).writerows([_cell(record[name]) for name in names] for record in some)
         yield text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, dict) else value

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from tasks.admin import Entry
 from web.api.paging import cursor_of, position_of
 from web.dashboard.export import exported
-from web.dashboard.requests import moment_of
+from web.dashboard.requests import moment_of, texts_in
 from web.dashboard.visits import Visit, route
 
 AT_ONCE = 100
@@ -43,7 +43,7 @@ class Filter:
     @classmethod
     def read(cls, query: QueryParams) -> Filter:
         """Read the parameters of the URL."""
-        return cls(*(query.get(name, "").strip()[:500] for name in ("event", "q", "since", "until", "after")))
+        return cls(*texts_in(query, "event", "q", "since", "until", "after"))
 
     def query(self, **more: str) -> str:
         """Return the query of the URL, without the cursor."""

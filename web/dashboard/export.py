@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 from starlette.responses import Response, StreamingResponse
 
-from web.api.streams import CSV, NDJSON
+from web.api.streams import CSV, NDJSON, pieces_of
 from web.dashboard.rendering import HEADERS
 from web.dashboard.visits import Visit
 from web.problems import Problem
 
-LINES_AT_ONCE = 1000
 FORMS = {"csv": CSV, "ndjson": NDJSON}
 
 
@@ -36,22 +31,5 @@ def as_file(name: str) -> dict[str, str]:
 def exported(visit: Visit, name: str, rows: Iterator[Mapping[str, Any]], columns: Sequence[str]) -> Response:
     """Return the response that sends all rows in the form that the URL asks for. Raises `Problem`."""
     form = form_of(visit)
-    pieces = visit.context.long_calls.each(_csv(rows, columns) if form == "csv" else _ndjson(rows))
+    pieces = visit.context.long_calls.each(pieces_of(columns, rows, FORMS[form]))
     return StreamingResponse(pieces, headers=as_file(f"{name}.{form}"), media_type=FORMS[form])
-
-
-def _ndjson(rows: Iterator[Mapping[str, Any]]) -> Iterator[str]:
-    while some := list(islice(rows, LINES_AT_ONCE)):
-        yield "".join(json.dumps(row) + "\n" for row in some)
-
-
-def _csv(rows: Iterator[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[str]:
-    yield ",".join(columns) + "\r\n"
-    while some := list(islice(rows, LINES_AT_ONCE)):
-        text = io.StringIO(newline="")
-        csv.writer(text).writerows([_cell(row[column]) for column in columns] for row in some)
-        yield text.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, dict) else value

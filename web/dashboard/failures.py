@@ -14,7 +14,7 @@ from tasks.failures import FailureFilter, Failures
 from tasks.tokens import Scope
 from web.api.paging import cursor_of, position_of
 from web.dashboard.export import exported
-from web.dashboard.requests import moment_of
+from web.dashboard.requests import moment_of, texts_in
 from web.dashboard.visits import Visit, back_to, route
 from web.problems import Problem
 from worker.errors import KitsweepError
@@ -51,8 +51,7 @@ class Filter:
     @classmethod
     def read(cls, query: QueryParams) -> Filter:
         """Read the parameters of the URL."""
-        names = ("error", "source", "since", "until", "retried", "after")
-        return cls(*(query.get(name, "").strip()[:500] for name in names))
+        return cls(*texts_in(query, "error", "source", "since", "until", "retried", "after"))
 
     def query(self, **more: str) -> str:
         """Return the query of the URL, without the cursor."""

@@ -38,10 +38,7 @@ class Filter:
         given = query.getlist("state")
         if not set(given) <= set(SHOWN_STATES):
             raise Problem(422, "The filter has an unknown state.")
-        source, text, since, until, after = (
-            query.get(name, "").strip()[:500] for name in ("source", "q", "since", "until", "after")
-        )
-        return cls(frozenset(map(State, given)), source, text, since, until, after)
+        return cls(frozenset(map(State, given)), *texts_in(query, "source", "q", "since", "until", "after"))
 
     def arguments(self, zone: tzinfo) -> dict[str, Any]:
         """Return what the search takes."""
@@ -79,6 +76,11 @@ async def listed(visit: Visit) -> Response:
         next=wanted.query(after) if after else None,
         first=wanted.query(None) if wanted.after else None,
     )
+
+
+def texts_in(query: QueryParams, *names: str) -> list[str]:
+    """Return parameters of the URL, without spaces around them; empty for those that are not there."""
+    return [query.get(name, "").strip()[:500] for name in names]
 
 
 def moment_of(name: str, text: str, zone: tzinfo) -> datetime | None:

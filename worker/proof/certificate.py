@@ -127,7 +127,7 @@ def _check_lines(seal: Mapping[str, Any], sha256: str, totals: Mapping[str, int]
 
 
 def _check_form(request: Mapping[str, Any], seal: Mapping[str, Any], totals: Mapping[str, int]) -> None:
-    """Anybody can sign anything with a key of their own."""
+    """Refuse what is signed, but is no certificate: there are many keys."""
     is_ours = isinstance(request.get("request_id"), str) and isinstance(seal.get("does_not_prove"), list)
     if not is_ours or request.get("total") != _files_in(totals):
         raise CertificateInvalid("it is signed, but is no certificate: fields are missing, or do not agree")
