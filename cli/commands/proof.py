@@ -9,7 +9,7 @@ import typer
 from cli.common import DONE, INCOMPLETE, CommandError
 from cli.screen.output import number, say, write
 from config.settings import environment_name, load_settings
-from tasks.certificates import CertificateInvalid, create_key, verified
+from tasks.certificates import CertificateInvalid, Verified, create_key, verified
 from worker.text import escape
 
 DEFAULT_FILE = Path("kitsweep-signing-key.pem")
@@ -58,12 +58,16 @@ def verify(
         except CertificateInvalid as error:
             say(f"kitsweep: {escape(file)} is not genuine: {escape(error)}")
             return INCOMPLETE
+    _show(found)
+    if key is None:
+        say("Compare the key with the one that you were given, or pass it with --key.")
+    return DONE
+
+
+def _show(found: Verified) -> None:
     about, seal = found.request, found.seal
     say(
         f"Genuine: request {escape(about['request_id'])}, {number(int(about['total']))} files, signed by {seal['key']}."
     )
     say(*(f"  {escape(name)}: {number(int(count))}" for name, count in islice(sorted(seal["totals"].items()), 20)))
     say(*(f"Not proven: {escape(each)}" for each in seal["does_not_prove"]))
-    if key is None:
-        say("Compare the key with the one that you were given, or pass it with --key.")
-    return DONE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from markupsafe import Markup
 
@@ -19,24 +19,30 @@ def rates(steps: Sequence[Mapping[str, float]], step_seconds: int) -> Markup:
     """Return stacked bars: files a second by outcome, the oldest step first."""
     most = _rounded_up(max((sum(step.values()) for step in steps), default=0))
     inner_width, inner_height = _WIDTH - _LEFT, _HEIGHT - _BOTTOM - _TOP
-    wide = inner_width / len(steps)
-    parts = [_grid(most, inner_height)]
-    for at, step in enumerate(steps):
-        base = float(_TOP + inner_height)
-        for outcome in ORDER:
-            if value := step.get(outcome, 0):
-                high = value / most * inner_height
-                base -= high
-                parts.append(_rect(_LEFT + at * wide, base, wide * 0.78, high, f"fill-{outcome}"))
-    minutes = len(steps) * step_seconds // 60
-    for at in range(minutes + 1):
-        x, text = _LEFT + at / minutes * inner_width, "now" if at == minutes else f"{minutes - at} min ago"
-        anchor = "end" if at == minutes else "middle" if at else "start"
-        parts.append(f'<text class="tick" x="{x:.0f}" y="{_HEIGHT - 5}" text-anchor="{anchor}">{text}</text>')
+    wide, minutes = inner_width / len(steps), len(steps) * step_seconds // 60
+    bars = (part for at, step in enumerate(steps) for part in _bar(step, _LEFT + at * wide, wide, inner_height / most))
+    parts = "".join([_grid(most, inner_height), *bars, *_minutes(minutes, inner_width)])
     label = f"Files a second by outcome in the last {minutes} minutes, at most {number(most)}"
     return Markup(  # noqa: S704 - made of numbers and our own words
-        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">{parts}</svg>'
     )
+
+
+def _bar(step: Mapping[str, float], left: float, wide: float, scale: float) -> Iterator[str]:
+    """Yield the parts of one bar, from the bottom up."""
+    base = float(_HEIGHT - _BOTTOM)
+    for outcome in ORDER:
+        if value := step.get(outcome, 0):
+            base -= value * scale
+            yield _rect(left, base, wide * 0.78, value * scale, f"fill-{outcome}")
+
+
+def _minutes(minutes: int, width: float) -> Iterator[str]:
+    """Yield the labels of the time axis."""
+    for at in range(minutes + 1):
+        x, text = _LEFT + at / minutes * width, "now" if at == minutes else f"{minutes - at} min ago"
+        anchor = "end" if at == minutes else "middle" if at else "start"
+        yield f'<text class="tick" x="{x:.0f}" y="{_HEIGHT - 5}" text-anchor="{anchor}">{text}</text>'
 
 
 def gauge(used: int, limit: int) -> Markup:

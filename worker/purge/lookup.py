@@ -55,8 +55,7 @@ def look_up_some(purges: Purges, gate: Gate, api: ListApi) -> bool:
             return True
         purges.learn_endpoints(each for item in answer.objects if (each := endpoint_in(item)))
         urls |= {file_id: url for file_id, url in _urls_in(answer.objects) if file_id in wanted}
-    if len(urls) < len(wanted):
-        lacking = len(wanted) - len(urls)
+    if lacking := len(wanted) - len(urls):
         logger.warning("lookup: no URL for %d files, which cannot be purged", lacking, extra={"files": lacking})
     purges.look_up(lookups, urls)
     return True
