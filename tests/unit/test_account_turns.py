@@ -19,6 +19,7 @@ from tests.waiting import wait_until
 from worker.batch.pipeline import Ran
 from worker.limiter.slots import Call, Kind
 from worker.queue.operations import NewRequest
+from worker.runtime import step
 from worker.runtime.batches import BatchThreads, fair_shares
 from worker.runtime.dispatcher import Dispatcher, look_at
 from worker.runtime.process import App, create_app
@@ -228,6 +229,15 @@ def test_threads_for_all_accounts_take_turns(app: App) -> None:
             assert next_name() is None
 
 
+def test_accounts_without_purges_are_looked_at_once_a_second(app: App) -> None:
+    """Many idle accounts cost no more looks than one; one that waits for its quota lets another have its turn soon."""
+    turns = AccountTurns(app.accounts, 1, "purges:open", or_key="purges:waiting")
+    assert step._purge(app.accounts, turns) == step.PURGE_SECONDS
+    each = app.accounts.of("a3")
+    raw(each.queue).zadd(each.keys("purges:open"), {"gone": 1})
+    assert step._purge(app.accounts, turns) == step.PURGE_SECONDS / len(app.accounts.served())
+
+
 def test_webhooks_of_each_account_are_sent(
     redis_client: Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,8 +245,7 @@ def test_webhooks_of_each_account_are_sent(
     app = app_in(tmp_path, redis_client, webhook_secret="whsec_" + b64encode(bytes(32)).decode())
     steps: list[Callable[[], float]] = []
     monkeypatch.setattr(worker.runtime.webhooks, "start_thread", lambda _, step, __: steps.append(step))
-    step = WebhookStep(SimpleNamespace(app=app))
-    step.start(None)
+    WebhookStep(SimpleNamespace(app=app)).start(None)
     each = app.accounts.of("a3")
     raw(each.queue).zadd(each.keys("webhooks:waiting"), {"w": 1})
     sent: list[Sender] = []

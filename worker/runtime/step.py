@@ -107,8 +107,10 @@ def _problems_of_rules(account: Account) -> list[str]:
 def _purge(accounts: Accounts[Member], turns: AccountTurns) -> float:
     """Do one step of purging; return how many seconds to pause."""
     with turns.next() as account:
+        if account is None:
+            return PURGE_SECONDS
         # What waits for the quota is due, and nothing can be done for it: another account may have its turn soon.
-        return 0.0 if account and account.purger.step() else PURGE_SECONDS / max(1, len(accounts.served()))
+        return 0.0 if account.purger.step() else PURGE_SECONDS / len(accounts.served())
 
 
 def _continue_a_run(turns: AccountTurns) -> float:
