@@ -101,7 +101,7 @@ def test_a_redis_that_freezes_while_a_caller_waits_costs_a_503(
     file_id, future = waiting
     server.freeze()
     try:
-        # Redis may enqueue it once it thaws, and then it shares a call: with an id that is unknown, the call is repeated.
+        # Redis may enqueue it after the thaw. Then it shares a call, which an unknown id would cause to be repeated.
         fresh = delete(web, house.files(1)[0])
         first = future.result(BOUND_SECONDS)
     finally:
